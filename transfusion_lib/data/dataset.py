@@ -1,0 +1,67 @@
+"""What a loaded data set is: three splits of uint8 images with labels, ids and units.
+
+Every source makes one of these, and training, analysis and figures know nothing else of a source.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Literal, Self
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """One part of a data set, all of it in memory (or memory-mapped) or on a device."""
+
+    images: Tensor
+    """uint8, (n, channels, height, width); in 3D (n, channels, depth, height, width)."""
+    labels: Tensor
+    """Multi-class: int64 (n,). Multi-label: float32 (n, classes) in {0, 1}, NaN where a label is to be ignored."""
+    ids: tuple[str, ...]
+    """One name per image, unique within the data set."""
+    units: tuple[str, ...]
+    """What must not be shared between splits: patient, lesion, or the image itself."""
+    masks: Tensor | None = None
+    """uint8 (n, regions, height, width) in {0, 1}, or None."""
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def to(self, device: torch.device) -> Self:
+        """Return the split with images and labels on ``device``; masks stay where they are."""
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """A data set as one ``DataSpec`` describes it."""
+
+    name: str
+    task: str
+    kind: Literal["multiclass", "multilabel"]
+    classes: tuple[str, ...]
+    train: Split
+    val: Split
+    test: Split
+    fingerprint: str
+    """Changes whenever an image, a label or a split changes."""
+    positive: tuple[int, ...] | None = None
+    """Multi-class: the classes whose summed probability is the headline score; None is one against the rest."""
+    regions: tuple[str, ...] = ()
+    """Names of the masks' regions."""
+    left_out: tuple[str, ...] = ()
+    """Files that ``on_bad="skip"`` left out, each with its reason."""
+    synthetic: bool = False
+    """True where the images were computed; every page that shows them says so."""
+    notes: dict[str, str] = field(default_factory=dict)
+    """Source, licence, citation, unit of the split: the datasheet's lines."""
+
+    @property
+    def num_outputs(self) -> int:
+        """Number of the network's outputs: one per class or label."""
+        return len(self.classes)
+
+    def splits(self) -> dict[str, Split]:
+        """Return the three splits by name, in the order train, val, test."""
+        return {"train": self.train, "val": self.val, "test": self.test}

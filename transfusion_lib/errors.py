@@ -1,0 +1,70 @@
+"""Errors that say what was asked, what exists, and the repair.
+
+Imports nothing of this package. The command line turns each into one line and an exit status:
+2 for a mistake of the user's, 1 for a failure.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class TransfusionError(Exception):
+    """A failure that is not the user's: exit status 1."""
+
+    exit_status = 1
+
+
+class UserError(TransfusionError):
+    """A mistake that the user can repair: exit status 2."""
+
+    exit_status = 2
+
+
+class SpecError(UserError):
+    """A spec that does not validate, or names what does not exist."""
+
+
+class ParameterError(UserError):
+    """A chapter's parameter that is unknown or of the wrong type."""
+
+
+class DataError(UserError):
+    """A data set that is missing or malformed; names the file, the row and the repair."""
+
+
+class WeightsError(UserError):
+    """Pretrained weights that are missing, damaged or of another shape."""
+
+
+class MissingExtraError(UserError):
+    """An optional package that is not installed; the message holds the install line."""
+
+
+class MissingRunError(UserError):
+    """A run that the store lacks where training is forbidden; the message holds the command that makes it."""
+
+
+class StoreError(TransfusionError):
+    """The run store cannot be read or written."""
+
+
+class TrainingError(TransfusionError):
+    """Training stopped: a loss that is not finite, or memory that ran out."""
+
+
+class BuildError(TransfusionError):
+    """A chapter failed, did not run, or is stale; the book is not built."""
+
+
+def did_you_mean(asked: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean "x"?`` for the nearest known name, or an empty string when none is near."""
+    near = difflib.get_close_matches(asked, list(known), n=1, cutoff=0.5)
+    return f'; did you mean "{near[0]}"?' if near else ""
+
+
+def unknown(kind: str, asked: str, known: Iterable[str]) -> str:
+    """Return the message for an unknown name: what was asked, the nearest one, and all that exist."""
+    names = list(known)
+    return f'unknown {kind} "{asked}"{did_you_mean(asked, names)} Known: {", ".join(names)}.'.replace(
+        '" Known', '". Known'
+    )
