@@ -146,13 +146,13 @@ class InitSpec(Spec):
     def _consistent(self) -> Self:
         needs = self.method != "random" or (self.up_to is not None and self.above != "random")
         if needs and self.weights is None:
-            raise ValueError(f'method "{self.method}" needs weights: "imagenet", "tiny_imagenet_100" or a run spec')
+            raise SpecError(f'InitSpec: method "{self.method}" needs weights: "imagenet", "tiny_imagenet_100" or a run spec')
         if not needs and self.weights is not None:
-            raise ValueError('method "random" takes no weights')
+            raise SpecError('InitSpec: method "random" takes no weights')
         if self.up_to is None and self.above != "random":
-            raise ValueError("above has no effect without up_to: name the last stage that method fills")
+            raise SpecError("InitSpec: above has no effect without up_to: name the last stage that method fills")
         if self.keep_head and self.method == "random":
-            raise ValueError('method "random" has no head to keep')
+            raise SpecError('InitSpec: method "random" has no head to keep')
         return self
 
 
@@ -199,9 +199,9 @@ class TrainSpec(Spec):
     def _consistent(self) -> Self:
         late = [step for step in self.snapshots if step > self.steps]
         if late:
-            raise ValueError(f"snapshots {late} lie beyond the last step {self.steps}")
+            raise SpecError(f"TrainSpec: snapshots {late} lie beyond the last step {self.steps}")
         if list(self.snapshots) != sorted(set(self.snapshots)):
-            raise ValueError("snapshots must increase")
+            raise SpecError("TrainSpec: snapshots must increase")
         return self
 
     @property
