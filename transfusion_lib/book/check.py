@@ -8,9 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from transfusion_lib.book import parameters
-from transfusion_lib.book.execute import Build, digest
-from transfusion_lib.book.project import Chapter
+from transfusion_lib.book.execute import Build, stamp
+from transfusion_lib.book.project import Chapter, read_notebook, write_notebook
 from transfusion_lib.errors import BuildError
 
 _WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -22,60 +21,57 @@ def executed(chapter: Chapter, notebook: Path, values: Mapping[str, Any], build:
 
     ``values`` are the parameters that the chapter was to run with.
     """
-    import nbformat
-
     if not notebook.is_file():
         raise BuildError(f"chapter {chapter.name} was not executed: no {notebook}")
-    document = nbformat.read(notebook, as_version=4)
-    expected = {
-        "build": build.id,
-        "chapter": chapter.name,
-        "profile": build.profile,
-        "parameters": parameters.effective(chapter, values),
-        "source": digest(chapter.source),
-    }
-    stamp = document.metadata.get("transfusion", {})
+    document = read_notebook(notebook)
+    found = document["metadata"].get("transfusion", {})
     faults = [
-        f"stale: {word} is {stamp.get(word)!r}, not {due!r}" for word, due in expected.items() if stamp.get(word) != due
+        f"stale: its {word} is {found.get(word)!r}, not {due!r}"
+        for word, due in stamp(chapter, values, build).items()
+        if found.get(word) != due
     ]
-    code = [cell for cell in document.cells if cell.cell_type == "code"]
+    code = [cell for cell in document["cells"] if cell["cell_type"] == "code"]
     for number, cell in enumerate(code, start=1):
-        faults += [f"code cell {number}: {fault}\n{_first_lines(cell.source)}" for fault in _faults(cell, number)]
+        faults += [f"code cell {number}: {fault}\n{_first_lines(cell['source'])}" for fault in _faults(cell, number)]
     if faults:
         raise BuildError(f"chapter {chapter.name} does not pass:\n" + "\n".join(faults))
 
 
 def _faults(cell: Any, number: int) -> Iterator[str]:
     """Yield what is wrong with the ``number``-th code cell of an executed notebook."""
-    if not cell.source.strip():
+    if not cell["source"].strip():
         yield "empty"
         return
-    status = cell.metadata.get("papermill", {}).get("status", "never started")
+    status = cell["metadata"].get("papermill", {}).get("status", "never started")
     if status != "completed":
         yield f"not executed ({status})"
-    if cell.execution_count != number:
-        yield f"execution count {cell.execution_count}: run the chapter from top to bottom, once"
-    for output in cell.outputs:
-        data = output.get("data", {})
-        text = str(output.get("text", ""))
-        if output.output_type == "error":
-            yield f"{output.ename}: {output.evalue}"
-        elif output.get("name") == "stderr":
-            yield f"wrote to stderr: {text.strip()[:400]}"
-        elif _BAR.search(text):
-            yield "printed a progress bar into the page; progress belongs to transfusion_lib.progress"
-        elif _WIDGET in data:
-            yield "left a widget, which needs scripts from another host; show it in live sessions only"
-        elif any(kind.startswith("image/") for kind in data) and not alternative(output):
-            yield "a figure without alt text; show it through transfusion_lib.figures"
+    if cell["execution_count"] != number:
+        yield f"execution count {cell['execution_count']}: run the chapter from top to bottom, once"
+    for output in cell["outputs"]:
+        yield from _output_faults(output)
+
+
+def _output_faults(output: Any) -> Iterator[str]:
+    """Yield what is wrong with one output of a cell."""
+    data = output.get("data", {})
+    text = "".join(output.get("text", ""))
+    if output["output_type"] == "error":
+        yield f"{output['ename']}: {output['evalue']}"
+    if output.get("name") == "stderr":
+        yield f"wrote to stderr: {text.strip()[:400]}"
+    elif _BAR.search(text):
+        yield "printed a progress bar into the page"
+    if _WIDGET in data:
+        yield "left a widget, which needs scripts from another host; show it in live sessions only"
+    if any(kind.startswith("image/") for kind in data) and not alternative(output):
+        yield "a figure without alt text (the key alt in its output's metadata)"
 
 
 def alternative(output: Any) -> str:
-    """Return the alt text that a figure's output carries in its metadata, or an empty string."""
+    """Return the alt text in a figure's output: the key ``alt`` of its metadata, or of its image type's."""
     metadata = output.get("metadata", {})
-    return str(
-        metadata.get("alt") or next((m["alt"] for m in metadata.values() if isinstance(m, dict) and m.get("alt")), "")
-    )
+    nested = (kind.get("alt") for kind in metadata.values() if isinstance(kind, dict))
+    return str(metadata.get("alt") or next(filter(None, nested), ""))
 
 
 def label(notebook: Path) -> None:
@@ -83,18 +79,15 @@ def label(notebook: Path) -> None:
 
     The cell has one such field: two figures of one cell that differ in alt text raise a ``BuildError``.
     """
-    import nbformat
-
-    document = nbformat.read(notebook, as_version=4)
-    for cell in document.cells:
+    document = read_notebook(notebook)
+    for cell in document["cells"]:
         texts = {text for output in cell.get("outputs", []) if (text := alternative(output))}
         if len(texts) > 1:
-            raise BuildError(
-                f"{notebook.name}: two figures in one cell; give each its own cell\n{_first_lines(cell.source)}"
-            )
+            where = _first_lines(cell["source"])
+            raise BuildError(f"{notebook.name}: two figures in one cell; give each its own\n{where}")
         if texts:
-            cell.metadata.setdefault("mystnb", {}).setdefault("image", {})["alt"] = texts.pop()
-    nbformat.write(document, notebook)
+            cell["metadata"].setdefault("mystnb", {}).setdefault("image", {})["alt"] = texts.pop()
+    write_notebook(notebook, document)
 
 
 def rendered(html: Path, pages: Iterable[str], build: Build) -> None:

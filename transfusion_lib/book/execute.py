@@ -1,5 +1,6 @@
 """Run a chapter's notebook with typed parameters, in its own kernel, one after another."""
 
+import hashlib
 import os
 import re
 import threading
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from transfusion_lib.book import parameters, profiles
-from transfusion_lib.book.project import Chapter, import_path
+from transfusion_lib.book.project import Chapter, import_path, read_notebook, write_notebook
 from transfusion_lib.errors import BuildError
 
 PROGRESS = "TRANSFUSION_PROGRESS"
@@ -44,9 +45,8 @@ def execute(chapter: Chapter, values: Mapping[str, Any], build: Build, *, say: S
     """Execute ``chapter`` with ``values`` in place of its defaults, and return the executed notebook.
 
     A cell that fails raises a ``BuildError`` with chapter, cell, source and traceback. The notebook's metadata
-    records build, profile, and the parameters in effect, which ``check`` compares.
+    holds a ``stamp``, which ``check`` compares.
     """
-    import nbformat
     import papermill
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill.exceptions import PapermillException, PapermillExecutionError
@@ -70,23 +70,21 @@ def execute(chapter: Chapter, values: Mapping[str, Any], build: Build, *, say: S
         raise BuildError(f"chapter {chapter.name}: its kernel died (out of memory?)\n{_last_cell(target)}") from None
     except (CellTimeoutError, PapermillException, RuntimeError) as error:
         raise BuildError(f"chapter {chapter.name}: {type(error).__name__}: {error}") from None
-    notebook = nbformat.read(target, as_version=4)
-    notebook.metadata["transfusion"] = {
+    notebook = read_notebook(target)
+    notebook["metadata"]["transfusion"] = stamp(chapter, values, build)
+    write_notebook(target, notebook)
+    return target
+
+
+def stamp(chapter: Chapter, values: Mapping[str, Any], build: Build) -> dict[str, Any]:
+    """Return what an executed notebook records of its making: of which build, of what, with what, from what source."""
+    return {
         "build": build.id,
         "chapter": chapter.name,
         "profile": build.profile,
         "parameters": parameters.effective(chapter, values),
-        "source": digest(chapter.source),
+        "source": hashlib.sha256(chapter.source.read_bytes()).hexdigest(),
     }
-    nbformat.write(notebook, target)
-    return target
-
-
-def digest(path: Path) -> str:
-    """Return the sha256 of a file's bytes, 64 hex digits."""
-    import hashlib
-
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def failure(chapter: Chapter, number: int | None, source: str, traceback: str) -> str:
@@ -104,16 +102,14 @@ def _indented(text: str) -> str:
 
 def _last_cell(target: Path) -> str:
     """Return the source of the cell that was running when the kernel of ``target`` died."""
-    import nbformat
-
-    cells = nbformat.read(target, as_version=4).cells if target.exists() else []
-    begun = [cell for cell in cells if cell.metadata.get("papermill", {}).get("status") not in (None, "pending")]
-    return _indented(begun[-1].source) if begun else ""
+    cells = read_notebook(target)["cells"] if target.exists() else []
+    begun = [cell for cell in cells if cell["metadata"].get("papermill", {}).get("status") not in (None, "pending")]
+    return _indented(begun[-1]["source"]) if begun else ""
 
 
 @contextmanager
 def _environment(build: Build) -> Iterator[None]:
-    """Give the kernel this very library, the profile's name and the progress file, and restore the environment after."""
+    """Give the kernel this very library, the profile's name and the progress file; restore the environment after."""
     wanted = {
         profiles.VARIABLE: build.profile,
         PROGRESS: str(build.folder.resolve() / "progress.log"),

@@ -29,6 +29,6 @@ def _block(translator: Any, node: nodes.math_block) -> None:
 
 def _mathml(node: nodes.Element, *, as_block: bool) -> str:
     try:
-        return tex2mathml(node.astext(), as_block=as_block)
+        return str(tex2mathml(node.astext(), as_block=as_block))
     except (SyntaxError, ValueError) as error:
         raise SphinxError(f"{node.source}:{node.line}: formula {node.astext()!r}: {error}") from error

@@ -32,7 +32,7 @@ class Parameter:
     meaning: str
 
     def check(self, value: Any) -> Any:
-        """Return ``value`` in the parameter's type (an int where a float is due becomes one), or raise ``ParameterError``."""
+        """Return ``value`` in the parameter's type (an int may stand for a float), or raise a ``ParameterError``."""
         try:
             return _adapter(self.type).validate_python(value)
         except ValidationError:

@@ -31,11 +31,8 @@ class Chapter:
     @cached_property
     def cells(self) -> list[dict[str, Any]]:
         """The notebook's cells, each with ``source`` as one string."""
-        try:
-            cells = json.loads(self.source.read_text(encoding="utf-8"))["cells"]
-            return [{**cell, "source": "".join(cell["source"])} for cell in cells]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise BuildError(f"{self.source}: not a notebook ({type(error).__name__}: {error})") from None
+        cells: list[dict[str, Any]] = read_notebook(self.source)["cells"]
+        return cells
 
     @property
     def title(self) -> str:
@@ -85,6 +82,22 @@ class Project:
     def chapter_names(self) -> list[str]:
         """The names of all chapters in reading order."""
         return [chapter.name for chapter in self.chapters]
+
+
+def read_notebook(path: Path) -> dict[str, Any]:
+    """Return a notebook (nbformat 4) with each cell's source as one string, or raise a ``BuildError``."""
+    try:
+        notebook: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        for cell in notebook["cells"]:
+            cell["source"] = "".join(cell["source"])
+        return notebook
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BuildError(f"{path}: not a notebook ({type(error).__name__}: {error})") from None
+
+
+def write_notebook(path: Path, notebook: dict[str, Any]) -> None:
+    """Write a notebook as JSON."""
+    path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def find(start: Path | None = None) -> Project:

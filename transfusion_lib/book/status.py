@@ -7,12 +7,12 @@ from typing import Any
 
 from transfusion_lib.book.execute import Build
 from transfusion_lib.book.profiles import Profile
-from transfusion_lib.book.project import Chapter
+from transfusion_lib.book.project import Chapter, read_notebook
 
 
 def record(chapter: Chapter, notebook: Path) -> dict[str, Any]:
     """Return one row of the status page: chapter, title, outcome, seconds, time of the start, parameters."""
-    metadata = json.loads(notebook.read_text(encoding="utf-8"))["metadata"]
+    metadata = read_notebook(notebook)["metadata"]
     run = metadata["papermill"]
     return {
         "chapter": chapter.name,
