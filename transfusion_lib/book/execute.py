@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +18,10 @@ from transfusion_lib.errors import BuildError
 
 PROGRESS = "TRANSFUSION_PROGRESS"
 """Names a file to the kernel; each line appended to it is shown at once and never enters a page."""
+
+SLOW_IMPORT = "rfc3987_syntax"
+"""A checker of IRIs that jsonschema imports if it can: four seconds in every process that reads a notebook.
+No schema of ours has an IRI; None in its place in ``sys.modules`` makes that import fail, which jsonschema expects."""
 
 Say = Callable[[str], None]
 
@@ -47,6 +52,7 @@ def execute(chapter: Chapter, values: Mapping[str, Any], build: Build, *, say: S
     A cell that fails raises a ``BuildError`` with chapter, cell, source and traceback. The notebook's metadata
     holds a ``stamp``, which ``check`` compares.
     """
+    sys.modules.setdefault(SLOW_IMPORT, None)  # type: ignore[arg-type]
     import papermill
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill.exceptions import PapermillException, PapermillExecutionError

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from transfusion_lib.book.execute import Build
+from transfusion_lib.book.execute import SLOW_IMPORT, Build
 from transfusion_lib.book.project import import_path
 from transfusion_lib.errors import BuildError
 
@@ -17,8 +17,8 @@ def render(build: Build) -> Path:
     Jupyter Book exits 0 on much that is wrong; ``check.rendered`` looks at the pages afterwards.
     """
     source = build.source.resolve()
-    start = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]  # it has no __main__
-    command = [*start, "build", str(source), "-W", "-n", "--keep-going", "--quiet"]
+    program = f"import sys; sys.modules['{SLOW_IMPORT}'] = None; from jupyter_book.cli.main import main; main()"
+    command = [sys.executable, "-c", program, "build", str(source), "-W", "-n", "--keep-going", "--quiet"]
     # A relative --toc resolves against the source folder: give absolute paths.
     command += ["--toc", str(source / "_toc.yml"), "--config", str(source / "_config.yml")]
     command += ["--path-output", str(source)]
