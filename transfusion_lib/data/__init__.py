@@ -14,6 +14,7 @@ from transfusion_lib.data.computed import ComputedSource
 from transfusion_lib.data.dataset import Dataset, Split
 from transfusion_lib.data.loading import Progress
 from transfusion_lib.errors import SpecError, unknown
+from transfusion_lib.places import store_root
 from transfusion_lib.spec import DataSpec
 
 __all__ = ["TABLE", "Dataset", "Source", "Split", "fingerprint", "load", "spec_for"]
@@ -87,7 +88,7 @@ def fingerprint(spec: DataSpec, *, cache: Path | None = None) -> str:
 
 def default_cache() -> Path:
     """Return ``TRANSFUSION_CACHE``, or the folder ``data`` in the run store."""
-    return Path(os.environ.get("TRANSFUSION_CACHE") or Path(".store") / "data")
+    return Path(os.environ.get("TRANSFUSION_CACHE") or store_root() / "data")
 
 
 def spec_for(name_or_path: str, **fields: object) -> DataSpec:
