@@ -36,11 +36,21 @@ class Chapter:
 
     @property
     def title(self) -> str:
-        """The first heading, or the name where there is none."""
-        headings = (
-            re.search(r"^# (.+)$", cell["source"], re.M) for cell in self.cells if cell["cell_type"] == "markdown"
-        )
-        return next((found[1].strip() for found in headings if found), self.name)
+        """The heading that the chapter begins with."""
+        return self._opening[0]
+
+    @property
+    def question(self) -> str:
+        """The paragraph below that heading: the one question of the chapter."""
+        return self._opening[1]
+
+    @property
+    def _opening(self) -> tuple[str, str]:
+        opening = self.cells[0]["source"] if self.cells else ""
+        found = re.match(r"# (.+)\n\n(.+(?:\n.+)*)", opening)
+        if not found:
+            raise BuildError(f"{self.source}: the first cell must be a # heading, an empty line, and the question")
+        return found[1].strip(), " ".join(found[2].split())
 
 
 @dataclass(frozen=True)
