@@ -34,9 +34,7 @@ class Drawn(NamedTuple):
     """The patient: two pictures each, right eye and left."""
 
 
-def generate(
-    *, n: int, size: int, seed: int, first: int = 0, progress: Callable[[int], None] | None = None
-) -> Drawn:
+def generate(*, n: int, size: int, seed: int, first: int = 0, progress: Callable[[int], None] | None = None) -> Drawn:
     """Return ``n`` pictures from index ``first`` on; ``progress`` is called with the number drawn so far."""
     images = np.empty((n, fundus.CHANNELS, size, size), np.uint8)
     masks = np.empty((n, len(fundus.REGIONS), size, size), np.uint8)

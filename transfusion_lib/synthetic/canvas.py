@@ -1,151 +1,140 @@
-"""What both painters share: spots, smooth noise, blur, and the random streams.
+"""What the painters share: spots and strokes, smooth noise, blur, and the random streams.
 
 Everything is elementwise numpy in float32 (no BLAS, no threads), so that a picture has the same bytes whoever
 draws it, alone or in a crowd.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
-from statistics import NormalDist
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
-NORMAL = NormalDist()
+Shape = int | tuple[int, ...]
 REFERENCE = 587
 """Edge in pixels of the largest picture: the camera's own resolution, whose pixels carry the noise."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Frame:
-    """Where the scene lies on the picture: a square of ``size`` pixels, ``scale`` pixels per unit."""
+    """Where the scene lies on a square picture of ``size`` pixels."""
 
     size: int
     scale: float
+    """Pixels per unit of the scene."""
     x0: float
     """Column of the scene's origin."""
     y0: float
+    """Row of the scene's origin."""
+    flip: bool = False
+    """The scene's x runs to the left: a left eye."""
 
     def grid(self) -> tuple[Array, Array]:
         """Return x as (1, size) and y as (size, 1): the scene's coordinates of every pixel's centre."""
         steps = np.arange(self.size, dtype=np.float32)
-        return ((steps - self.x0) / self.scale)[None, :], ((steps - self.y0) / self.scale)[:, None]
+        x, y = (steps - self.x0) / self.scale, (steps - self.y0) / self.scale
+        return (-x if self.flip else x)[None, :], y[:, None]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Spots:
-    """Discs with soft edges, the one brush: a vessel is a row of them, a lesion a heap. All arrays are (n,)."""
-
-    x: Array
-    """To the right, in units of the scene."""
-    y: Array
-    """Downwards."""
-    radius: Array
-    soft: Array
-    """Width of the edge; the pixel's own width is the least."""
-    strength: Array
-    """Coverage at the centre, from 0 to 1."""
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-    @classmethod
-    def of(cls, x: Array, y: Array, radius: Array | float, *, soft: Array | float = 0.0, strength: Array | float = 1.0) -> Self:
-        """Return spots from arrays and scalars of broadcastable shapes."""
-        parts = np.broadcast_arrays(x, y, radius, soft, strength)
-        return cls(**{f.name: np.ravel(part).astype(np.float32) for f, part in zip(fields(cls), parts, strict=True)})
-
-    @classmethod
-    def join(cls, parts: Iterable[Self]) -> Self:
-        """Return all spots of ``parts`` as one heap."""
-        parts = list(parts)
-        return cls(**{f.name: np.concatenate([getattr(p, f.name) for p in parts] or [_NONE]) for f in fields(cls)})
-
-    def take(self, index: NDArray[np.bool_] | NDArray[np.intp]) -> Self:
-        """Return the spots at ``index``."""
-        return type(self)(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+Spots = Array
+"""Discs with soft edges, (5, n), the one brush (a vessel is a row of them, a lesion a heap): rows x, y, radius, width of
+the edge (a pixel is the least), and strength, the coverage at the centre from 0 to 1."""
+Strokes = Array
+"""Straight pieces of vessels, (6, n): rows x, y and radius at one end, then at the other."""
+NO_SPOTS: Spots = np.zeros((5, 0), np.float32)
+NO_STROKES: Strokes = np.zeros((6, 0), np.float32)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Strokes:
-    """Straight pieces of vessels, from one point and radius to another. All arrays are (n,), in units of the scene."""
-
-    x0: Array
-    y0: Array
-    x1: Array
-    y1: Array
-    r0: Array
-    r1: Array
-
-    def spots(self, frame: Frame) -> Spots:
-        """Return the discs that draw the strokes without gaps on ``frame``."""
-        length = np.hypot(self.x1 - self.x0, self.y1 - self.y0) * np.float32(frame.scale)
-        number = np.maximum(np.ceil(length / 0.7), 1).astype(np.intp)
-        piece = np.repeat(np.arange(len(number)), number)
-        step = np.arange(len(piece)) - np.repeat(np.cumsum(number) - number, number)
-        t = ((step + 0.5) / number[piece]).astype(np.float32)
-        x, y, r = (a[piece] * (1 - t) + b[piece] * t for a, b in ((self.x0, self.x1), (self.y0, self.y1), (self.r0, self.r1)))
-        return Spots.of(x, y, r)
-
-    def take(self, index: NDArray[np.bool_]) -> Self:
-        """Return the strokes at ``index``."""
-        return type(self)(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
-
-    @classmethod
-    def join(cls, parts: Iterable[Self]) -> Self:
-        """Return all strokes of ``parts``."""
-        parts = list(parts)
-        return cls(**{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)})
+def spots(
+    x: Array, y: Array, radius: Array | float, *, soft: Array | float = 0.0, strength: Array | float = 1.0
+) -> Spots:
+    """Return spots at ``x`` and ``y``, of any one shape; the others broadcast to it."""
+    out = np.empty((5, *x.shape), np.float32)
+    for row, value in zip(out, (x, y, radius, soft, strength), strict=True):
+        row[...] = value
+    return out.reshape(5, -1)
 
 
-_NONE = np.zeros(0, np.float32)
-NO_SPOTS = Spots(x=_NONE, y=_NONE, radius=_NONE, soft=_NONE, strength=_NONE)
+def join(*parts: Array) -> Array:
+    """Return all spots, or all strokes, of ``parts``."""
+    return np.concatenate(parts, axis=1)
+
+
+def along(strokes: Strokes, frame: Frame) -> Spots:
+    """Return the discs that draw ``strokes`` without gaps on ``frame``."""
+    start, way = strokes[:3], strokes[3:] - strokes[:3]
+    number = np.ceil(np.sqrt(way[0] * way[0] + way[1] * way[1]) * (frame.scale / 0.8)).astype(np.intp)
+    piece = np.repeat(np.arange(len(number)), number)
+    nth = np.arange(len(piece)) - np.repeat(np.cumsum(number) - number, number)
+    share = (nth.astype(np.float32) + 0.5) / number.astype(np.float32)[piece]
+    x, y, radius = start[:, piece] + way[:, piece] * share
+    return spots(x, y, radius)
 
 
 def stream(*words: int) -> np.random.Generator:
     """Return the generator that belongs to ``words`` (seed, patient, purpose ...) and to nothing else."""
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(words)))
+    return np.random.Generator(np.random.PCG64(words))
 
 
-def splat(spots: Spots, frame: Frame, *, mask: bool = False) -> Array:
-    """Return the (size, size) coverage, from 0 to 1, of the union of ``spots``.
+def uniform(rng: np.random.Generator, low: float, high: float, shape: Shape) -> Array:
+    """Return float32 numbers between ``low`` and ``high``."""
+    return rng.random(shape, np.float32) * (high - low) + low
 
-    A spot smaller than a pixel covers the pixel in part. With ``mask`` each spot covers at least the pixel that its
-    centre falls in, wholly.
+
+def normal(rng: np.random.Generator, sigma: float, shape: Shape) -> Array:
+    """Return float32 numbers around 0 of standard deviation ``sigma``."""
+    return rng.standard_normal(shape, np.float32) * sigma
+
+
+def splat(parts: Spots, frame: Frame) -> Array:
+    """Return the (size, size) coverage, from 0 to 1, of the union of spots.
+
+    A spot smaller than a pixel covers the pixel in part.
     """
-    canvas = np.zeros(frame.size * frame.size, np.float32)
-    x, y = spots.x * np.float32(frame.scale) + np.float32(frame.x0), spots.y * np.float32(frame.scale) + np.float32(frame.y0)
-    half = spots.radius * np.float32(frame.scale)
-    soft = np.maximum(spots.soft * np.float32(frame.scale), 1)
-    reach = np.ceil(half + soft / 2).astype(np.intp)
-    seen = (x > -reach) & (x < frame.size + reach) & (y > -reach) & (y < frame.size + reach)
-    steps = 1 << np.ceil(np.log2(np.maximum(reach, 1))).astype(np.intp)
-    for step in np.unique(steps[seen]):
-        at = np.flatnonzero(seen & (steps == step))
-        _stamp(canvas, frame.size, step, x[at], y[at], half[at], soft[at], spots.strength[at], mask)
-    return canvas.reshape(frame.size, frame.size)
+    x, y = _pixels(parts, frame)
+    half, soft = parts[2] * frame.scale, np.maximum(parts[3] * frame.scale, 1)
+    reach = np.maximum(np.ceil(half + soft / 2), 1)
+    steps = np.exp2(np.ceil(np.log2(reach))).astype(np.intp)  # few distinct patch sizes, each drawn at once
+    seen = (x > -steps) & (x < frame.size - 1 + steps) & (y > -steps) & (y < frame.size - 1 + steps)
+    margin = 2 * int(steps.max(initial=1, where=seen))
+    edge = frame.size + 2 * margin
+    canvas = np.zeros(edge * edge, np.float32)
+    drawn = np.stack([x + margin, y + margin, half, soft, parts[4]])
+    for step in set(steps[seen].tolist()):
+        _stamp(canvas, edge, step, drawn[:, seen & (steps == step)])
+    return canvas.reshape(edge, edge)[margin:-margin, margin:-margin]
 
 
-def _stamp(
-    canvas: Array, size: int, step: int, x: Array, y: Array, half: Array, soft: Array, strength: Array, mask: bool
-) -> None:
-    """Draw discs of similar size, (n,) each, onto the flat ``canvas`` through patches of 2 ``step`` + 1 pixels."""
+def _stamp(canvas: Array, edge: int, step: int, parts: Spots) -> None:
+    """Draw spots of similar size, in pixels, onto the flat ``canvas`` through patches of 2 ``step`` + 1 pixels."""
+    x, y, half, soft, strength = parts
+    column, row = np.rint(x), np.rint(y)
     offsets = np.arange(-step, step + 1)
-    columns, rows = np.rint(x).astype(np.intp)[:, None] + offsets, np.rint(y).astype(np.intp)[:, None] + offsets
-    dx, dy = columns - x[:, None], rows - y[:, None]
-    distance = np.sqrt((dx * dx)[:, None, :] + (dy * dy)[:, :, None], dtype=np.float32)
-    inside = ((columns >= 0) & (columns < size))[:, None, :] & ((rows >= 0) & (rows < size))[:, :, None]
-    if mask:
-        cover = (distance <= np.maximum(half, np.float32(0.71))[:, None, None]).astype(np.float32)
-    else:
-        peak = np.minimum(2 * half / soft, 1)  # a disc of less than a pixel covers part of it
-        cover = np.clip((half[:, None, None] - distance) / soft[:, None, None] + np.float32(0.5), 0, peak[:, None, None])
-        cover *= strength[:, None, None]
-    place = rows[:, :, None] * size + columns[:, None, :]
-    np.maximum.at(canvas, place[inside], cover[inside])
+    dx, dy = offsets.astype(np.float32)[:, None] - (x - column), offsets.astype(np.float32)[:, None] - (y - row)
+    cover = (dx * dx) + (dy * dy)[:, None]  # (patch, patch, n): the long axis last, where numpy is fast
+    np.sqrt(cover, out=cover)
+    slope = strength / soft
+    cover *= -slope
+    cover += half * slope + strength / 2
+    np.minimum(cover, strength * np.minimum(2 * half / soft, 1), out=cover)
+    place = (offsets[:, None] * edge + offsets)[:, :, None] + (row * edge + column).astype(np.intp)
+    np.maximum.at(canvas, place.ravel(), cover.ravel())  # what is negative, outside the disc, loses against 0
+
+
+def mark(parts: Spots, cover: Array, frame: Frame) -> NDArray[np.uint8]:
+    """Return where ``cover``, the splat of spots, is above 0.3, and the pixel of every centre: a mask in {0, 1}."""
+    mask = (cover > 0.3).astype(np.uint8)
+    x, y = (np.rint(place).astype(np.intp) for place in _pixels(parts, frame))
+    seen = (x >= 0) & (x < frame.size) & (y >= 0) & (y < frame.size)
+    mask[y[seen], x[seen]] = 1
+    return mask
+
+
+def _pixels(parts: Spots, frame: Frame) -> tuple[Array, Array]:
+    """Return column and row, with fractions, of the spots' centres."""
+    return parts[0] * (-frame.scale if frame.flip else frame.scale) + frame.x0, parts[1] * frame.scale + frame.y0
 
 
 @lru_cache(maxsize=64)
@@ -161,12 +150,15 @@ def _spline(size: int, cells: int) -> tuple[NDArray[np.intp], Array]:
 def stretch(knots: Array, size: int) -> Array:
     """Return the (size, size) smooth surface over ``knots``, (cells + 3, cells + 3)."""
     first, weights = _spline(size, len(knots) - 3)
-    tall = sum((weights[k][:, None] * knots[first + k] for k in range(4)), np.float32(0))
-    tall = np.ascontiguousarray(tall.T)
-    return np.asarray(sum((weights[k][:, None] * tall[first + k] for k in range(4)), np.float32(0)).T)
+    for _ in range(2):  # down the rows, then, transposed, down the columns
+        total = knots[first] * weights[0][:, None]
+        for k in range(1, 4):
+            total += knots[first + k] * weights[k][:, None]
+        knots = np.ascontiguousarray(total.T)
+    return knots
 
 
-def noise(rng: np.random.Generator, size: int, *, octaves: dict[int, float]) -> Array:
+def noise(rng: np.random.Generator, size: int, *, octaves: Mapping[int, float]) -> Array:
     """Return (size, size) smooth noise: the sum of ``octaves``, cells along an edge (ascending) -> standard deviation.
 
     Octaves too fine for the pixels are left out; being the last, they change nothing in those before.
@@ -174,41 +166,43 @@ def noise(rng: np.random.Generator, size: int, *, octaves: dict[int, float]) -> 
     total = np.zeros((size, size), np.float32)
     for cells, sigma in octaves.items():
         if cells <= size / 2:
-            knots = rng.standard_normal((cells + 3, cells + 3), np.float32)
-            total += stretch(knots * np.float32(sigma / 0.4794), size)  # the spline alone has deviation 151/315
+            total += stretch(normal(rng, sigma * 315 / 151, (cells + 3, cells + 3)), size)  # a spline alone has 151/315
     return total
 
 
-def grain(rng: np.random.Generator, channels: int, size: int, *, sigma: float) -> Array:
-    """Return the camera's (channels, size, size) noise: ``sigma`` at the reference size, less where pixels are pooled."""
-    return rng.standard_normal((channels, size, size), np.float32) * np.float32(sigma * min(1.0, size / REFERENCE))
+def grain(rng: np.random.Generator, shape: tuple[int, int, int], *, sigma: float) -> Array:
+    """Return a camera's noise: ``sigma`` at the reference size, less where pixels are pooled."""
+    bits = np.bitwise_count(rng.bit_generator.random_raw(int(np.prod(shape))))  # binomial(64, 1/2): nearly normal, fast
+    return (bits.astype(np.float32).reshape(shape) - 32) * (sigma * min(1.0, shape[-1] / REFERENCE) / 4)
 
 
 def blur(picture: Array, sigma: float) -> Array:
     """Return ``picture`` (channels, height, width) under a Gaussian of ``sigma`` pixels, edges repeated."""
-    reach = int(np.ceil(3 * sigma))
-    if sigma < 0.2 or reach == 0:
+    if sigma < 0.25:
         return picture
-    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
-    weights = (weights / weights.sum()).astype(np.float32)
+    reach = int(np.ceil(2.5 * sigma))
+    weights = np.exp(-0.5 * (np.arange(reach + 1) / sigma) ** 2)
+    weights = (weights / (2 * weights.sum() - 1)).astype(np.float32)
     for axis in (1, 2):
-        padding = [(reach, reach) if a == axis else (0, 0) for a in range(3)]
-        wide = np.pad(picture, padding, mode="edge")
+        wide = np.pad(picture, [(reach, reach) if a == axis else (0, 0) for a in range(3)], mode="edge")
         n = picture.shape[axis]
-        parts = (wide.take(range(k, k + n), axis=axis) if axis == 1 else wide[:, :, k : k + n] for k in range(2 * reach + 1))
-        picture = sum((w * part for w, part in zip(weights, parts, strict=True)), np.float32(0))
+        windows = [wide[:, k : k + n] if axis == 1 else wide[:, :, k : k + n] for k in range(2 * reach + 1)]
+        picture = windows[reach] * weights[0]
+        for k in range(1, reach + 1):
+            picture += (windows[reach - k] + windows[reach + k]) * weights[k]
     return picture
 
 
 def smoothstep(low: float, high: float, value: Array) -> Array:
     """Return 0 below ``low``, 1 above ``high`` and a smooth rise between."""
-    t = np.clip((value - np.float32(low)) * np.float32(1 / (high - low)), 0, 1)
+    t = np.minimum(np.maximum((value - low) * (1 / (high - low)), 0), 1)
     return t * t * (3 - 2 * t)
 
 
 def bell(x: Array, y: Array, *, at: tuple[float, float], radius: float) -> Array:
-    """Return a Gaussian hill of height 1 and standard deviation ``radius`` around ``at``."""
-    return np.exp(((x - at[0]) ** 2) * np.float32(-0.5 / radius**2)) * np.exp(((y - at[1]) ** 2) * np.float32(-0.5 / radius**2))
+    """Return a Gaussian hill of height 1 and standard deviation ``radius`` around ``at``, from x (1, w) and y (h, 1)."""
+    k = -0.5 / radius**2
+    return np.exp((x - at[0]) ** 2 * k) * np.exp((y - at[1]) ** 2 * k)
 
 
 def to_bytes(picture: Array) -> NDArray[np.uint8]:

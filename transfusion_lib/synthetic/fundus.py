@@ -1,38 +1,48 @@
 """Synthetic colour fundus photographs with diabetic retinopathy, graded 0 to 4.
 
-A ``Scene`` holds one eye in units of the photographed field (a disc of radius 1, 45 degrees across; 1 unit is about
-6.6 mm), so a size changes the resolution and nothing else. Grades follow the International Clinical Diabetic
-Retinopathy scale (Wilkinson et al. 2003): 0 none; 1 microaneurysms only; 2 more than that; 3 many haemorrhages in all
-four quadrants, venous beading or IRMA; 4 neovascularisation or preretinal haemorrhage.
+A ``Scene`` holds one eye in units of the photographed field: a disc of radius 1, 45 degrees across, so that 1 is about
+6.6 mm and the optic disc 0.12. A size changes the resolution and nothing else. Every eye is laid out as a right eye (disc
+on the right) and a left eye is painted mirrored.
 
-Anatomy, camera and lesions come from three separate random streams: nothing but the lesions (venous beading is one)
+Grades follow the International Clinical Diabetic Retinopathy scale (Wilkinson et al., Ophthalmology 2003): 0 none;
+1 microaneurysms only; 2 more than that; 3 haemorrhages in all four quadrants and venous beading; 4 neovascularisation
+or preretinal haemorrhage. Anatomy, camera and lesions come from separate random streams: nothing but the lesions
 knows the grade.
 """
 
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import lru_cache
+from math import cos, sin
+from statistics import NormalDist
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from transfusion_lib.synthetic.canvas import (
     NO_SPOTS,
-    NORMAL,
     Array,
     Frame,
     Spots,
     Strokes,
+    along,
     bell,
     blur,
     grain,
+    join,
+    mark,
     noise,
+    normal,
     smoothstep,
     splat,
+    spots,
     stream,
     to_bytes,
+    uniform,
 )
+from transfusion_lib.synthetic.vessels import Paths, Roots, grow, sprout
 
-VERSION = 1
+VERSION = 2
 """Raise when any picture, mask or label changes: it enters the data set's fingerprint."""
 
 CHANNELS = 3
@@ -42,14 +52,17 @@ LESIONS = ("microaneurysms", "haemorrhages", "hard_exudates", "cotton_wool", "ne
 REGIONS = (*LESIONS, "optic_disc", "vessels")
 BETWEEN_EYES = 0.85
 """Correlation of the severity of a patient's two eyes."""
-_ANATOMY, _CAMERA, _LESIONS, _PIXELS, _SEVERITY = range(5)
+_SEVERITY, _PATIENT, _CAMERA, _ANATOMY, _LESIONS, _PIXELS = range(6)
+
+Point = tuple[float, float]
+Colour = tuple[float, float, float]
 
 
 class Label(NamedTuple):
     """Whose eye it is and how ill."""
 
     patient: int
-    eye: str
+    eye: Literal["right", "left"]
     grade: int
     within: float
     """Severity within the grade, from 0 to 1."""
@@ -61,42 +74,48 @@ class Camera:
 
     scale: float
     """Radius of the field as a fraction of the picture's edge."""
-    shift: tuple[float, float]
-    tint: Array
+    shift: Point
+    """Of the field's centre, as fractions of the edge."""
+    cut: float
+    """Half height of the visible field: below 1, top and bottom are cut off."""
+    tint: Colour
     """Reflectance of the fundus in red, green and blue."""
     mottle: float
     tessellation: float
+    """How clearly the choroid's vessels show."""
+    glow: tuple[Point, float]
+    """Where and how much brighter the light is."""
+    crescent: tuple[float, float]
+    """Angle and strength of a small pupil's reflex on the field's edge."""
+    haze: float
+    """Share of stray light: a cataract."""
     gamma: float
     exposure: float
-    haze: float
-    glow: tuple[float, float, float]
-    """Centre and strength of the uneven illumination."""
-    crescent: tuple[float, float]
-    """Angle and strength of the reflex of a small pupil."""
     blur: float
     """Standard deviation of the defocus in units of the field."""
     noise: float
-    cut: float
-    """Half height of the visible field: below 1, top and bottom are cut off."""
     dust: Spots
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """One eye: where its parts lie, in units of the field, x to the right and y down."""
+    """One eye, laid out as a right eye: x to the nose, y down."""
 
     label: Label
     camera: Camera
-    disc: tuple[float, float]
+    disc: Point
     disc_radius: float
     cup: float
-    crescent: float
-    fovea: tuple[float, float]
+    """Radius of the cup relative to the disc's."""
+    atrophy: float
+    """Strength of the pale crescent on the disc's temporal side."""
+    fovea: Point
     reflex: float
-    """Strength of the young eye's foveal reflex."""
+    """Strength of the young fovea's reflex."""
     arteries: Strokes
     veins: Strokes
     beads: Spots
+    """Swellings of the veins: they belong to the lesions, but the masks count them with the vessels."""
     drusen: Spots
     naevus: Spots
     lesions: dict[str, Spots]
@@ -104,53 +123,99 @@ class Scene:
 
 
 def label(seed: int, index: int) -> Label:
-    """Return the label of picture ``index``: patients have two eyes, right (even) and left (odd), of similar severity.
+    """Return the label of picture ``index``: a patient's right eye (even) or left (odd), of similar severity.
 
-    Severity is stratified over patients (a golden-ratio sequence), so that a small set has the prevalences of a large one.
+    Severity is stratified over patients (a golden-ratio sequence), so that a small set has a large one's prevalences.
     """
     patient, side = divmod(index, 2)
-    offset = stream(seed, _SEVERITY).random()
-    shared = NORMAL.inv_cdf((0.5 + (offset + patient * 0.6180339887498949) % 1.0 * 1e6) / (1e6 + 1))
-    own = stream(seed, _SEVERITY, patient, side).standard_normal()
-    severity = NORMAL.cdf(BETWEEN_EYES**0.5 * shared + (1 - BETWEEN_EYES) ** 0.5 * float(own))
-    edges = np.cumsum((0.0, *PREVALENCE))
-    grade = int(np.searchsorted(edges[1:-1], severity, side="right"))
-    within = float((severity - edges[grade]) / PREVALENCE[grade])
-    return Label(patient, ("right", "left")[side], grade, within)
+    shared = NormalDist().inv_cdf(max((_offset(seed) + patient * 0.6180339887498949) % 1.0, 1e-9))
+    own = float(stream(seed, _SEVERITY, patient, side).standard_normal())
+    severity = NormalDist().cdf(BETWEEN_EYES**0.5 * shared + (1 - BETWEEN_EYES) ** 0.5 * own)
+    grade, low = 0, 0.0
+    while severity >= low + PREVALENCE[grade] and grade < 4:
+        low += PREVALENCE[grade]
+        grade += 1
+    return Label(patient, "left" if side else "right", grade, min((severity - low) / PREVALENCE[grade], 1.0))
+
+
+@lru_cache(maxsize=8)
+def _offset(seed: int) -> float:
+    return float(stream(seed, _SEVERITY).random())
 
 
 def scene(seed: int, index: int) -> Scene:
     """Return the eye on picture ``index``."""
     who = label(seed, index)
-    side = index % 2
-    anatomy = stream(seed, _ANATOMY, who.patient, side)
-    centred = anatomy.random() < 0.6  # on the fovea, or between fovea and disc
-    fovea = (-0.05 if centred else -0.32) + anatomy.normal(0, 0.04), anatomy.normal(0, 0.04)
-    disc = fovea[0] + anatomy.normal(0.68, 0.03), fovea[1] + anatomy.normal(-0.06, 0.03)
-    arteries, veins = _vessels(anatomy, disc=disc, fovea=fovea)
-    ill = stream(seed, _LESIONS, who.patient, side)
-    eye = Scene(
+    words = who.patient, index % 2
+    rng = stream(seed, _ANATOMY, *words)
+    x = -0.05 if rng.random() < 0.6 else -0.32  # centred on the fovea, or between fovea and disc
+    fovea = x + rng.normal(0, 0.04), rng.normal(0, 0.04)
+    disc = fovea[0] + rng.normal(0.68, 0.03), fovea[1] + rng.normal(-0.06, 0.03)
+    arteries, veins = _vessels(rng, disc, fovea)
+    ill = stream(seed, _LESIONS, *words)
+    count = _count(ill, who)
+    return Scene(
         label=who,
-        camera=_camera(stream(seed, _CAMERA, who.patient, side), stream(seed, _CAMERA, who.patient)),
+        camera=_camera(stream(seed, _CAMERA, *words), stream(seed, _PATIENT, who.patient)),
         disc=disc,
-        disc_radius=float(anatomy.normal(0.125, 0.008)),
-        cup=float(np.clip(anatomy.normal(0.42, 0.12), 0.15, 0.75)),
-        crescent=float(anatomy.random() < 0.25) * float(anatomy.uniform(0.3, 1)),
+        disc_radius=rng.normal(0.125, 0.008),
+        cup=min(max(rng.normal(0.42, 0.12), 0.2), 0.75),
+        atrophy=rng.uniform(0.3, 1) if rng.random() < 0.25 else 0.0,
         fovea=fovea,
-        reflex=float(max(0.0, anatomy.normal(0.0, 0.5))),
+        reflex=max(0.0, rng.normal(0, 0.5)),
         arteries=arteries,
         veins=veins,
-        drusen=_drusen(anatomy, fovea),
-        naevus=_naevus(anatomy),
         beads=_beads(ill, who, veins),
-        lesions=_lesions(ill, who, disc=disc, fovea=fovea),
-        new_vessels=_new_vessels(ill, who, disc=disc, fovea=fovea),
+        drusen=_drusen(rng, fovea),
+        naevus=_naevus(rng),
+        lesions={
+            "microaneurysms": _microaneurysms(ill, count.microaneurysms, disc, fovea),
+            "haemorrhages": _haemorrhages(ill, count, disc, fovea),
+            "hard_exudates": _exudates(ill, count.exudates, fovea),
+            "cotton_wool": _cotton_wool(ill, count.cotton_wool, disc, fovea),
+        },
+        new_vessels=_new_vessels(ill, count.tangles, disc, fovea),
     )
-    return eye if side == 0 else _mirrored(eye)
 
 
-# Trunks of a right eye: heading at the disc and far away in degrees (0 is nasal, -90 up), the length over which it
-# turns, the length, and the radius relative to the largest.
+# The camera and the pigment.
+
+
+def _camera(rng: np.random.Generator, patient: np.random.Generator) -> Camera:
+    dark = patient.beta(1.5, 1.5)
+    light, deep = (0.80, 0.43, 0.24), (0.52, 0.23, 0.10)
+    cast = np.exp(rng.normal(0, (0.06, 0.07, 0.14)))
+    red, green, blue = (float(k) * (a * (1 - dark) + b * dark) for k, a, b in zip(cast, light, deep, strict=True))
+    specks = int(rng.poisson(0.6))
+    angle, far = uniform(rng, 0, 6.2832, specks), np.sqrt(uniform(rng, 0, 1, specks))
+    return Camera(
+        scale=rng.uniform(0.46, 0.495),
+        shift=(rng.normal(0, 0.006), rng.normal(0, 0.006)),
+        cut=0.88 if rng.random() < 0.3 else 1.0,
+        tint=(red, green, blue),
+        mottle=rng.uniform(0.02, 0.06),
+        tessellation=max(0.0, patient.normal(0, 0.1)),
+        glow=((rng.normal(0, 0.3), rng.normal(0, 0.3)), rng.uniform(0, 0.35)),
+        crescent=(rng.uniform(0, 6.2832), max(0.0, rng.normal(-0.1, 0.25))),
+        haze=0.5 * rng.beta(1.2, 8),
+        gamma=rng.uniform(0.85, 1.2),
+        exposure=float(np.exp(rng.normal(0, 0.12))),
+        blur=rng.gamma(2.0, 0.0016),
+        noise=rng.uniform(0.015, 0.045),
+        dust=spots(
+            far * np.cos(angle),
+            far * np.sin(angle),
+            uniform(rng, 0.01, 0.03, specks),
+            soft=0.02,
+            strength=uniform(rng, 0.1, 0.35, specks),
+        ),
+    )
+
+
+# The healthy eye.
+
+# Trunks: heading at the disc and far away in degrees (0 towards the nose, -90 up), the length over which they turn,
+# their length, and the radius relative to the largest.
 _TRUNKS = np.array(
     [
         (-98, -188, 0.55, 2.0, 1.0),
@@ -159,308 +224,344 @@ _TRUNKS = np.array(
         (72, 30, 0.5, 1.2, 0.75),
         (-160, -182, 0.3, 0.5, 0.35),
         (158, 182, 0.3, 0.5, 0.35),
-    ]
+    ],
+    np.float32,
 )
 _VEIN, _ARTERY = 0.0135, 0.0100
-"""Radius of the largest at the disc: about 180 and 130 micrometres across, a little more than life."""
+"""Radius of the largest at the disc: 180 and 130 micrometres across, a little more than life."""
 
 
-def _vessels(rng: np.random.Generator, *, disc: tuple[float, float], fovea: tuple[float, float]) -> tuple[Strokes, Strokes]:
-    """Return the arteries and the veins: trunks from the disc, branches, and branches of branches."""
-    trees = []
-    for radius, side in ((_ARTERY, -1), (_VEIN, 1)):
-        start, far, turn, length, relative = _TRUNKS.T
-        m = len(_TRUNKS)
-        heading = np.deg2rad(start + side * np.sign(start) * -6 + rng.normal(0, 6, m))
-        x, y = disc[0] + rng.normal(0, 0.015, m), disc[1] + rng.normal(0, 0.02, m)
-        trunk = _Paths.grow(rng, x, y, heading, np.deg2rad(far + rng.normal(0, 7, m)), turn * rng.uniform(0.85, 1.15, m),
-                            length, radius * relative, points=40, fovea=fovea)
-        branch = trunk.branches(rng, each=7, length=(0.3, 0.75), points=14, fovea=fovea)
-        twig = branch.branches(rng, each=3, length=(0.1, 0.3), points=7, fovea=fovea)
-        trees.append(Strokes.join([trunk.strokes(), branch.strokes(), twig.strokes()]))
-    return trees[0], trees[1]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Paths:
-    """Winding lines, arrays (paths, points); ``alive`` ends where a line meets the fovea's avascular zone."""
-
-    x: Array
-    y: Array
-    heading: Array
-    radius: Array
-    alive: NDArray[np.bool_]
-
-    @classmethod
-    def grow(cls, rng, x, y, heading, far, turn, length, radius, *, points, fovea, alive=None):
-        s = np.linspace(0, 1, points, dtype=np.float32) * np.asarray(length, np.float32)[:, None]
-        m = len(s)
-        phase, rate = rng.uniform(0, 6.28, (2, m, 1)).astype(np.float32), rng.uniform((5, 14), (9, 25), (m, 2)).astype(np.float32).T[..., None]
-        winding = 0.16 * np.sin(rate[0] * s + phase[0]) + 0.12 * np.sin(rate[1] * s + phase[1])
-        angle = far[:, None] + (heading - far)[:, None] * np.exp(-s / np.asarray(turn)[:, None]) + winding
-        step = (s[:, 1] - s[:, 0])[:, None]
-        px = x[:, None] + np.cumsum(np.cos(angle) * step, axis=1) - np.cos(angle[:, :1]) * step
-        py = y[:, None] + np.cumsum(np.sin(angle) * step, axis=1) - np.sin(angle[:, :1]) * step
-        far_from_fovea = np.hypot(px - fovea[0], py - fovea[1]) > 0.1
-        if alive is not None:
-            far_from_fovea[:, 0] &= alive
-        taper = 1 - 0.55 * np.linspace(0, 1, points)
-        return cls(x=px, y=py, heading=angle, radius=np.asarray(radius)[:, None] * taper, alive=np.logical_and.accumulate(far_from_fovea, axis=1))
-
-    def branches(self, rng, *, each, length, points, fovea):
-        paths, n = self.x.shape
-        at = ((np.arange(each) + rng.uniform(0.3, 1.1, (paths, each))) / (each + 0.3) * n).astype(np.intp).clip(1, n - 1)
-        row = np.arange(paths)[:, None]
-        side = np.where((np.arange(each) + rng.integers(0, 2, (paths, 1))) % 2 == 0, 1.0, -1.0)
-        heading = self.heading[row, at]
-        sprout, later = np.deg2rad(rng.uniform(35, 65, (paths, each))), np.deg2rad(rng.uniform(5, 50, (paths, each)))
-        longer = rng.uniform(*length, (paths, each)) * (1 - 0.4 * at / n)
-        thinner = self.radius[row, at] * rng.uniform(0.45, 0.75, (paths, each))
-        return type(self).grow(
-            rng, self.x[row, at].ravel(), self.y[row, at].ravel(), (heading + side * sprout).ravel(), (heading + side * later).ravel(),
-            np.full(paths * each, 0.15), longer.ravel(), thinner.ravel(), points=points, fovea=fovea, alive=self.alive[row, at].ravel(),
-        )
-
-    def strokes(self) -> Strokes:
-        pieces = dict(x0=self.x[:, :-1], y0=self.y[:, :-1], x1=self.x[:, 1:], y1=self.y[:, 1:], r0=self.radius[:, :-1], r1=self.radius[:, 1:])
-        seen = (np.hypot(self.x[:, :-1], self.y[:, :-1]) < 1.1) & self.alive[:, 1:]
-        return Strokes(**{name: value[seen].astype(np.float32) for name, value in pieces.items()})
-
-
-def _camera(rng: np.random.Generator, patient: np.random.Generator) -> Camera:
-    dark = patient.beta(1.6, 1.6)
-    tint = np.array([0.80, 0.43, 0.24]) * (1 - dark) + np.array([0.52, 0.23, 0.10]) * dark
-    tint = tint * np.exp(rng.normal(0, (0.06, 0.07, 0.14)))
-    n = rng.poisson(0.6)
-    angle, radius = rng.uniform(0, 6.28, n), np.sqrt(rng.random(n))
-    return Camera(
-        scale=rng.uniform(0.46, 0.495),
-        shift=(rng.normal(0, 0.006), rng.normal(0, 0.006)),
-        tint=tint.astype(np.float32),
-        mottle=rng.uniform(0.02, 0.06),
-        tessellation=max(0.0, float(patient.normal(0.0, 0.08))),
-        gamma=rng.uniform(0.85, 1.2),
-        exposure=float(np.exp(rng.normal(0, 0.12))),
-        haze=float(rng.beta(1.2, 8)) * 0.5,
-        glow=(rng.normal(0, 0.3), rng.normal(0, 0.3), rng.uniform(0.0, 0.35)),
-        crescent=(rng.uniform(0, 6.28), max(0.0, float(rng.normal(-0.1, 0.25)))),
-        blur=float(rng.gamma(2.0, 0.0018)),
-        noise=rng.uniform(0.02, 0.06),
-        cut=float(rng.choice([1.0, 0.88], p=[0.7, 0.3])),
-        dust=Spots.of(radius * np.cos(angle), radius * np.sin(angle), rng.uniform(0.01, 0.03, n), soft=0.02, strength=rng.uniform(0.1, 0.35, n)),
+def _vessels(rng: np.random.Generator, disc: Point, fovea: Point) -> tuple[Strokes, Strokes]:
+    """Return arteries and veins: six trunks each, their branches, and the branches of those."""
+    start, far, turn, length, relative = np.concatenate([_TRUNKS, _TRUNKS]).T
+    n, half = len(start), len(_TRUNKS)
+    apart = np.repeat(np.array([6, -6], np.float32), half) * np.sign(start)  # veins run outside of their arteries
+    roots = Roots(
+        disc[0] + normal(rng, 0.015, n),
+        disc[1] + normal(rng, 0.02, n),
+        np.deg2rad(start + apart + normal(rng, 6, n)),
+        np.deg2rad(far + normal(rng, 7, n)),
+        turn * uniform(rng, 0.85, 1.15, n),
+        length,
+        relative * np.repeat(np.array([_ARTERY, _VEIN], np.float32), half),
+        np.ones(n, bool),
     )
+    avoid = (*fovea, 0.1)
+    trunks = grow(rng, roots, points=40, avoid=avoid)
+    branches = grow(rng, sprout(rng, trunks, each=6, length=(0.35, 0.85)), points=16, avoid=avoid)
+    twigs = grow(rng, sprout(rng, branches, each=4, length=(0.1, 0.35)), points=7, avoid=avoid)
+    arteries, veins = zip(*(_halves(level) for level in (trunks, branches, twigs)), strict=True)
+    return join(*arteries), join(*veins)
 
 
-def _drusen(rng: np.random.Generator, fovea: tuple[float, float]) -> Spots:
-    n = int(rng.poisson(10)) + 3 if rng.random() < 0.15 else 0
-    radius = rng.uniform(0.006, 0.016, n)
-    return Spots.of(fovea[0] + rng.normal(0, 0.15, n), fovea[1] + rng.normal(0, 0.12, n), radius, soft=radius, strength=rng.uniform(0.3, 0.7, n))
+def _halves(paths: Paths) -> tuple[Strokes, Strokes]:
+    """Return the strokes of arteries and of veins: of every 12 paths, that many branches of one order, half each."""
+    parts = [[part.reshape(len(part), -1, 2, len(_TRUNKS))[:, :, kind] for part in paths] for kind in (0, 1)]
+    first, second = (Paths(*(part.reshape(len(part), -1) for part in kind)) for kind in parts)
+    return first.strokes(), second.strokes()
+
+
+def _drusen(rng: np.random.Generator, fovea: Point) -> Spots:
+    """Return the soft yellow spots of age that every seventh eye has: no sign of diabetes, easily taken for exudates."""
+    n = 3 + int(rng.poisson(10)) if rng.random() < 0.15 else 0
+    radius = uniform(rng, 0.006, 0.016, n)
+    x, y = fovea[0] + normal(rng, 0.15, n), fovea[1] + normal(rng, 0.12, n)
+    return spots(x, y, radius, soft=radius, strength=uniform(rng, 0.2, 0.45, n))
 
 
 def _naevus(rng: np.random.Generator) -> Spots:
+    """Return a grey mole of the choroid, in one eye of 16."""
     n = 8 if rng.random() < 0.06 else 0
-    angle, far = rng.uniform(0, 6.28), rng.uniform(0.4, 0.9)
-    return Spots.of(far * np.cos(angle) + rng.normal(0, 0.025, n), far * np.sin(angle) + rng.normal(0, 0.025, n), 0.045, soft=0.04, strength=0.5)
+    angle, far = rng.uniform(0, 6.2832), rng.uniform(0.4, 0.9)
+    x, y = far * cos(angle) + normal(rng, 0.025, n), far * sin(angle) + normal(rng, 0.025, n)
+    return spots(x, y, 0.045, soft=0.04, strength=0.5)
 
 
-def _beads(rng: np.random.Generator, who: Label, veins: Strokes) -> Spots:
-    """Return the beads of grade 3 (and of some of grade 4): swellings along the large veins."""
-    if who.grade < 3 or rng.random() > (0.8 if who.grade == 3 else 0.4):
-        return NO_SPOTS
-    large = np.flatnonzero(veins.r0 > 0.5 * _VEIN)[::2]
-    return Spots.of(veins.x0[large], veins.y0[large], veins.r0[large] * 1.6)
+# The ill eye.
 
 
-def _places(rng: np.random.Generator, n: int, *, disc: tuple[float, float], fovea: tuple[float, float]) -> tuple[Array, Array]:
-    """Return ``n`` random places of the posterior pole, off the disc and the fovea's centre."""
-    angle, radius = rng.uniform(0, 2 * np.pi, 3 * n + 12), 0.93 * rng.random(3 * n + 12) ** 0.6
-    x, y = radius * np.cos(angle), radius * np.sin(angle)
-    free = (np.hypot(x - disc[0], y - disc[1]) > 0.2) & (np.hypot(x - fovea[0], y - fovea[1]) > 0.06)
-    x, y = x[free][:n], y[free][:n]
-    return x.astype(np.float32), y.astype(np.float32)
+class _Count(NamedTuple):
+    """How many of each lesion an eye has."""
+
+    microaneurysms: int = 0
+    haemorrhages: int = 0
+    exudates: int = 0
+    """Clusters."""
+    cotton_wool: int = 0
+    tangles: int = 0
+    boats: int = 0
+    """Preretinal haemorrhages."""
 
 
-def _heap(rng: np.random.Generator, x: Array, y: Array, radius: Array, *, pieces: int, soft: float, strength: Array | float = 1.0) -> Spots:
-    """Return irregular blobs at (n,) places: each a heap of ``pieces`` discs."""
-    shape = (len(x), pieces)
-    far = radius[:, None] * rng.uniform(0, 0.75, shape)
-    angle = rng.uniform(0, 2 * np.pi, shape)
-    size = radius[:, None] * rng.uniform(0.35, 0.7, shape)
-    return Spots.of(x[:, None] + far * np.cos(angle), y[:, None] + far * np.sin(angle), size, soft=soft * radius[:, None],
-                    strength=np.asarray(strength)[..., None] * np.ones(shape))
-
-
-def _counts(rng: np.random.Generator, who: Label) -> dict[str, int]:
-    """Return how many of each lesion an eye has: the international scale, in numbers."""
+def _count(rng: np.random.Generator, who: Label) -> _Count:
+    """Return the international scale in numbers; severity within the grade moves them."""
     t = who.within
     if who.grade == 0:
-        return dict(microaneurysms=0, haemorrhages=0, exudates=0, wool=0)
+        return _Count()
     if who.grade == 1:
-        return dict(microaneurysms=1 + int(rng.poisson(2 + 5 * t)), haemorrhages=0, exudates=0, wool=0)
+        return _Count(1 + rng.poisson(2 + 5 * t))
     if who.grade == 2:
-        return dict(microaneurysms=4 + int(rng.poisson(4 + 12 * t)), haemorrhages=1 + int(rng.poisson(1 + 11 * t)),
-                    exudates=int(rng.poisson(0.2 + 1.8 * t)), wool=int(rng.poisson(0.1 + 0.9 * t)))
-    t = t if who.grade == 3 else rng.uniform(-0.8, 0.8)
-    return dict(microaneurysms=12 + int(rng.poisson(10)), haemorrhages=6 + int(rng.poisson(20 + 20 * t)),
-                exudates=int(rng.poisson(2.0 + t)), wool=int(rng.poisson(2.2 + t)))
+        return _Count(
+            4 + rng.poisson(4 + 12 * t),
+            1 + rng.poisson(1 + 11 * t),
+            rng.poisson(0.2 + 1.8 * t),
+            rng.poisson(0.1 + 0.9 * t),
+        )
+    if who.grade == 3:
+        return _Count(12 + rng.poisson(10), 10 + rng.poisson(16 + 20 * t), rng.poisson(2 + t), rng.poisson(2 + t))
+    s = rng.random()  # new vessels come with few or many other lesions
+    tangles = 1 + rng.poisson(1.2 * t)
+    return _Count(
+        8 + rng.poisson(12 * s),
+        4 + rng.poisson(30 * s),
+        rng.poisson(3 * s),
+        rng.poisson(3 * s),
+        tangles,
+        rng.random() < 0.35,
+    )
 
 
-def _lesions(rng: np.random.Generator, who: Label, *, disc: tuple[float, float], fovea: tuple[float, float]) -> dict[str, Spots]:
-    n = _counts(rng, who)
-    x, y = _places(rng, n["microaneurysms"], disc=disc, fovea=fovea)
-    aneurysms = Spots.of(x, y, rng.uniform(0.0045, 0.0085, len(x)), strength=0.85)
-    x, y = _places(rng, n["haemorrhages"], disc=disc, fovea=fovea)
-    blots = _heap(rng, x, y, rng.gamma(3.0, 0.0075, len(x)) + 0.008, pieces=6, soft=0.3)
-    x, y = _places(rng, n["wool"], disc=disc, fovea=fovea)
-    wool = _heap(rng, x, y, rng.uniform(0.035, 0.075, len(x)), pieces=7, soft=0.9, strength=rng.uniform(0.55, 0.9, len(x)))
-    return dict(microaneurysms=aneurysms, haemorrhages=Spots.join([blots, _preretinal(rng, who)]),
-                hard_exudates=_exudates(rng, n["exudates"], disc=disc, fovea=fovea), cotton_wool=wool)
+def _places(rng: np.random.Generator, n: int, disc: Point, fovea: Point) -> tuple[Array, Array]:
+    """Return ``n`` places on the posterior pole, off the disc and the centre of the fovea."""
+    angle, far = uniform(rng, 0, 6.2832, 3 * n + 20), 0.93 * uniform(rng, 0, 1, 3 * n + 20) ** 0.6
+    x, y = far * np.cos(angle), far * np.sin(angle)
+    free = ((x - disc[0]) ** 2 + (y - disc[1]) ** 2 > 0.04) & ((x - fovea[0]) ** 2 + (y - fovea[1]) ** 2 > 0.004)
+    return x[free][:n].astype(np.float32), y[free][:n].astype(np.float32)
 
 
-def _exudates(rng: np.random.Generator, clusters: int, *, disc: tuple[float, float], fovea: tuple[float, float]) -> Spots:
-    """Return waxy specks in ``clusters`` rings or heaps, most of them near the macula."""
+def _heap(
+    rng: np.random.Generator,
+    x: Array,
+    y: Array,
+    radius: Array,
+    *,
+    pieces: int,
+    soft: float,
+    strength: Array,
+    streak: Array | None = None,
+) -> Spots:
+    """Return irregular blobs at (n,) places: each a heap of ``pieces`` discs, drawn out along the angles ``streak``."""
+    shape = (pieces, len(x))
+    far, angle = np.sqrt(uniform(rng, 0, 0.4, shape)), uniform(rng, 0, 6.2832, shape)
+    dx, dy, size = far * np.cos(angle), far * np.sin(angle), uniform(rng, 0.4, 0.65, shape)
+    if streak is not None:
+        dx, dy, size = 2.2 * dx, 0.45 * dy, 0.45 * size
+        dx, dy = dx * np.cos(streak) - dy * np.sin(streak), dx * np.sin(streak) + dy * np.cos(streak)
+    return spots(x + radius * dx, y + radius * dy, radius * size, soft=soft * radius, strength=strength)
+
+
+def _microaneurysms(rng: np.random.Generator, n: int, disc: Point, fovea: Point) -> Spots:
+    x, y = _places(rng, n, disc, fovea)
+    return spots(x, y, uniform(rng, 0.004, 0.008, len(x)), strength=uniform(rng, 0.6, 1, len(x)))
+
+
+def _haemorrhages(rng: np.random.Generator, count: _Count, disc: Point, fovea: Point) -> Spots:
+    """Return dots and blots, flames along the nerve fibres, and the boat of a preretinal haemorrhage."""
+    x, y = _places(rng, count.haemorrhages, disc, fovea)
+    radius = rng.gamma(2.5, 0.0075, len(x)).astype(np.float32) + 0.008
+    strength = uniform(rng, 0.65, 1, len(x))
+    flame = rng.random(len(x)) < 0.35
+    fibres = np.arctan2(y - disc[1], x - disc[0])[flame]  # they fan out from the disc
+    blots = _heap(rng, x[~flame], y[~flame], radius[~flame], pieces=8, soft=0.5, strength=strength[~flame])
+    flames = _heap(rng, x[flame], y[flame], radius[flame], pieces=9, soft=0.4, strength=strength[flame], streak=fibres)
+    boats = []
+    for _ in range(count.boats):
+        angle, far, width = rng.uniform(0, 6.2832), rng.uniform(0.3, 0.65), rng.uniform(0.12, 0.25)
+        across, depth = uniform(rng, -1, 1, 160), uniform(rng, 0, 1, 160)
+        down = 0.55 * depth * np.sqrt(1 - across * across)  # a level above, a bowl below
+        px, py = far * cos(angle) + width * across, far * sin(angle) + width * down
+        boats.append(spots(px, py, 0.14 * width, soft=0.015))
+    return join(blots, flames, *boats)
+
+
+def _exudates(rng: np.random.Generator, clusters: int, fovea: Point) -> Spots:
+    """Return waxy specks in rings or heaps, most of them near the macula."""
     parts = []
     for _ in range(clusters):
         n = 6 + int(rng.poisson(14))
-        angle, radius = rng.uniform(0, 2 * np.pi), rng.uniform(0.12, 0.5)
-        cx, cy = fovea[0] + radius * np.cos(angle), fovea[1] + radius * np.sin(angle)
-        ring = rng.random() < 0.4
-        spread, turn = rng.uniform(0.03, 0.1), rng.uniform(0, 2 * np.pi, n)
-        far = spread * (rng.normal(1, 0.15, n) if ring else np.sqrt(rng.random(n)))
-        size = rng.gamma(3.0, 0.0025, n) + 0.003
-        parts.append(_heap(rng, cx + far * np.cos(turn), cy + far * np.sin(turn), size, pieces=3, soft=0.3))
-    return Spots.join([NO_SPOTS, *parts])
+        angle, away, spread = rng.uniform(0, 6.2832), rng.uniform(0.12, 0.5), rng.uniform(0.03, 0.1)
+        turn = uniform(rng, 0, 6.2832, n)
+        far = spread * (1 + normal(rng, 0.15, n) if rng.random() < 0.4 else np.sqrt(uniform(rng, 0, 1, n)))
+        x, y = fovea[0] + away * cos(angle) + far * np.cos(turn), fovea[1] + away * sin(angle) + far * np.sin(turn)
+        radius = rng.gamma(3.0, 0.0025, n).astype(np.float32) + 0.003
+        parts.append(_heap(rng, x, y, radius, pieces=3, soft=0.3, strength=uniform(rng, 0.7, 1, n)))
+    return join(NO_SPOTS, *parts)
 
 
-def _preretinal(rng: np.random.Generator, who: Label) -> Spots:
-    """Return the boat-shaped bleeding in front of the retina that a third of grade 4 has."""
-    if who.grade < 4 or rng.random() > 0.35:
+def _cotton_wool(rng: np.random.Generator, n: int, disc: Point, fovea: Point) -> Spots:
+    x, y = _places(rng, n, disc, fovea)
+    radius, strength = uniform(rng, 0.03, 0.065, len(x)), uniform(rng, 0.5, 0.9, len(x))
+    return _heap(rng, x, y, radius, pieces=10, soft=0.9, strength=strength)
+
+
+def _beads(rng: np.random.Generator, who: Label, veins: Strokes) -> Spots:
+    """Return the venous beading of grade 3 and some of grade 4: swellings along stretches of the large veins."""
+    if rng.random() > (0, 0, 0, 0.85, 0.35)[who.grade]:
         return NO_SPOTS
-    angle, far, width = rng.uniform(0, 2 * np.pi), rng.uniform(0.3, 0.65), rng.uniform(0.12, 0.25)
-    x, depth = rng.uniform(-1, 1, 160), rng.random(160)
-    y = 0.55 * depth * np.sqrt(1 - x**2)
-    return Spots.of(far * np.cos(angle) + width * x, far * np.sin(angle) + width * y, 0.14 * width, soft=0.01)
+    large = np.flatnonzero(veins[2] > 0.45 * _VEIN)
+    stretches = rng.random(len(large) // 12 + 1) < 0.5
+    x, y, radius = veins[:3, large[np.repeat(stretches, 12)[: len(large)]]]
+    return spots(x, y, 1.55 * radius, soft=0.004)
 
 
-def _new_vessels(rng: np.random.Generator, who: Label, *, disc: tuple[float, float], fovea: tuple[float, float]) -> Strokes:
-    """Return grade 4's tangles of fine looping vessels, at the disc or elsewhere."""
-    tangles = 0 if who.grade < 4 else 1 + int(rng.poisson(1.2))
-    x, y = _places(rng, tangles, disc=disc, fovea=fovea)
+def _new_vessels(rng: np.random.Generator, tangles: int, disc: Point, fovea: Point) -> Strokes:
+    """Return fans of fine winding vessels, at the disc or elsewhere."""
+    x, y = _places(rng, tangles, disc, fovea)
     if tangles and rng.random() < 0.45:
         x[0], y[0] = disc
-    m, points = 9 * len(x), 26
-    cx, cy = np.repeat(x, 9), np.repeat(y, 9)
-    s = np.linspace(0, 1, points)
-    heading = rng.uniform(0, 2 * np.pi, (m, 1)) + rng.normal(0, 4, (m, 1)) * s + 1.2 * np.sin(rng.uniform(8, 20, (m, 1)) * s + rng.uniform(0, 6.28, (m, 1)))
-    step = rng.uniform(0.12, 0.3, (m, 1)) / points
-    px, py = cx[:, None] + np.cumsum(np.cos(heading) * step, 1), cy[:, None] + np.cumsum(np.sin(heading) * step, 1)
-    paths = _Paths(x=px, y=py, heading=heading, radius=np.full((m, points), 0.0032), alive=np.ones((m, points), bool))
-    return paths.strokes()
+    each = 12
+    n = each * len(x)
+    fan = np.repeat(uniform(rng, 0, 6.2832, len(x)), each) + np.tile(
+        np.linspace(-1.6, 1.6, each, dtype=np.float32), len(x)
+    )
+    heading = fan + normal(rng, 0.3, n)
+    length = np.repeat(uniform(rng, 0.1, 0.26, len(x)), each) * uniform(rng, 0.6, 1, n)
+    radius = uniform(rng, 0.0028, 0.0045, n)
+    roots = Roots(np.repeat(x, each), np.repeat(y, each), heading, fan, length, length, radius, np.ones(n, bool))
+    paths = grow(rng, roots, points=24, winding=0.9, rates=(25, 70))
+    loops = grow(rng, sprout(rng, paths, each=3, length=(0.04, 0.1)), points=12, winding=0.9, rates=(30, 80))
+    return join(paths.strokes(), loops.strokes())
 
 
-def _mirrored(eye: Scene) -> Scene:
-    def flip(part):
-        names = [name for name in ("x", "x0", "x1") if hasattr(part, name)]
-        return replace(part, **{name: -getattr(part, name) for name in names})
-
-    return replace(eye, disc=(-eye.disc[0], eye.disc[1]), fovea=(-eye.fovea[0], eye.fovea[1]), arteries=flip(eye.arteries), veins=flip(eye.veins),
-                   beads=flip(eye.beads), drusen=flip(eye.drusen), naevus=flip(eye.naevus), new_vessels=flip(eye.new_vessels),
-                   lesions={name: flip(spots) for name, spots in eye.lesions.items()})
+# Painting.
 
 
 def draw(seed: int, index: int, *, size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Return picture ``index`` as uint8 (3, size, size) and its masks as uint8 (regions, size, size) in {0, 1}."""
-    eye = scene(seed, index)
-    frame = frame_of(eye, size)
-    return paint(eye, frame, stream(seed, _PIXELS, index)), masks(eye, frame)
+    return paint(scene(seed, index), size=size, rng=stream(seed, _PIXELS, index))
 
 
-def frame_of(eye: Scene, size: int) -> Frame:
-    middle = (size - 1) / 2
-    return Frame(size=size, scale=eye.camera.scale * size, x0=middle + eye.camera.shift[0] * size, y0=middle + eye.camera.shift[1] * size)
-
-
-def masks(eye: Scene, frame: Frame) -> NDArray[np.uint8]:
-    out = np.zeros((len(REGIONS), frame.size, frame.size), np.uint8)
+def paint(eye: Scene, *, size: int, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return the photograph of ``eye`` and its masks; ``rng`` gives texture and noise."""
+    middle, camera = (size - 1) / 2, eye.camera
+    frame = Frame(
+        size=size,
+        scale=camera.scale * size,
+        x0=middle + camera.shift[0] * size,
+        y0=middle + camera.shift[1] * size,
+        flip=eye.label.eye == "left",
+    )
     x, y = frame.grid()
-    for k, name in enumerate(LESIONS[:-1]):
-        out[k] = splat(eye.lesions[name], frame, mask=True)
-    out[4] = splat(eye.new_vessels.spots(frame), frame, mask=True)
-    out[5] = np.hypot(x - eye.disc[0], y - eye.disc[1]) < eye.disc_radius
-    out[6] = splat(Strokes.join([eye.arteries, eye.veins]).spots(frame), frame) > 0.3
-    return out * _field(eye, frame, np.hypot(x, y), y).round().astype(np.uint8)
+    radius = np.sqrt(x * x + y * y)
+    field = _field(frame, radius, y, cut=camera.cut)
+    light = (1 - 0.3 * radius * radius) * (1 + camera.glow[1] * bell(x, y, at=camera.glow[0], radius=0.5))
+    picture = _retina(eye, frame, rng, light)
+    masks = _paint_structures(eye, frame, picture, light)
+    _stray_light(camera, frame, picture, light, radius)
+    picture = blur(picture, camera.blur * frame.scale)
+    np.clip(picture, 0, 1, out=picture)
+    picture = picture**camera.gamma * (camera.exposure * field) + 0.02
+    return to_bytes(picture + grain(rng, picture.shape, sigma=camera.noise)), masks * (field > 0.5)
 
 
-def _field(eye: Scene, frame: Frame, radius: Array, y: Array) -> Array:
+def _field(frame: Frame, radius: Array, y: Array, *, cut: float) -> Array:
+    """Return 1 inside the camera's field, 0 outside."""
     pixel = 1 / frame.scale
     inside = 1 - smoothstep(1 - 1.5 * pixel, 1 + 0.5 * pixel, radius)
-    if eye.camera.cut < 1:
-        inside = inside * (1 - smoothstep(eye.camera.cut - pixel, eye.camera.cut + pixel, np.abs(y)))
-    return inside
+    return inside if cut == 1 else inside * (1 - smoothstep(cut - pixel, cut + pixel, np.abs(y)))
 
 
-def _blend(picture: Array, colour: tuple[float, float, float], light: Array, alpha: Array) -> None:
+def _retina(eye: Scene, frame: Frame, rng: np.random.Generator, light: Array) -> Array:
+    """Return the (3, size, size) background: pigment, texture, macula and optic disc."""
+    camera, (x, y) = eye.camera, frame.grid()
+    texture = camera.mottle * noise(rng, frame.size, octaves={4: 0.6, 8: 0.6, 16: 0.5, 32: 0.4, 64: 0.3, 128: 0.3})
+    if camera.tessellation:
+        ridges = noise(rng, frame.size, octaves={14: 0.8, 28: 0.5})
+        texture += camera.tessellation * (np.exp(-4 * ridges * ridges) - 0.33)
+    picture = np.empty((3, frame.size, frame.size), np.float32)
     for c in range(3):
-        picture[c] += alpha * (np.float32(colour[c]) * light - picture[c])
+        np.multiply(light, camera.tint[c], out=picture[c])
+        picture[c] *= 1 + texture
+    _absorb(picture, bell(x, y, at=eye.fovea, radius=0.17), (0.14, 0.32, 0.36))
+    if eye.reflex:
+        _blend(picture, (0.9, 0.75, 0.55), light, 0.5 * min(eye.reflex, 1) * bell(x, y, at=eye.fovea, radius=0.012))
+    if eye.naevus.size:
+        _absorb(picture, splat(eye.naevus, frame), (0.45, 0.4, 0.3))
+    _paint_disc(eye, frame, picture, light)
+    return picture
 
 
-def _absorb(picture: Array, density: Array, strength: tuple[float, float, float]) -> None:
-    for c in range(3):
-        picture[c] *= 1 - np.float32(strength[c]) * density
-
-
-def paint(eye: Scene, frame: Frame, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Return the photograph of ``eye``; ``rng`` gives texture and noise."""
-    camera, size = eye.camera, frame.size
+def _paint_disc(eye: Scene, frame: Frame, picture: Array, light: Array) -> None:
+    """Paint the optic disc: a pale crescent, the rim, the brighter cup."""
     x, y = frame.grid()
-    radius = np.hypot(x, y)
-    coarse = noise(rng, size, octaves={4: 0.5, 8: 0.6, 16: 0.5, 32: 0.4, 64: 0.4, 128: 0.4, 256: 0.4})
-    light = (1 - np.float32(0.3) * radius * radius) * (1 + np.float32(camera.glow[2]) * bell(x, y, at=camera.glow[:2], radius=0.5))
-    picture = np.empty((3, size, size), np.float32)
-    for c, weight in enumerate((0.6, 1.0, 1.0)):
-        picture[c] = camera.tint[c] * light * (1 + np.float32(weight * camera.mottle) * coarse)
-    macula = bell(x, y, at=eye.fovea, radius=0.17)
-    _absorb(picture, macula, (0.12, 0.3, 0.35))
-    _absorb(picture, splat(eye.naevus, frame), (0.45, 0.4, 0.3))
-    _paint_disc(eye, picture, x, y, light, frame)
-    _blend(picture, (0.92, 0.74, 0.40), light, splat(eye.drusen, frame) * np.float32(0.6))
-    _blend(picture, (0.93, 0.88, 0.76), light, smoothstep(0, 1, splat(eye.lesions["cotton_wool"], frame)) * np.float32(0.8))
-    _absorb(picture, splat(eye.veins.spots(frame), frame), (0.38, 0.62, 0.55))
-    _absorb(picture, splat(eye.beads, frame), (0.38, 0.62, 0.55))
-    _absorb(picture, splat(eye.arteries.spots(frame), frame), (0.2, 0.5, 0.45))
-    _absorb(picture, splat(eye.new_vessels.spots(frame), frame), (0.3, 0.55, 0.5))
-    _absorb(picture, splat(eye.lesions["microaneurysms"], frame), (0.3, 0.6, 0.5))
-    _absorb(picture, splat(eye.lesions["haemorrhages"], frame), (0.45, 0.72, 0.6))
-    _blend(picture, (0.97, 0.86, 0.48), light, splat(eye.lesions["hard_exudates"], frame) * np.float32(0.9))
-    return _photograph(eye, frame, rng, picture, light, radius, x, y)
+    edge = max(0.02, 1.2 / frame.scale)
+    if eye.atrophy:
+        outer = np.sqrt((x - eye.disc[0] + 0.035) ** 2 + (y - eye.disc[1]) ** 2, dtype=np.float32)
+        pale = 1 - smoothstep(eye.disc_radius, eye.disc_radius + edge, outer)
+        _blend(picture, (0.9, 0.72, 0.5), light, 0.7 * eye.atrophy * pale)
+    away = _from_disc(eye, x, y)
+    red, green, blue = (0.35 * t + c for t, c in zip(eye.camera.tint, (0.66, 0.48, 0.30), strict=True))
+    _blend(picture, (red, green, blue), light, 1 - smoothstep(eye.disc_radius - edge, eye.disc_radius + edge, away))
+    cup = eye.cup * eye.disc_radius
+    _blend(picture, (1.0, 0.9, 0.7), light, 0.75 * (1 - smoothstep(cup - 2 * edge, cup + 2 * edge, away)))
 
 
-def _paint_disc(eye: Scene, picture: Array, x: Array, y: Array, light: Array, frame: Frame) -> None:
-    pixel = 1 / frame.scale
-    away = np.hypot((x - eye.disc[0]) * np.float32(1.06), y - eye.disc[1])
-    edge = max(0.02, 1.2 * pixel)
-    if eye.crescent:
-        side = -1 if eye.disc[0] > eye.fovea[0] else 1
-        outer = np.hypot(x - eye.disc[0] - side * 0.035, y - eye.disc[1])
-        _blend(picture, (0.9, 0.72, 0.5), light, (1 - smoothstep(eye.disc_radius, eye.disc_radius + edge, outer)) * np.float32(0.7 * eye.crescent))
-    rim = 1 - smoothstep(eye.disc_radius - edge, eye.disc_radius + edge, away)
-    cup = 1 - smoothstep(eye.cup * eye.disc_radius - 2 * edge, eye.cup * eye.disc_radius + 2 * edge, away)
-    tint = eye.camera.tint
-    colour = tuple(float(v) for v in tint * 0.35 + np.array([0.92, 0.66, 0.42]) * 0.72)
-    _blend(picture, (colour[0], colour[1], colour[2]), light, rim)
-    _blend(picture, (1.05, 0.92, 0.72), light, cup * np.float32(0.8))
+def _from_disc(eye: Scene, x: Array, y: Array) -> Array:
+    """Return the distance from the disc's centre; the disc is a little taller than wide."""
+    return np.sqrt((1.08 * (x - eye.disc[0])) ** 2 + (y - eye.disc[1]) ** 2, dtype=np.float32)
 
 
-def _photograph(eye: Scene, frame: Frame, rng: np.random.Generator, picture: Array, light: Array, radius: Array, x: Array, y: Array) -> NDArray[np.uint8]:
-    camera = eye.camera
-    _blend(picture, (0.62, 0.55, 0.45), light, np.full_like(light, camera.haze))
+def _paint_structures(eye: Scene, frame: Frame, picture: Array, light: Array) -> NDArray[np.uint8]:
+    """Paint what lies on the retina, from the back to the front, and return the masks."""
+    masks = np.zeros((len(REGIONS), frame.size, frame.size), np.uint8)
+    if eye.drusen.size:
+        _blend(picture, (0.92, 0.74, 0.40), light, splat(eye.drusen, frame))
+    if (wool := eye.lesions["cotton_wool"]).size:
+        cover = splat(wool, frame)
+        masks[3] = mark(wool, cover, frame)
+        _blend(picture, (0.93, 0.88, 0.76), light, 0.8 * smoothstep(0, 1, cover))
+    veins = splat(join(along(eye.veins, frame), eye.beads), frame)
+    arteries = splat(along(eye.arteries, frame), frame)
+    _absorb(picture, veins, (0.38, 0.62, 0.55))
+    _absorb(picture, arteries, (0.20, 0.48, 0.42))
+    _light_reflex(eye, frame, picture, light)
+    masks[5] = _from_disc(eye, *frame.grid()) < eye.disc_radius
+    masks[6] = np.maximum(veins, arteries) > 0.3
+    new = along(eye.new_vessels, frame)
+    for k, parts, colour in (
+        (4, new, (0.28, 0.56, 0.50)),
+        (0, eye.lesions["microaneurysms"], (0.30, 0.62, 0.52)),
+        (1, eye.lesions["haemorrhages"], (0.45, 0.74, 0.62)),
+    ):
+        if parts.size:
+            cover = splat(parts, frame)
+            masks[k] = mark(parts, cover, frame)
+            _absorb(picture, cover, colour)
+    if (hard := eye.lesions["hard_exudates"]).size:
+        cover = splat(hard, frame)
+        masks[2] = mark(hard, cover, frame)
+        _blend(picture, (0.97, 0.86, 0.48), light, 0.9 * cover)
+    return masks
+
+
+def _light_reflex(eye: Scene, frame: Frame, picture: Array, light: Array) -> None:
+    """Paint the bright line along the middle of the vessels that are wide enough to show one."""
+    for vessels, colour, strength in ((eye.arteries, (0.85, 0.5, 0.35), 0.35), (eye.veins, (0.7, 0.3, 0.22), 0.2)):
+        wide = vessels[:, vessels[2] * frame.scale > 1.3]
+        if wide.size:
+            x, y, radius, *_ = along(wide, frame)
+            _blend(picture, colour, light, strength * splat(spots(x, y, 0.3 * radius), frame))
+
+
+def _stray_light(camera: Camera, frame: Frame, picture: Array, light: Array, radius: Array) -> None:
+    """Paint haze, the reflex of a small pupil, and dust on the lens."""
+    x, y = frame.grid()
+    _blend(picture, (0.62, 0.55, 0.45), light, camera.haze)
     angle, strength = camera.crescent
-    if strength > 0:
-        edge = smoothstep(0.75, 1.0, radius) * np.clip((x * np.cos(angle) + y * np.sin(angle)).astype(np.float32), 0, 1) ** 2
-        _blend(picture, (0.75, 0.72, 0.62), light, edge * np.float32(strength))
-    _absorb(picture, splat(camera.dust, frame), (0.6, 0.6, 0.6))
-    picture = np.clip(picture, 0, 1) ** np.float32(camera.gamma) * np.float32(camera.exposure)
-    picture = blur(picture, camera.blur * frame.scale)
-    picture *= _field(eye, frame, radius, y)
-    picture += np.float32(0.02)
-    return to_bytes(picture + grain(rng, 3, frame.size, sigma=camera.noise))
+    if strength:
+        side = np.maximum(x * cos(angle) + y * sin(angle), 0)
+        _blend(picture, (0.75, 0.72, 0.62), light, strength * smoothstep(0.75, 1, radius) * side * side)
+    if camera.dust.size:
+        _absorb(picture, splat(camera.dust, frame), (0.6, 0.6, 0.6))
+
+
+def _blend(picture: Array, colour: Colour, light: Array, alpha: Array | float) -> None:
+    """Cover ``picture`` with ``colour`` under ``light`` where ``alpha`` is 1."""
+    for c in range(3):
+        picture[c] += alpha * (colour[c] * light - picture[c])
+
+
+def _absorb(picture: Array, cover: Array, density: Colour) -> None:
+    """Darken ``picture`` by the share ``density`` of each colour where ``cover`` is 1."""
+    for c in range(3):
+        picture[c] *= 1 - density[c] * cover
