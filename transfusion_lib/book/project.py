@@ -114,9 +114,9 @@ def find(start: Path | None = None) -> Project:
     """Return the project that ``start`` (default: the working directory) lies in, else the one the library lies in."""
     here = (start or Path.cwd()).resolve()
     for folder in _and_parents((here, Path(__file__).resolve())):
-        if (folder / "_config.yml").is_file() and (folder / "notebooks").is_dir():
+        if (folder / "_config.yml").is_file() and (folder / "book" / "_toc.yml").is_file():
             return Project(folder)
-    raise UserError(f"{here}: no book here (no _config.yml beside notebooks/); change to the repository's folder")
+    raise UserError(f"{here}: no book here (no _config.yml beside book/_toc.yml); change to the repository's folder")
 
 
 def import_path() -> str:
