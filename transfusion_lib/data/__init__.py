@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Protocol
 
-from transfusion_lib.data import chest_xray
+from transfusion_lib.data import chest_xray, chexpert, csvset, folder, ham10000, medmnist, retinopathy
 from transfusion_lib.data.cache import MEMORY
 from transfusion_lib.data.catalogue import Info
 from transfusion_lib.data.computed import ComputedSource
@@ -66,6 +66,14 @@ TABLE: dict[str, Source] = {
     "fundus": FUNDUS,
     "synthetic_chest": SYNTHETIC_CHEST,
     "chest_xray": chest_xray.SOURCE,
+    "chexpert": chexpert.SOURCE,
+    "eyepacs": retinopathy.EYEPACS,
+    "aptos": retinopathy.APTOS,
+    "ham10000": ham10000.SOURCE,
+    "tiny_imagenet_100": folder.TINY_IMAGENET,
+    **medmnist.SOURCES,
+    "folder": folder.SOURCE,
+    "isic": csvset.SOURCE,
 }
 
 
@@ -75,8 +83,8 @@ def load(
     """Return the data set that ``spec`` describes, from the cache where it was decoded or computed before.
 
     ``cache`` is a folder, by default ``default_cache()``. Images beyond ``memory`` bytes are memory-mapped.
-    Raises ``SpecError`` for an unknown name or task, ``DataError`` for files that are missing or malformed, and
-    ``StoreError`` where the cache cannot be written.
+    Raises ``SpecError`` for an unknown name or task, and ``DataError`` for files that are missing or malformed and
+    for a cache that cannot be written.
     """
     return _source(spec).load(spec, cache=cache or default_cache(), memory=memory, progress=progress)
 
