@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from pandas.io.formats.style import Styler
 
 from transfusion_lib.runs import Run
 from transfusion_lib.stats import over_seeds, time_to_threshold
@@ -73,10 +74,37 @@ def steps_to(curves: pd.DataFrame, *, threshold: float, in_a_row: int, score: st
 
 
 def order_of(steps: pd.DataFrame, network: str) -> str:
-    """Return in words which init of a network reached the threshold first, by the mean step: "a before b before c"."""
-    rows = steps[steps["network"] == network].sort_values("mean step", kind="stable")
-    words: list[str] = []
-    for before, (_, row) in zip([None, *rows["mean step"]], rows.iterrows(), strict=False):
-        joint = "" if before is None else " with " if row["mean step"] == before else " before "
-        words += [joint, row["init"]]
-    return "".join(words)
+    """Return in words which init of a network reached the threshold first, by the mean step: "a, then b and c"."""
+    rows = steps[steps["network"] == network]
+    groups = [" and ".join(part["init"]) for _, part in rows.groupby("mean step")]
+    return ", then ".join(groups)
+
+
+def convergence_titles(steps: pd.DataFrame) -> dict[str, str]:
+    """Return each panel's finding: the order of arrival at the threshold, or that there is nothing to order."""
+    return {network: f"{network}: {_arrival(steps, network)}" for network in dict.fromkeys(steps["network"])}
+
+
+def convergence_finding(steps: pd.DataFrame) -> str:
+    """Return the finding of every network in a sentence each."""
+    return " ".join(f"{title}." for title in convergence_titles(steps).values())
+
+
+def convergence_alt(steps: pd.DataFrame, *, threshold: float) -> str:
+    """Return what the figure shows, for who cannot see it."""
+    return f"Test AUROC over training steps, threshold {threshold:g}. {convergence_finding(steps)}"
+
+
+def styled(frame: pd.DataFrame) -> Styler:
+    """Return a table for a page: numbers rounded, no row numbers."""
+    formats = {name: "{:.3f}" if "AUROC" in name else "{:.0f}" for name in frame.select_dtypes("number").columns}
+    return frame.style.format(formats).hide(axis="index")
+
+
+def _arrival(steps: pd.DataFrame, network: str) -> str:
+    rows = steps[steps["network"] == network]
+    if rows["mean step"].nunique() == 1 and len(rows) > 1:
+        return "no start is faster"
+    if len(rows) == 1:
+        return f"{rows['init'].iloc[0]} weights only, no others to compare"
+    return f"{order_of(steps, network)}"

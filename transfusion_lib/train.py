@@ -303,6 +303,10 @@ class _Run:
         for name, value in _under("optimizer/", tensors).items():
             number, field_name = name.split("/", 1)
             state.setdefault(int(number), {})[field_name] = value
+        for number, parameter in enumerate(p for group in self.optimizer.param_groups for p in group["params"]):
+            for name, value in state.get(number, {}).items():
+                if value.shape == parameter.shape:  # fused optimizers walk memory: moments must lie as their weights do
+                    state[number][name] = torch.empty_like(parameter).copy_(value)
         self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
 
 
