@@ -169,5 +169,5 @@ def _repeated(files: Files, parts: splits.Parts) -> list[str]:
     across = sum(len({split for split, _ in group}) > 1 for group in repeated)
     conflicting = sum(len({str(item.label) for _, item in group}) > 1 for group in repeated)
     return [
-        f"{len(repeated):,} group(s) of identical files: {across:,} across splits, {conflicting:,} with different labels"
+        f"{len(repeated):,} group(s) of identical files, {across:,} across splits, {conflicting:,} with other labels"
     ]
