@@ -17,6 +17,7 @@ from transfusion_lib.data.filesource import FileSource
 from transfusion_lib.data.loading import Progress
 from transfusion_lib.data.medmnist import MedMNISTSource
 from transfusion_lib.errors import DataError, SpecError, TransfusionError, unknown
+from transfusion_lib.places import store_root
 from transfusion_lib.spec import DataSpec
 
 __all__ = [
@@ -58,7 +59,7 @@ class Source(Protocol):
 FUNDUS = ComputedSource(
     info=Info(
         what="synthetic fundus photographs with diabetic retinopathy",
-        tasks=("grade",),
+        tasks=("referable", "grade"),
         licence="MIT, like this program",
         source="computed by transfusion_lib.data.fundus",
         unit="patient (two eyes)",
@@ -114,7 +115,7 @@ def fingerprint(spec: DataSpec, *, cache: Path | None = None) -> str:
 
 def default_cache() -> Path:
     """Return ``TRANSFUSION_CACHE``, or the folder ``data`` in the run store."""
-    return Path(os.environ.get("TRANSFUSION_CACHE") or Path(".store") / "data")
+    return Path(os.environ.get("TRANSFUSION_CACHE") or store_root() / "data")
 
 
 def spec_for(name_or_path: str, **fields: object) -> DataSpec:
