@@ -151,7 +151,10 @@ def test_out_of_memory_says_what_may_fit(small: RunSpec, stripes: Dataset, monke
 
 def test_bfloat16_stays_near_float32(small: RunSpec, stripes: Dataset) -> None:
     spec = small.replace(train=small.train.replace(steps=5))
-    exact, short = trained(spec, stripes), trained(spec.replace(train=spec.train.replace(precision="bfloat16")), stripes)
+    exact, short = (
+        trained(spec, stripes),
+        trained(spec.replace(train=spec.train.replace(precision="bfloat16")), stripes),
+    )
     name = "body.pool1.1.conv.weight"
     assert short.final[name].dtype == torch.float32
     assert not torch.equal(short.final[name], exact.final[name])

@@ -1,5 +1,6 @@
 """Runs to tidy frames; trains nothing, draws nothing."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -41,33 +42,38 @@ def curves(runs: Sequence[Run]) -> pd.DataFrame:
 
 
 def mean_curves(curves: pd.DataFrame, *, score: str = "test_auroc") -> pd.DataFrame:
-    """Return, for each network, init and step, the mean over seeds with a 95 % interval (columns mean, low, high)."""
+    """Return, for each network, init and step, the mean over seeds with a 95 % interval (columns mean, low, high).
+
+    One seed has no interval: low and high are then missing.
+    """
     rows = []
     for (network, init, step), part in curves.groupby(["network", "init", "step"], sort=False):
-        interval = over_seeds(part[score].tolist())
-        rows.append((network, init, step, interval.estimate, interval.low, interval.high, len(part)))
-    return pd.DataFrame(rows, columns=["network", "init", "step", "mean", "low", "high", "seeds"])
+        values = part[score].tolist()
+        interval = over_seeds(values) if len(values) > 1 else None
+        low, high = (interval.low, interval.high) if interval else (math.nan, math.nan)
+        rows.append((network, init, step, float(np.mean(values)), low, high))
+    return pd.DataFrame(rows, columns=["network", "init", "step", "mean", "low", "high"])
 
 
 def steps_to(curves: pd.DataFrame, *, threshold: float, in_a_row: int, score: str = "test_auroc") -> pd.DataFrame:
-    """Return one row per network and init: each seed's first step at the threshold, and the restricted mean.
+    """Return one row per network and init: each seed's first step at the threshold, and their restricted mean.
 
-    A seed that never got there is kept as ``> last``.
+    A seed that never got there is kept as ``> last`` and enters the mean with the last step, where all are censored.
     """
     rows = []
     for (network, init), part in curves.groupby(["network", "init"], sort=False):
-        found = [
-            time_to_threshold(run["step"].tolist(), run[score].tolist(), threshold=threshold, in_a_row=in_a_row)
+        times = [
+            time_to_threshold(run["step"].tolist(), run[score].tolist(), threshold=threshold, consecutive=in_a_row)
             for _, run in part.groupby("seed")
         ]
         rows.append(
             {
                 "network": network,
                 "init": init,
-                "each seed": ", ".join(f"> {one.last}" if one.step is None else str(one.step) for one in found),
-                "reached": f"{sum(not one.censored for one in found)} of {len(found)}",
-                "mean step": float(np.mean([one.restricted for one in found])),
-                "final AUROC": over_seeds(part[part.step == part.step.max()][score].tolist()).estimate,
+                "step of each seed": ", ".join(f"{'' if one.reached else '> '}{one.step:.0f}" for one in times),
+                "reached": f"{sum(one.reached for one in times)} of {len(times)}",
+                "mean step": float(np.mean([one.step for one in times])),
+                "last AUROC": float(part[part.step == part.step.max()][score].mean()),
             }
         )
     return pd.DataFrame(rows)

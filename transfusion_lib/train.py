@@ -312,9 +312,7 @@ class _Run:
 
 def _optimizer(network: Network, train: TrainSpec) -> torch.optim.Optimizer:
     """Return the spec's optimizer over what is not frozen, the head at the full rate."""
-    groups = surgery.parameter_groups(
-        network, learning_rate=train.learning_rate, body_lr_scale=train.body_lr_scale
-    )
+    groups = surgery.parameter_groups(network, learning_rate=train.learning_rate, body_lr_scale=train.body_lr_scale)
     if train.optimizer == "sgd":
         return torch.optim.SGD(
             groups, lr=train.learning_rate, momentum=train.momentum, weight_decay=train.weight_decay, fused=True
@@ -325,7 +323,10 @@ def _optimizer(network: Network, train: TrainSpec) -> torch.optim.Optimizer:
 
 def _copy(network: Network) -> State:
     """Return a copy of the weights on the CPU, in the plain memory layout."""
-    return {name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in network.state_dict().items()}
+    return {
+        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, value in network.state_dict().items()
+    }
 
 
 def _under(prefix: str, tensors: State) -> State:
