@@ -14,7 +14,7 @@ from transfusion_lib.book import assemble, build, check, execute, mathml, parame
 from transfusion_lib.book.execute import Build
 from transfusion_lib.book.profiles import Profile
 from transfusion_lib.book.project import Chapter, Project
-from transfusion_lib.errors import BuildError, ParameterError, UserError
+from transfusion_lib.errors import BuildError, ParameterError, SpecError, UserError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 OPENING = "# Small\n\nDoes it build?"
@@ -461,6 +461,15 @@ def test_a_broken_cell_stops_the_build_with_chapter_cell_and_traceback(place: Pr
     assert "\x1b" not in message
     assert raised.value.exit_status == 1
     assert not (place.build / "book" / "html").exists()
+
+
+def test_a_mistake_of_the_users_is_told_without_a_traceback(place: Project) -> None:
+    mistake = "from transfusion_lib.errors import SpecError\nraise SpecError('unknown data set')"
+    add_chapter(place, "02-mistaken", prose(OPENING), code(mistake))
+    with pytest.raises(SpecError) as raised:
+        build.book(Project(place.root), only="mistaken", say=lambda _line: None)
+    assert str(raised.value) == "chapter mistaken, cell In [1]: unknown data set"
+    assert raised.value.exit_status == 2
 
 
 def test_a_kernel_that_dies_names_the_cell(place: Project) -> None:

@@ -303,14 +303,16 @@ class _Run:
         for name, value in _under("optimizer/", tensors).items():
             number, field_name = name.split("/", 1)
             state.setdefault(int(number), {})[field_name] = value
+        for number, parameter in enumerate(p for group in self.optimizer.param_groups for p in group["params"]):
+            for name, value in state.get(number, {}).items():
+                if value.shape == parameter.shape:  # fused optimizers walk memory: moments must lie as their weights do
+                    state[number][name] = torch.empty_like(parameter).copy_(value)
         self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
 
 
 def _optimizer(network: Network, train: TrainSpec) -> torch.optim.Optimizer:
     """Return the spec's optimizer over what is not frozen, the head at the full rate."""
-    groups = surgery.parameter_groups(
-        network, learning_rate=train.learning_rate, body_lr_scale=train.body_lr_scale
-    )
+    groups = surgery.parameter_groups(network, learning_rate=train.learning_rate, body_lr_scale=train.body_lr_scale)
     if train.optimizer == "sgd":
         return torch.optim.SGD(
             groups, lr=train.learning_rate, momentum=train.momentum, weight_decay=train.weight_decay, fused=True
@@ -321,7 +323,10 @@ def _optimizer(network: Network, train: TrainSpec) -> torch.optim.Optimizer:
 
 def _copy(network: Network) -> State:
     """Return a copy of the weights on the CPU, in the plain memory layout."""
-    return {name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in network.state_dict().items()}
+    return {
+        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, value in network.state_dict().items()
+    }
 
 
 def _under(prefix: str, tensors: State) -> State:
