@@ -38,7 +38,7 @@ class ComputedSource:
             asked = {"train": spec.train, "val": spec.val, "test": spec.test}
             total = sum(asked[split] or number for split, number in generator.DEFAULTS.items())
             with tqdm(total=total, desc=f"drawing {spec.name}", disable=None if progress is None else True) as bar:
-                made: Dataset = generator.source(spec, progress=_over_splits(bar, progress))
+                made: Dataset = generator.source(spec, progress=_over_splits(bar, total, progress))
             return made
 
         return keep(cache / "computed" / name, make)
@@ -47,7 +47,7 @@ class ComputedSource:
         return importlib.import_module(self.module)
 
 
-def _over_splits(bar: "tqdm[Any]", progress: Progress | None) -> Callable[[int], None]:
+def _over_splits(bar: "tqdm[Any]", total: int, progress: Progress | None) -> Callable[[int], None]:
     """Return a callback that takes the pictures done of one split after the other and reports those of all."""
     earlier, last = 0, 0
 
@@ -58,6 +58,6 @@ def _over_splits(bar: "tqdm[Any]", progress: Progress | None) -> Callable[[int],
         last = done
         bar.update(earlier + done - bar.n)
         if progress is not None:
-            progress(earlier + done, int(bar.total))
+            progress(earlier + done, total)
 
     return report

@@ -13,7 +13,7 @@ from transfusion_lib.data.archive import Files
 from transfusion_lib.data.catalogue import Catalogue, Item, Problems
 from transfusion_lib.data.dataset import Dataset
 from transfusion_lib.data.filesource import FileSource
-from transfusion_lib.data.loading import Chosen, FilePictures
+from transfusion_lib.data.loading import Chosen, FilePictures, quiet
 from transfusion_lib.errors import DataError, TransfusionError
 from transfusion_lib.spec import DataSpec
 
@@ -135,7 +135,8 @@ def check_files(path: Path, candidates: Mapping[str, FileSource]) -> Check:
         spec = DataSpec(name=name, root=str(path), on_bad="skip")
         catalogue = candidates[name].catalogue(files, spec, problems)
         items = catalogue.items
-        notes = _decode_all(files, catalogue, spec, problems)
+        with quiet():
+            notes = _decode_all(files, catalogue, spec, problems)
         parts = splits.assign(catalogue, spec)
         notes += _repeated(files, parts)
         leakage.check_units({split: [item.unit for item in part] for split, part in parts.items()}, name=name)
