@@ -146,7 +146,9 @@ class InitSpec(Spec):
     def _consistent(self) -> Self:
         needs = self.method != "random" or (self.up_to is not None and self.above != "random")
         if needs and self.weights is None:
-            raise SpecError(f'InitSpec: method "{self.method}" needs weights: "imagenet", "tiny_imagenet_100" or a run spec')
+            raise SpecError(
+                f'InitSpec: method "{self.method}" needs weights: "imagenet", "tiny_imagenet_100" or a run spec'
+            )
         if not needs and self.weights is not None:
             raise SpecError('InitSpec: method "random" takes no weights')
         if self.up_to is None and self.above != "random":

@@ -11,7 +11,7 @@ from transfusion_lib.errors import BuildError
 
 
 def assemble(project: Project, chapters: Sequence[Chapter], profile: Profile, build: Build) -> None:
-    """Copy the pages and write the settings of this build into ``build.source``.
+    """Copy the pages and write the settings of this build, and its list of chapters, into ``build.source``.
 
     The table of contents keeps of the chapters only those of this build; ``_config.yml`` gains the build's id
     in every page's footer and the words ``{{ profile }}`` and ``{{ profile_description }}``.
@@ -19,6 +19,8 @@ def assemble(project: Project, chapters: Sequence[Chapter], profile: Profile, bu
     shutil.copytree(
         project.pages, build.source, dirs_exist_ok=True, ignore=shutil.ignore_patterns("profiles", "_toc.yml", ".*")
     )
+    entries = [f"{number}. [{c.title}](/{c.page}.ipynb): {c.question}" for number, c in enumerate(chapters, start=1)]
+    (build.source / "chapters.md").write_text("\n".join(entries) + "\n", encoding="utf-8")
     _write_yaml(build, "_toc.yml", contents(project, chapters))
     _write_yaml(build, "_config.yml", _settings(project, profile, build))
 

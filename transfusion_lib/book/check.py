@@ -86,7 +86,8 @@ def label(notebook: Path) -> None:
             where = _first_lines(cell["source"])
             raise BuildError(f"{notebook.name}: two figures in one cell; give each its own\n{where}")
         if texts:
-            cell["metadata"].setdefault("mystnb", {}).setdefault("image", {})["alt"] = texts.pop()
+            # These options replace those of _config.yml: without the class the theme filters the figure in the dark.
+            cell["metadata"].setdefault("mystnb", {})["image"] = {"alt": texts.pop(), "classes": "dark-light"}
     write_notebook(notebook, document)
 
 

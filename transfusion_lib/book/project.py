@@ -36,11 +36,21 @@ class Chapter:
 
     @property
     def title(self) -> str:
-        """The first heading, or the name where there is none."""
-        headings = (
-            re.search(r"^# (.+)$", cell["source"], re.M) for cell in self.cells if cell["cell_type"] == "markdown"
-        )
-        return next((found[1].strip() for found in headings if found), self.name)
+        """The heading that the chapter begins with."""
+        return self._opening[0]
+
+    @property
+    def question(self) -> str:
+        """The paragraph below that heading: the one question of the chapter."""
+        return self._opening[1]
+
+    @property
+    def _opening(self) -> tuple[str, str]:
+        opening = self.cells[0]["source"] if self.cells else ""
+        found = re.match(r"# (.+)\n\n(.+(?:\n.+)*)", opening)
+        if not found:
+            raise BuildError(f"{self.source}: the first cell must be a # heading, an empty line, and the question")
+        return found[1].strip(), " ".join(found[2].split())
 
 
 @dataclass(frozen=True)
@@ -104,9 +114,9 @@ def find(start: Path | None = None) -> Project:
     """Return the project that ``start`` (default: the working directory) lies in, else the one the library lies in."""
     here = (start or Path.cwd()).resolve()
     for folder in _and_parents((here, Path(__file__).resolve())):
-        if (folder / "_config.yml").is_file() and (folder / "notebooks").is_dir():
+        if (folder / "_config.yml").is_file() and (folder / "book" / "_toc.yml").is_file():
             return Project(folder)
-    raise UserError(f"{here}: no book here (no _config.yml beside notebooks/); change to the repository's folder")
+    raise UserError(f"{here}: no book here (no _config.yml beside book/_toc.yml); change to the repository's folder")
 
 
 def import_path() -> str:

@@ -9,10 +9,9 @@ import stat
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from transfusion_lib.errors import DataError
 
@@ -45,37 +44,40 @@ class Files(ABC):
         """Return the names that end like an image, sorted."""
         return sorted(name for name in self.sizes if name.lower().endswith(IMAGES))
 
-    @cached_property
-    def _by_tail(self) -> dict[str, list[str]]:
-        """Names by their lower-case last part, with and without the image extension."""
-        index = defaultdict(list)
-        for name in sorted(self.sizes):
-            last = name.rsplit("/", 1)[-1].lower()
-            index[last].append(name)
-            if last.endswith(IMAGES):
-                index[last.rsplit(".", 1)[0]].append(name)
-        return dict(index)
-
     def find(self, name: str, *, within: str = "") -> str | None:
         """Return the one file that a table calls ``name``, or None.
 
-        Case, leading folders and a missing image extension do not matter: tables name files relative to places
-        that users move. ``within`` keeps to files below a folder of that name. Of several, the one with most
-        of the asked folders wins; a tie is a ``DataError``.
+        Case and a missing image extension do not matter, nor do folders in front of either: tables name files
+        relative to places that users move. Folders that both have must agree. ``within`` keeps to files below
+        a folder of that name. Two candidates that differ are a ``DataError``.
         """
         asked = [part for part in name.replace("\\", "/").lower().split("/") if part not in ("", ".")]
-        found = (
-            [file for file in self._by_tail.get(asked[-1], []) if not within or within in file.lower().split("/")[:-1]]
-            if asked
-            else []
-        )
-        if len(found) <= 1:
-            return found[0] if found else None
-        scored = sorted(((_common_tail(asked, file), file) for file in found), key=lambda pair: (-pair[0], pair[1]))
-        if scored[0][0] == scored[1][0]:
-            both = " and ".join(file for _, file in scored[:2])
-            raise DataError(f"{self.path}: {name} may be {both}; keep one of them")
-        return scored[0][1]
+        if not asked:
+            return None
+        depth = min(len(asked), 3)
+        found = [file for file in self._tails(depth).get("/".join(asked[-depth:]), ()) if _agree(asked, file)]
+        for shorter in range(1, depth):
+            found += self._tails(0).get("/".join(asked[-shorter:]), ())
+        if within:
+            found = [file for file in found if within in file.lower().split("/")[:-1]]
+        if len({(self.sizes[file], self.checksum(file)) for file in found[:50]}) > 1:  # copies of one file do no harm
+            raise DataError(f"{self.path}: {name} may be {found[0]} or {found[1]}, which differ; keep one of them")
+        return found[0] if found else None
+
+    def _tails(self, depth: int) -> dict[str, list[str]]:
+        """Return names by their last ``depth`` parts in lower case, with and without extension; by all parts for 0."""
+        if depth not in self._indices:
+            index = self._indices.setdefault(depth, {})
+            for name in sorted(self.sizes):
+                tail = "/".join(name.lower().split("/")[-depth:])
+                index.setdefault(tail, []).append(name)
+                if tail.endswith(IMAGES):
+                    index.setdefault(tail.rsplit(".", 1)[0], []).append(name)
+        return self._indices[depth]
+
+    @cached_property
+    def _indices(self) -> dict[int, dict[str, list[str]]]:
+        return {}
 
     def table(self, *names: str) -> str | None:
         """Return the shallowest file called one of ``names`` (whatever its case), in that order of preference."""
@@ -86,15 +88,10 @@ class Files(ABC):
         return None
 
 
-def _common_tail(asked: list[str], file: str) -> int:
-    """Return how many folders, counted from the file upwards, agree with the asked path."""
-    folders = zip(reversed(asked[:-1]), reversed(file.lower().split("/")[:-1]), strict=False)
-    count = 0
-    for wanted, found in folders:
-        if wanted != found:
-            break
-        count += 1
-    return count
+def _agree(asked: list[str], file: str) -> bool:
+    """Tell whether two paths name the same folders, as far up as both go."""
+    folders = file.lower().split("/")[-2::-1]
+    return all(wanted == found for wanted, found in zip(asked[-2::-1], folders, strict=False))
 
 
 class Zip(Files):
@@ -136,7 +133,8 @@ def _fault_of_member(member: zipfile.ZipInfo, *, known: Mapping[str, zipfile.Zip
     """Return why a member is not safe to read, with the repair, or None."""
     name = member.filename
     again = "pack the zip again from inside its folder"
-    if name.startswith("/") or "\\" in name or ":" in name.split("/")[0] or ".." in PurePosixPath(name).parts:
+    parts = name.split("/")
+    if name.startswith("/") or "\\" in name or ":" in parts[0] or ".." in parts:
         return f"leads out of the zip; {again}"
     if stat.S_ISLNK(member.external_attr >> 16):
         return "is a link; pack the file itself"
@@ -195,6 +193,35 @@ class Folder(Files):
         return known if known is not None else self._checksums.put(stamp, zlib.crc32(self.read(name)))
 
 
+class Mounted(Files):
+    """A folder in which some files are zips: their members are read as if they lay in a folder of the zip's name."""
+
+    def __init__(self, folder: Folder) -> None:
+        """Open the zips at the top of ``folder``."""
+        self.path = folder.path
+        tops = [name for name in folder.sizes if name.lower().endswith(".zip") and "/" not in name]
+        self._parts: dict[str, Files] = {"": folder} | {f"{name}/": Zip(folder.path / name) for name in sorted(tops)}
+        self.sizes = {
+            prefix + name: size for prefix, files in self._parts.items() for name, size in files.sizes.items()
+        }
+        self.refused = tuple(message for files in self._parts.values() for message in files.refused)
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a file or of a zip's member."""
+        files, inner = self._where(name)
+        return files.read(inner)
+
+    def checksum(self, name: str) -> int:
+        """Return the CRC-32 of a file or of a zip's member."""
+        files, inner = self._where(name)
+        return files.checksum(inner)
+
+    def _where(self, name: str) -> tuple[Files, str]:
+        head, _, rest = name.partition("/")
+        files = self._parts.get(f"{head}/")
+        return (files, rest) if files else (self._parts[""], name)
+
+
 class Checksums:
     """CRC-32 by (path, size, time of change)."""
 
@@ -215,12 +242,18 @@ class Checksums:
 
 
 def open_files(path: Path, *, checksums: Checksums | None = None) -> Files:
-    """Return the files in the folder or zip at ``path``; a ``DataError`` says what is there instead."""
-    if path.is_dir():
-        return Folder(path, checksums=checksums)
+    """Return the files in the folder or zip at ``path``, zips at the top of a folder included.
+
+    A csv stands for the folder that it lies in. A ``DataError`` says what is there instead.
+    """
+    if path.is_file() and path.suffix.lower() == ".csv":
+        path = path.parent
     if path.is_file():
         return Zip(path)
-    raise DataError(f"{path}: no such folder or zip; give the place of the data set as root")
+    if not path.is_dir():
+        raise DataError(f"{path}: no such folder or zip; give the place of the data set as root")
+    folder = Folder(path, checksums=checksums)
+    return Mounted(folder) if any(name.lower().endswith(".zip") for name in folder.sizes) else folder
 
 
 def stamp(path: Path) -> str:

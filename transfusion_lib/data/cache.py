@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
+from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,7 +29,7 @@ from torch import Tensor
 
 from transfusion_lib.data.archive import Checksums
 from transfusion_lib.data.dataset import Dataset, Split
-from transfusion_lib.errors import StoreError
+from transfusion_lib.errors import DataError
 
 MEMORY = 2 * 2**30  # bytes of images that a load may hold in memory; more is memory-mapped
 BATCH = 64 * 2**20  # bytes of images between two commits
@@ -80,11 +81,12 @@ class Shelf:
         rows = order[where]
         if (index["key"][rows] != keys).any():
             return None
+        checksums = index["crc"][rows]
         if out is None:
             images = np.empty((len(keys), self.stride), np.uint8)
-            whole = self._gather(rows, index["crc"], into=iter(images))
+            whole = self._gather(rows, checksums, into=images)
             return torch.from_numpy(images.reshape(-1, *self.shape)) if whole else None
-        return self._mapped(rows, index["crc"], out)
+        return self._mapped(rows, checksums, out)
 
     def clear(self) -> None:
         """Forget every image: after damage."""
@@ -112,26 +114,38 @@ class Shelf:
             np.save(target, index)
         return index
 
-    def _gather(self, rows: NDArray[np.intp], checksums: NDArray[np.uint32], *, into: Iterator[Any]) -> bool:
-        """Copy each row into the next buffer of ``into``; False at the first whose checksum differs."""
+    def _gather(self, rows: NDArray[np.intp], checksums: NDArray[np.uint32], *, into: NDArray[np.uint8]) -> bool:
+        """Copy the rows into the rows of ``into``, (n, stride); False if one differs from its checksum."""
+        starts = np.flatnonzero(np.diff(rows, prepend=-2) != 1)  # neighbours are read together
         with self._images.open("rb", buffering=0) as file:
-            for row, buffer in zip(rows.tolist(), into, strict=False):
-                file.seek(row * self.stride)
-                if file.readinto(buffer) != self.stride or zlib.crc32(buffer) != checksums[row]:
+            for start, stop in zip(starts, [*starts[1:], len(rows)], strict=True):
+                file.seek(int(rows[start]) * self.stride)
+                if _read_into(file, into[start:stop].reshape(-1).data) != (stop - start) * self.stride:
                     return False
-        return True
+        return all(zlib.crc32(row) == checksum for row, checksum in zip(into, checksums.tolist(), strict=True))
 
     def _mapped(self, rows: NDArray[np.intp], checksums: NDArray[np.uint32], out: Path) -> Tensor | None:
-        """Return the rows as a memory map of ``out``, made or checked first."""
-        size = len(rows) * self.stride
-        if not _holds(out, checksums[rows], stride=self.stride):
-            buffer = np.empty(self.stride, np.uint8)
+        """Return the rows as a memory map of ``out``, which is made or checked first."""
+        if not _holds(out, checksums, stride=self.stride):
+            step = max(1, BATCH // self.stride)
+            buffer = np.empty((step, self.stride), np.uint8)
             with disk_errors(out), atomic(out) as partial, partial.open("wb") as target:
-                for row in rows:
-                    if not self._gather(np.array([row]), checksums, into=iter([buffer])):
+                for start in range(0, len(rows), step):
+                    part = slice(start, start + step)
+                    block = buffer[: len(rows[part])]
+                    if not self._gather(rows[part], checksums[part], into=block):
                         return None
-                    target.write(buffer.data)
-        return torch.from_file(str(out), shared=False, size=size, dtype=torch.uint8).reshape(-1, *self.shape)
+                    target.write(block.data)
+        flat = torch.from_file(str(out), shared=False, size=len(rows) * self.stride, dtype=torch.uint8)
+        return flat.reshape(-1, *self.shape)
+
+
+def _read_into(file: FileIO, buffer: memoryview) -> int:
+    """Fill ``buffer`` from a raw file, which may give less than was asked for; return the bytes read."""
+    count = 0
+    while count < len(buffer) and (got := file.readinto(buffer[count:])):
+        count += got
+    return count
 
 
 def _holds(path: Path, checksums: NDArray[np.uint32], *, stride: int) -> bool:
@@ -258,11 +272,11 @@ def atomic(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full or read-only disk into a ``StoreError`` that says so."""
+    """Turn a full or read-only disk into a ``DataError`` that says so."""
     try:
         yield
     except OSError as error:
-        raise StoreError(
+        raise DataError(
             f"{path}: the data cache cannot be written ({error.strerror or error}); "
             "free space there, or set TRANSFUSION_CACHE to another folder"
         ) from None

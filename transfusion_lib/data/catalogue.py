@@ -1,6 +1,6 @@
 """What a source knows about its images before a pixel is read: names, labels, units, official splits."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
@@ -54,10 +54,10 @@ class Catalogue:
 class Problems:
     """Where faults of the data go: up as an error, or on a list of what was left out."""
 
-    def __init__(self, *, raising: bool) -> None:
-        """Raise each fault at once, or collect them."""
+    def __init__(self, *, raising: bool, found: Iterable[str] = ()) -> None:
+        """Raise each fault at once, or collect it after those already ``found``."""
         self.raising = raising
-        self.found: list[str] = []
+        self.found = list(found)
 
     def add(self, message: str) -> None:
         """Raise ``message`` as a ``DataError``, or note that what it names is left out."""

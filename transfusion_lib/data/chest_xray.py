@@ -10,7 +10,7 @@ import re
 
 from transfusion_lib.data.archive import Files
 from transfusion_lib.data.catalogue import Catalogue, Info, Item, Problems, SplitName, choose_task
-from transfusion_lib.data.loading import FileSource
+from transfusion_lib.data.filesource import FileSource
 from transfusion_lib.spec import DataSpec
 
 TASKS = ("pneumonia", "three_class")
@@ -23,32 +23,30 @@ NAMES = (
     re.compile(r"(?P<unit>(?:NORMAL2-)?(?P<family>IM-\d+))-", re.IGNORECASE),
     re.compile(r"(?P<unit>(?P<kind>bacteria|virus|normal)-(?P<family>\d+))-", re.IGNORECASE),
 )
-FOLDERS = re.compile(r"(?:.*/)?(?P<split>train|val|test)/(?P<folder>normal|pneumonia)/[^/]+", re.IGNORECASE)
+SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 
 
 def recognise(files: Files) -> bool:
     """Tell whether the files lie as Kermany's do."""
-    found = [match for name in files.images() if (match := FOLDERS.fullmatch(name))]
-    return {match["folder"].lower() for match in found} == {"normal", "pneumonia"}
+    return {folder for _, _, folder in _placed(files)} == {"normal", "pneumonia"}
 
 
 def read(files: Files, spec: DataSpec, problems: Problems) -> Catalogue:
     """Return the catalogue; a file whose name tells no patient or kind is a problem."""
     task = choose_task(spec, TASKS)
     items = []
-    for name, match in _originals(files):
-        named = next((found for pattern in NAMES if (found := pattern.match(name.rsplit("/", 1)[-1]))), None)
-        sick = match["folder"].lower() == "pneumonia"
-        if named is None or (sick and "kind" not in named.groupdict()):
-            shape = "personNNN_bacteria_N or personNNN_virus_N" if sick else "IM-NNNN-NNNN"
-            problems.add(f"{files.location(name)}: the name tells no patient; name it like {shape}")
+    for name, split, folder in _placed(files):
+        base = name.rsplit("/", 1)[-1]
+        named = next((found for pattern in NAMES if (found := pattern.match(base))), None)
+        kind = KINDS[(named.groupdict().get("kind") or "normal").lower()] if named else None
+        if named is None or (kind == "normal") != (folder == "normal"):
+            shape = "IM-NNNN-NNNN" if folder == "normal" else "personNNN_bacteria_N or personNNN_virus_N"
+            problems.add(f"{files.location(name)}: not the name of a {folder} image; name it like {shape}")
             continue
-        kind = KINDS[named["kind"].lower()] if sick else "normal"
-        label = CLASSES[task].index("pneumonia" if sick and task == "pneumonia" else kind)
-        split: SplitName = match["split"].lower()  # type: ignore[assignment]  # the pattern allows nothing else
+        label = CLASSES[task].index("pneumonia" if task == "pneumonia" and kind != "normal" else kind)
         items.append(
             Item(
-                id=f"{split}/{match['folder'].upper()}/{name.rsplit('/', 1)[-1]}",
+                id=f"{split}/{folder.upper()}/{base}",
                 file=name,
                 label=label,
                 unit=named["unit"].lower(),
@@ -67,11 +65,16 @@ def read(files: Files, spec: DataSpec, problems: Problems) -> Catalogue:
     )
 
 
-def _originals(files: Files) -> list[tuple[str, re.Match[str]]]:
-    """Return the images in the shallowest tree: Kaggle's zip holds a second copy one folder further down."""
-    found = [(name, match) for name in files.images() if (match := FOLDERS.fullmatch(name))]
-    depth = min((name.count("/") for name, _ in found), default=0)
-    return [(name, match) for name, match in found if name.count("/") == depth]
+def _placed(files: Files) -> list[tuple[str, SplitName, str]]:
+    """Return (image, split, class folder) in the shallowest tree: Kaggle's zip holds a second copy further down."""
+    found = []
+    for name in files.images():
+        parts = name.lower().split("/")
+        split = next((split for split in SPLITS if parts[-3:-2] == [split]), None)
+        if split and parts[-2] in ("normal", "pneumonia"):
+            found.append((name, split, parts[-2]))
+    depth = min((name.count("/") for name, _, _ in found), default=0)
+    return [each for each in found if each[0].count("/") == depth]
 
 
 SOURCE = FileSource(

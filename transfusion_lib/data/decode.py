@@ -5,6 +5,7 @@ Files are recognised by their content, never by their name. What cannot be read 
 
 import io
 import warnings
+from pathlib import PurePosixPath
 from typing import Literal
 
 import numpy as np
@@ -46,6 +47,16 @@ def image(data: bytes, *, name: str, size: int, channels: int, fit: Fit = "stret
 def mask(data: bytes, *, name: str, size: int) -> NDArray[np.uint8]:
     """Return the region drawn in ``data`` as uint8 (1, size, size) in {0, 1}: what is at least half covered."""
     return (image(data, name=name, size=size, channels=1) >= 128).astype(np.uint8)
+
+
+def named_rightly(data: bytes, name: str) -> bool:
+    """Tell whether a file's extension is one of its content's format; True for what is no image at all."""
+    try:
+        picture = _open(data, name=name)
+    except DataError:
+        return True
+    own = {ending for ending, form in Image.registered_extensions().items() if form == picture.format}
+    return picture.format == "MPO" or PurePosixPath(name).suffix.lower() in own
 
 
 def _open(data: bytes, *, name: str) -> Image.Image:

@@ -1,11 +1,11 @@
 """Splits by the unit that matters, stratified, a pure function of a seed.
 
-One idea serves splits and subsets: an order of the units in which every prefix is stratified. A split takes a
-prefix of whole units; a training subset of n images is the first n images, so smaller subsets lie inside larger ones.
+One idea serves splits and subsets: an order in which every prefix is stratified. A split takes whole units from such
+an order, a subset of n images takes its first n, so that smaller subsets lie inside larger ones.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -62,7 +62,7 @@ def _carve(items: Sequence[Item], fraction: float, *, seed: int, draw: int) -> t
     wanted = min(round(fraction * len(items)), LARGEST_VAL if draw == 2 else len(items))
     taken: set[str] = set()
     count = 0
-    for family, members in _stratified(items, seed=seed, draw=draw, key=_family):
+    for family, members in _stratified_families(items, seed=seed, draw=draw):
         if count + len(members) / 2 > wanted:  # nearer without this one
             break
         taken.add(family)
@@ -72,16 +72,28 @@ def _carve(items: Sequence[Item], fraction: float, *, seed: int, draw: int) -> t
 
 
 def _subset(items: Sequence[Item], limit: int | None, *, seed: int, draw: int, what: str) -> list[Item]:
-    """Return ``limit`` of ``items`` in their order, unit by unit (the last one in part); all of them for None."""
+    """Return ``limit`` of ``items`` in their order, or all of them for None.
+
+    Units are shuffled. The images of a label, in the order of their units, are spread evenly over [0, 1) from a
+    random start; the first ``limit`` are the subset, so each label has its share within one image, and units
+    come whole but for the last of each label.
+    """
     if limit is None or limit == len(items):
         return list(items)
     if limit > len(items):
         raise DataError(f"{what} has {len(items):,} images, {limit:,} were asked for; ask for at most {len(items):,}")
-    chosen: set[str] = set()
-    for _, members in _stratified(items, seed=seed, draw=draw, key=lambda item: item.unit):
-        chosen.update(item.id for item in members[: limit - len(chosen)])
-        if len(chosen) == limit:
-            break
+    generator = np.random.default_rng([seed, draw])
+    units = sorted({item.unit for item in items})
+    rank = dict(zip(units, generator.permutation(len(units)).tolist(), strict=True))
+    strata: dict[tuple[int, ...], list[Item]] = defaultdict(list)
+    for item in sorted(items, key=lambda item: (rank[item.unit], item.id)):
+        strata[_stratum(item.label)].append(item)
+    places: dict[str, float] = {}
+    for stratum in sorted(strata):
+        members = strata[stratum]
+        start = generator.random()
+        places |= {item.id: (index + start) / len(members) for index, item in enumerate(members)}
+    chosen = set(sorted(places, key=lambda name: (places[name], name))[:limit])
     return [item for item in items if item.id in chosen]
 
 
@@ -89,17 +101,15 @@ def _family(item: Item) -> str:
     return item.family or item.unit
 
 
-def _stratified(
-    items: Sequence[Item], *, seed: int, draw: int, key: Callable[[Item], str]
-) -> Iterable[tuple[str, list[Item]]]:
-    """Return groups of items in a random order in which every prefix is stratified.
+def _stratified_families(items: Sequence[Item], *, seed: int, draw: int) -> Iterator[tuple[str, list[Item]]]:
+    """Yield families and their items in a random order in which every prefix is stratified.
 
-    The groups of a stratum are spread evenly over [0, 1) from a random start, in random order; all are then read
-    from 0 to 1. A group's stratum is the rarest label that it holds, and its size.
+    The families of a stratum are spread evenly over [0, 1) from a random start, in random order; all are then read
+    from 0 to 1. A stratum is the rarest label that a family holds, and its size.
     """
     groups: dict[str, list[Item]] = defaultdict(list)
     for item in items:
-        groups[key(item)].append(item)
+        groups[_family(item)].append(item)
     rarity = Counter(_stratum(item.label) for item in items)
     strata: dict[tuple[int, ...], list[str]] = defaultdict(list)
     for group in sorted(groups):
@@ -111,7 +121,8 @@ def _stratified(
         names = strata[stratum]
         ranks = (generator.permutation(len(names)) + generator.random()) / len(names)
         places.extend(zip(ranks.tolist(), names, strict=True))
-    return ((group, groups[group]) for _, group in sorted(places))
+    for _, family in sorted(places):
+        yield family, groups[family]
 
 
 def _stratum(label: int | tuple[float, ...]) -> tuple[int, ...]:

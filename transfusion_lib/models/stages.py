@@ -5,6 +5,7 @@ function over this table, so it works for every architecture. Nothing here knows
 """
 
 import math
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
@@ -57,10 +58,12 @@ class Network(nn.Module):
         super().__init__()
         self.name = name
         self.body = nn.Sequential()
+        self.paths: dict[str, str] = {}
+        """Where each cut point's unit is in ``body``, from the input on."""
         for stage, units in stages.items():
-            self.body.add_module(stage, nn.Sequential())
-            for number, unit in enumerate(units, start=1):
-                self.body.get_submodule(stage).add_module(str(number), unit)
+            numbered = {str(number): unit for number, unit in enumerate(units, start=1)}
+            self.body.add_module(stage, nn.Sequential(OrderedDict(numbered)))
+            self.paths |= {stage if len(units) == 1 else f"{stage}.{n}": f"{stage}.{n}" for n in numbered}
         self.head = head
         self.mean = mean
         """Mean of the input per channel, for images in 0..1."""
@@ -97,37 +100,31 @@ class Network(nn.Module):
     @property
     def cut_points(self) -> tuple[str, ...]:
         """The names of the units, from the input on."""
-        return tuple(self.units())
+        return tuple(self.paths)
 
     @property
     def in_channels(self) -> int:
-        """Channels of the input."""
+        """Channels of the image."""
         return first_convolution(self).in_channels
 
     def units(self) -> dict[str, nn.Module]:
         """Return every unit by its cut point, from the input on."""
-        found = {}
-        for stage, units in self.body.named_children():
-            numbered = dict(units.named_children())
-            for number, unit in numbered.items():
-                found[stage if len(numbered) == 1 else f"{stage}.{number}"] = unit
-        return found
+        return {cut: self.body.get_submodule(path) for cut, path in self.paths.items()}
 
     def position(self, cut: str) -> int:
         """Return how many units lie up to and including ``cut``, a stage or cut point; else a ``SpecError``."""
-        points = self.cut_points
-        last = {point.split(".")[0]: number for number, point in enumerate(points, start=1)}
-        exact = {point: number for number, point in enumerate(points, start=1)}
-        if cut not in last | exact:
-            known = list(dict.fromkeys((*self.stages, *points)))
-            raise SpecError(f"{self.name}: {unknown('stage or cut point', cut, known)}")
-        return (last | exact)[cut]
+        ends = {path.split(".")[0]: number for number, path in enumerate(self.paths.values(), start=1)}
+        ends |= {point: number for number, point in enumerate(self.paths, start=1)}
+        if cut not in ends:
+            raise SpecError(f"{self.name}: {unknown('stage or cut point', cut, ends)}")
+        return ends[cut]
 
     def names(self) -> dict[str, tuple[str, ...]]:
-        """Return the names in ``state_dict`` that each cut point holds, in order; the head's are under ``head``."""
-        prefix = {id(module): name for name, module in self.named_modules()}
-        parts = {**self.units(), "head": self.head}
-        return {cut: tuple(f"{prefix[id(part)]}.{name}" for name in part.state_dict()) for cut, part in parts.items()}
+        """Return which names of ``state_dict`` each cut point holds, in order; the head's are under ``head``."""
+        held = {
+            cut: tuple(f"body.{self.paths[cut]}.{name}" for name in u.state_dict()) for cut, u in self.units().items()
+        }
+        return held | {"head": tuple(f"head.{name}" for name in self.head.state_dict())}
 
 
 def first_convolution(module: nn.Module) -> Convolution:
@@ -135,14 +132,11 @@ def first_convolution(module: nn.Module) -> Convolution:
     return next(part for part in module.modules() if isinstance(part, Convolution))
 
 
-def resize(module: nn.Module, **shapes: tuple[int, ...] | None) -> None:
-    """Replace the named parameters and buffers by uninitialised ones of another shape, on the same device."""
-    for name, shape in shapes.items():
-        old = getattr(module, name)
-        if old is None or shape is None:
-            continue
-        new = torch.empty(shape, dtype=old.dtype, device=old.device)
-        setattr(module, name, nn.Parameter(new) if isinstance(old, nn.Parameter) else new)
+def give_storage(module: nn.Module, device: torch.device) -> None:
+    """Give a module built on the device "meta" zeros on ``device``."""
+    state = module.state_dict()  # any operation on a "meta" tensor, to_empty too, imports sympy and more for seconds
+    zeros = {name: torch.zeros(old.shape, dtype=old.dtype, device=device) for name, old in state.items()}
+    module.load_state_dict(zeros, assign=True)
 
 
 @torch.no_grad()
@@ -152,7 +146,7 @@ def randomise(module: nn.Module, *, generator: torch.Generator) -> None:
     Convolutions: normal with variance 2 / fan-out (He et al. 2015, as in ResNet and EfficientNet; fan-out counts
     one group). Linear layers: uniform within 1 / sqrt(fan-in). Biases 0; batch norm 1 and 0, its running
     statistics 0 and 1. One rule for all networks: the papers state none, and batch norm follows almost every
-    convolution. Embedded parameters of any other kind are an error, so that nothing stays uninitialised.
+    convolution. A part with other parameters or buffers is a ``TypeError``: nothing may stay as it was.
     """
     for part in module.modules():
         if isinstance(part, Convolution):

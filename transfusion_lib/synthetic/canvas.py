@@ -1,60 +1,128 @@
-"""What the painters share: spots and strokes, smooth noise, blur, and the random streams.
+"""What the painters share: random numbers, spots and strokes, smooth noise, blur.
 
-Everything is elementwise numpy in float32 (no BLAS, no threads), so that a picture has the same bytes whoever
-draws it, alone or in a crowd.
+Pictures are drawn several at a time, so that numpy's cost per call is shared. ``b`` is the number of pictures in
+the shapes below; a scene's scalar is (b, 1), its list of n things (b, n), a layer of its pictures (b, size, size).
+All is elementwise numpy in float32 (no BLAS, no threads), so that a picture has the same bytes whoever draws it,
+alone or in a crowd.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
-Shape = int | tuple[int, ...]
+Bytes = NDArray[np.uint8]
 REFERENCE = 587
 """Edge in pixels of the largest picture: the camera's own resolution, whose pixels carry the noise."""
 
 
+def stream(*words: int) -> np.random.Generator:
+    """Return the generator that belongs to ``words`` (seed, patient, purpose ...) and to nothing else."""
+    return np.random.Generator(np.random.PCG64(words))
+
+
+class Dice:
+    """The numbers that scenes are made of: a fixed supply per picture, so that no picture depends on its neighbours."""
+
+    def __init__(self, generators: Sequence[np.random.Generator], *, supply: int) -> None:
+        self._numbers = np.stack([generator.random(supply, np.float32) for generator in generators])
+        self._next = 0
+
+    def uniform(self, low: float, high: float, *shape: int) -> Array:
+        """Return numbers between ``low`` and ``high``, (b, 1) or (b, *shape)."""
+        shape = shape or (1,)
+        start, self._next = self._next, self._next + prod(shape)
+        if self._next > self._numbers.shape[1]:
+            raise IndexError(f"a scene needs {self._next} numbers, its supply is {self._numbers.shape[1]}")
+        return (self._numbers[:, start : self._next] * (high - low) + low).reshape(-1, *shape)
+
+    def normal(self, sigma: float, *shape: int) -> Array:
+        """Return numbers around 0 of standard deviation ``sigma``, (b, 1) or (b, *shape)."""
+        far = np.sqrt(-2 * np.log(1 - self.uniform(0, 1, *shape)))  # Box and Muller
+        return sigma * far * np.cos(self.uniform(0, 2 * np.pi, *shape))
+
+    def chance(self, probability: float | Array) -> NDArray[np.bool_]:
+        """Return True with ``probability``, (b, 1)."""
+        return self.uniform(0, 1) < probability
+
+    def either(self, probability: float, first: float, second: float) -> Array:
+        """Return ``first`` with ``probability``, else ``second``, (b, 1)."""
+        return np.where(self.chance(probability), np.float32(first), np.float32(second))
+
+    def count(self, mean: Array) -> Array:
+        """Return whole numbers around ``mean``, (b, 1), nearly Poisson."""
+        return np.maximum(np.rint(mean + np.sqrt(mean) * self.normal(1)), 0)
+
+
+class Static:
+    """White noise, for what is as fine as pixels: each picture takes it from its own generator."""
+
+    def __init__(self, generators: Sequence[np.random.Generator]) -> None:
+        self._generators = generators
+
+    def take(self, *shape: int) -> Array:
+        """Return (b, *shape) numbers of mean 0 and standard deviation 1."""
+        raw = np.stack([generator.bit_generator.random_raw(prod(shape)) for generator in self._generators])
+        bits = np.bitwise_count(raw).astype(np.float32)  # binomial(64, 1/2): nearly normal, and fast
+        return (bits.reshape(-1, *shape) - 32) / 4
+
+
 @dataclass(frozen=True, kw_only=True)
 class Frame:
-    """Where the scene lies on a square picture of ``size`` pixels."""
+    """Where the scenes lie on square pictures of ``size`` pixels; arrays are (b, 1)."""
 
     size: int
-    scale: float
+    scale: Array
     """Pixels per unit of the scene."""
-    x0: float
+    x0: Array
     """Column of the scene's origin."""
-    y0: float
+    y0: Array
     """Row of the scene's origin."""
-    flip: bool = False
-    """The scene's x runs to the left: a left eye."""
+    flip: Array
+    """-1 where the scene's x runs to the left: a left eye; otherwise 1."""
 
     def grid(self) -> tuple[Array, Array]:
-        """Return x as (1, size) and y as (size, 1): the scene's coordinates of every pixel's centre."""
+        """Return the scene's coordinates of every pixel's centre: x as (b, 1, size) and y as (b, size, 1)."""
         steps = np.arange(self.size, dtype=np.float32)
-        x, y = (steps - self.x0) / self.scale, (steps - self.y0) / self.scale
-        return (-x if self.flip else x)[None, :], y[:, None]
+        return ((steps - self.x0) / (self.scale * self.flip))[:, None, :], ((steps - self.y0) / self.scale)[:, :, None]
 
 
 Spots = Array
-"""Discs with soft edges, (5, n), the one brush (a vessel is a row of them, a lesion a heap): rows x, y, radius, width of
-the edge (a pixel is the least), and strength, the coverage at the centre from 0 to 1."""
+"""Discs with soft edges, (6, n), the one brush (a vessel is a row of them, a lesion a heap): rows x, y, radius, width
+of the edge (a pixel is the least), strength (the coverage at the centre, from 0 to 1), and number of the picture."""
 Strokes = Array
-"""Straight pieces of vessels, (6, n): rows x, y and radius at one end, then at the other."""
-NO_SPOTS: Spots = np.zeros((5, 0), np.float32)
-NO_STROKES: Strokes = np.zeros((6, 0), np.float32)
+"""Straight pieces of vessels, (8, n): rows x, y and radius at one end, then at the other, strength, and picture."""
 
 
 def spots(
-    x: Array, y: Array, radius: Array | float, *, soft: Array | float = 0.0, strength: Array | float = 1.0
+    x: Array,
+    y: Array,
+    radius: Array | float,
+    *,
+    soft: Array | float = 0.0,
+    strength: Array | float = 1.0,
+    exist: NDArray[np.bool_] | None = None,
 ) -> Spots:
-    """Return spots at ``x`` and ``y``, of any one shape; the others broadcast to it."""
-    out = np.empty((5, *x.shape), np.float32)
-    for row, value in zip(out, (x, y, radius, soft, strength), strict=True):
+    """Return spots at ``x`` and ``y``, (b, ...), where ``exist`` is True; all others broadcast to that shape."""
+    out = np.empty((6, *x.shape), np.float32)
+    picture = np.arange(len(x)).reshape(-1, *(1,) * (x.ndim - 1))
+    for row, value in zip(out, (x, y, radius, soft, strength, picture), strict=True):
         row[...] = value
-    return out.reshape(5, -1)
+    return out.reshape(6, -1) if exist is None else out[:, np.broadcast_to(exist, x.shape)]
+
+
+def strokes(x: Array, y: Array, radius: Array, strength: Array, *, within: float = 2.0) -> Strokes:
+    """Return the pieces of lines, (points, b, lines), that begin in the disc of radius ``within`` and have strength."""
+    line = np.stack(np.broadcast_arrays(x, y, radius, strength))
+    _, points, b, n = line.shape
+    seen = (x * x + y * y < within * within)[:-1] & (line[3, 1:] > 0)
+    at = np.flatnonzero(seen)
+    line = line.reshape(4, points * b * n)
+    return np.concatenate([line[:3, at], line[:, at + b * n], (at // n % b).astype(np.float32)[None]])
 
 
 def join(*parts: Array) -> Array:
@@ -64,122 +132,110 @@ def join(*parts: Array) -> Array:
 
 def along(strokes: Strokes, frame: Frame) -> Spots:
     """Return the discs that draw ``strokes`` without gaps on ``frame``."""
-    start, way = strokes[:3], strokes[3:] - strokes[:3]
-    number = np.ceil(np.sqrt(way[0] * way[0] + way[1] * way[1]) * (frame.scale / 0.8)).astype(np.intp)
-    piece = np.repeat(np.arange(len(number)), number)
-    nth = np.arange(len(piece)) - np.repeat(np.cumsum(number) - number, number)
-    share = (nth.astype(np.float32) + 0.5) / number.astype(np.float32)[piece]
-    x, y, radius = start[:, piece] + way[:, piece] * share
-    return spots(x, y, radius)
-
-
-def stream(*words: int) -> np.random.Generator:
-    """Return the generator that belongs to ``words`` (seed, patient, purpose ...) and to nothing else."""
-    return np.random.Generator(np.random.PCG64(words))
-
-
-def uniform(rng: np.random.Generator, low: float, high: float, shape: Shape) -> Array:
-    """Return float32 numbers between ``low`` and ``high``."""
-    return rng.random(shape, np.float32) * (high - low) + low
-
-
-def normal(rng: np.random.Generator, sigma: float, shape: Shape) -> Array:
-    """Return float32 numbers around 0 of standard deviation ``sigma``."""
-    return rng.standard_normal(shape, np.float32) * sigma
+    way, scale = strokes[3:6] - strokes[:3], frame.scale[strokes[7].astype(np.intp), 0]
+    number = np.ceil(np.sqrt(way[0] * way[0] + way[1] * way[1]) * scale / 0.8)
+    way /= number
+    piece = np.repeat(np.arange(len(number)), number.astype(np.intp))
+    nth = np.arange(len(piece)) - (np.cumsum(number, dtype=np.intp) - number.astype(np.intp))[piece]
+    out = np.zeros((6, len(piece)), np.float32)
+    np.multiply(way[:, piece], nth.astype(np.float32) + 0.5, out=out[:3])
+    out[:3] += strokes[:3, piece]
+    out[4:] = strokes[6:, piece]
+    return out
 
 
 def splat(parts: Spots, frame: Frame) -> Array:
-    """Return the (size, size) coverage, from 0 to 1, of the union of spots.
+    """Return the coverage, (b, size, size) from 0 to 1, of the union of spots.
 
     A spot smaller than a pixel covers the pixel in part.
     """
-    x, y = _pixels(parts, frame)
-    half, soft = parts[2] * frame.scale, np.maximum(parts[3] * frame.scale, 1)
+    x, y, scale = _pixels(parts, frame)
+    half, soft = parts[2] * scale, np.maximum(parts[3] * scale, 1)
     reach = np.maximum(np.ceil(half + soft / 2), 1)
     steps = np.exp2(np.ceil(np.log2(reach))).astype(np.intp)  # few distinct patch sizes, each drawn at once
     seen = (x > -steps) & (x < frame.size - 1 + steps) & (y > -steps) & (y < frame.size - 1 + steps)
     margin = 2 * int(steps.max(initial=1, where=seen))
     edge = frame.size + 2 * margin
-    canvas = np.zeros(edge * edge, np.float32)
-    drawn = np.stack([x + margin, y + margin, half, soft, parts[4]])
-    for step in set(steps[seen].tolist()):
-        _stamp(canvas, edge, step, drawn[:, seen & (steps == step)])
-    return canvas.reshape(edge, edge)[margin:-margin, margin:-margin]
+    canvas = np.zeros((len(frame.scale), edge, edge), np.float32)
+    drawn = np.stack([x + margin, y + margin, half, soft, parts[4], parts[5]])
+    for step in sorted(set(steps[seen].tolist())):
+        _stamp(canvas, step, drawn[:, seen & (steps == step)])
+    return canvas[:, margin:-margin, margin:-margin]
 
 
-def _stamp(canvas: Array, edge: int, step: int, parts: Spots) -> None:
-    """Draw spots of similar size, in pixels, onto the flat ``canvas`` through patches of 2 ``step`` + 1 pixels."""
-    x, y, half, soft, strength = parts
+def _stamp(canvas: Array, step: int, parts: Spots) -> None:
+    """Draw spots of similar size, in pixels, onto ``canvas`` through patches of 2 ``step`` + 1 pixels."""
+    x, y, half, soft, strength, picture = parts
+    edge = canvas.shape[1]
     column, row = np.rint(x), np.rint(y)
     offsets = np.arange(-step, step + 1)
     dx, dy = offsets.astype(np.float32)[:, None] - (x - column), offsets.astype(np.float32)[:, None] - (y - row)
-    cover = (dx * dx) + (dy * dy)[:, None]  # (patch, patch, n): the long axis last, where numpy is fast
+    cover = dx * dx + (dy * dy)[:, None]  # (patch, patch, n): the long axis last, where numpy is fast
     np.sqrt(cover, out=cover)
     slope = strength / soft
     cover *= -slope
     cover += half * slope + strength / 2
     np.minimum(cover, strength * np.minimum(2 * half / soft, 1), out=cover)
-    place = (offsets[:, None] * edge + offsets)[:, :, None] + (row * edge + column).astype(np.intp)
-    np.maximum.at(canvas, place.ravel(), cover.ravel())  # what is negative, outside the disc, loses against 0
+    middle = (picture.astype(np.intp) * edge + row.astype(np.intp)) * edge + column.astype(np.intp)
+    place = (offsets[:, None] * edge + offsets)[:, :, None] + middle
+    np.maximum.at(canvas.ravel(), place.ravel(), cover.ravel())  # what is negative, outside the disc, loses against 0
 
 
-def mark(parts: Spots, cover: Array, frame: Frame) -> NDArray[np.uint8]:
-    """Return where ``cover``, the splat of spots, is above 0.3, and the pixel of every centre: a mask in {0, 1}."""
+def mark(parts: Spots, cover: Array, frame: Frame) -> Bytes:
+    """Return where ``cover``, the splat of spots, is above 0.3, and the pixel of every centre: masks in {0, 1}."""
     mask = (cover > 0.3).astype(np.uint8)
-    x, y = (np.rint(place).astype(np.intp) for place in _pixels(parts, frame))
+    x, y = (np.rint(place).astype(np.intp) for place in _pixels(parts, frame)[:2])
     seen = (x >= 0) & (x < frame.size) & (y >= 0) & (y < frame.size)
-    mask[y[seen], x[seen]] = 1
+    mask[parts[5, seen].astype(np.intp), y[seen], x[seen]] = 1
     return mask
 
 
-def _pixels(parts: Spots, frame: Frame) -> tuple[Array, Array]:
-    """Return column and row, with fractions, of the spots' centres."""
-    return parts[0] * (-frame.scale if frame.flip else frame.scale) + frame.x0, parts[1] * frame.scale + frame.y0
+def _pixels(parts: Spots, frame: Frame) -> tuple[Array, Array, Array]:
+    """Return column and row, with fractions, of the spots' centres, and the scale there; all (n,)."""
+    of = parts[5].astype(np.intp)
+    scale = frame.scale[of, 0]
+    return parts[0] * scale * frame.flip[of, 0] + frame.x0[of, 0], parts[1] * scale + frame.y0[of, 0], scale
 
 
 @lru_cache(maxsize=64)
 def _spline(size: int, cells: int) -> tuple[NDArray[np.intp], Array]:
-    """Return the first of four knots (size,) and the cubic B-spline weights (4, size) of each pixel of an edge."""
+    """Return the first of four knots (size,) and the cubic B-spline weights (4, size, 1) of each pixel of an edge."""
     place = (np.arange(size, dtype=np.float64) + 0.5) * cells / size
     first = np.minimum(np.floor(place).astype(np.intp), cells - 1)
     t = place - first
     weights = np.stack([(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3]) / 6
-    return first, weights.astype(np.float32)
+    return first, weights.astype(np.float32)[:, :, None]
 
 
 def stretch(knots: Array, size: int) -> Array:
-    """Return the (size, size) smooth surface over ``knots``, (cells + 3, cells + 3)."""
-    first, weights = _spline(size, len(knots) - 3)
+    """Return the smooth surfaces (b, size, size) over ``knots``, (b, cells + 3, cells + 3)."""
+    first, weights = _spline(size, knots.shape[1] - 3)
     for _ in range(2):  # down the rows, then, transposed, down the columns
-        total = knots[first] * weights[0][:, None]
+        total = knots[:, first] * weights[0]
         for k in range(1, 4):
-            total += knots[first + k] * weights[k][:, None]
-        knots = np.ascontiguousarray(total.T)
+            total += knots[:, first + k] * weights[k]
+        knots = np.ascontiguousarray(total.transpose(0, 2, 1))
     return knots
 
 
-def noise(rng: np.random.Generator, size: int, *, octaves: Mapping[int, float]) -> Array:
-    """Return (size, size) smooth noise: the sum of ``octaves``, cells along an edge (ascending) -> standard deviation.
+def noise(static: Static, size: int, *, octaves: Mapping[int, float]) -> Array:
+    """Return (b, size, size) smooth noise: the sum of ``octaves``, cells along an edge -> standard deviation.
 
-    Octaves too fine for the pixels are left out; being the last, they change nothing in those before.
+    Octaves too fine for the pixels are left out.
     """
-    total = np.zeros((size, size), np.float32)
+    layers = []
     for cells, sigma in octaves.items():
+        knots = static.take(cells + 3, cells + 3) * (sigma * 315 / 151)  # a spline of white noise has 151/315
         if cells <= size / 2:
-            total += stretch(normal(rng, sigma * 315 / 151, (cells + 3, cells + 3)), size)  # a spline alone has 151/315
+            layers.append(stretch(knots, size))
+    total = layers[0]
+    for layer in layers[1:]:
+        total += layer
     return total
-
-
-def grain(rng: np.random.Generator, shape: tuple[int, int, int], *, sigma: float) -> Array:
-    """Return a camera's noise: ``sigma`` at the reference size, less where pixels are pooled."""
-    bits = np.bitwise_count(rng.bit_generator.random_raw(int(np.prod(shape))))  # binomial(64, 1/2): nearly normal, fast
-    return (bits.astype(np.float32).reshape(shape) - 32) * (sigma * min(1.0, shape[-1] / REFERENCE) / 4)
 
 
 def blur(picture: Array, sigma: float) -> Array:
     """Return ``picture`` (channels, height, width) under a Gaussian of ``sigma`` pixels, edges repeated."""
-    if sigma < 0.25:
-        return picture
     reach = int(np.ceil(2.5 * sigma))
     weights = np.exp(-0.5 * (np.arange(reach + 1) / sigma) ** 2)
     weights = (weights / (2 * weights.sum() - 1)).astype(np.float32)
@@ -193,18 +249,22 @@ def blur(picture: Array, sigma: float) -> Array:
     return picture
 
 
-def smoothstep(low: float, high: float, value: Array) -> Array:
+def smoothstep(low: Array | float, high: Array | float, value: Array) -> Array:
     """Return 0 below ``low``, 1 above ``high`` and a smooth rise between."""
-    t = np.minimum(np.maximum((value - low) * (1 / (high - low)), 0), 1)
+    t = (value - low) * (1 / (high - low))
+    np.minimum(np.maximum(t, 0, out=t), 1, out=t)
     return t * t * (3 - 2 * t)
 
 
-def bell(x: Array, y: Array, *, at: tuple[float, float], radius: float) -> Array:
-    """Return a Gaussian hill of height 1 and standard deviation ``radius`` around ``at``, from x (1, w) and y (h, 1)."""
+def bell(x: Array, y: Array, *, at: tuple[Array, Array], radius: float) -> Array:
+    """Return Gaussian hills of height 1 and standard deviation ``radius`` around ``at``, from x and y of a grid."""
     k = -0.5 / radius**2
-    return np.exp((x - at[0]) ** 2 * k) * np.exp((y - at[1]) ** 2 * k)
+    hills: Array = np.exp((x - at[0][:, None]) ** 2 * k) * np.exp((y - at[1][:, None]) ** 2 * k)
+    return hills
 
 
-def to_bytes(picture: Array) -> NDArray[np.uint8]:
-    """Return ``picture``, from 0 to 1, as uint8."""
-    return np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
+def to_bytes(picture: Array) -> Bytes:
+    """Return ``picture``, from 0 to 1, as uint8; consumes it."""
+    np.minimum(np.maximum(picture, 0, out=picture), 1, out=picture)
+    picture *= 255
+    return np.rint(picture, out=picture).astype(np.uint8)

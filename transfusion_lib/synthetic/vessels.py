@@ -3,13 +3,15 @@
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from transfusion_lib.synthetic.canvas import Array, Strokes, uniform
+from transfusion_lib.synthetic.canvas import Array, Dice, Strokes, strokes
 
 
 class Roots(NamedTuple):
-    """Where paths begin and where they go; all (paths,). Angles in radians, 0 to the right, growing downwards."""
+    """Where paths begin and where they go; all (b, paths) or broadcast to it.
+
+    Angles in radians, 0 to the right, growing downwards.
+    """
 
     x: Array
     y: Array
@@ -21,70 +23,71 @@ class Roots(NamedTuple):
     """Length over which most of the turn is made."""
     length: Array
     radius: Array
-    alive: NDArray[np.bool_]
+    strength: Array
+    """Of the paths' colour; 0 from where a path meets what it must avoid, and for all that branches off behind."""
 
 
 class Paths(NamedTuple):
-    """Winding lines, arrays (points, paths)."""
+    """Winding lines, arrays (points, b, paths)."""
 
     x: Array
     y: Array
     heading: Array
     radius: Array
-    alive: NDArray[np.bool_]
-    """False from where a path meets what it must avoid, and for all that branches off behind."""
+    strength: Array
 
     def strokes(self) -> Strokes:
-        """Return the pieces that are alive and begin in the disc of radius 1.1."""
-        seen = (self.x * self.x + self.y * self.y < 1.21)[:-1] & self.alive[1:]
-        lines = np.stack([self.x, self.y, self.radius])
-        return np.concatenate([lines[:, :-1][:, seen], lines[:, 1:][:, seen]])
+        """Return the pieces that have strength and begin in the disc of radius 1.1."""
+        return strokes(self.x, self.y, self.radius, self.strength, within=1.1)
 
 
 def grow(
-    rng: np.random.Generator,
+    dice: Dice,
     roots: Roots,
     *,
     points: int,
     winding: float = 0.14,
     rates: tuple[float, float] = (5, 22),
-    avoid: tuple[float, float, float] | None = None,
+    avoid: tuple[Array, Array, float] | None = None,
 ) -> Paths:
     """Return paths of ``points`` points from ``roots``.
 
     ``winding`` is the amplitude in radians of two sine waves along each path, of ``rates`` radians per unit;
     ``avoid`` is a disc (x, y, radius) that ends a path.
     """
-    share = np.linspace(0, 1, points, dtype=np.float32)[:, None]
+    roots = Roots(*np.broadcast_arrays(*roots))
+    n = roots.x.shape[1]
+    share = np.linspace(0, 1, points, dtype=np.float32)[:, None, None]
     s = share * roots.length
-    phase, rate = uniform(rng, 0, 6.2832, (2, 1, len(roots.x))), uniform(rng, *rates, (2, 1, len(roots.x)))
-    waves = np.sin(rate * s + phase)
+    waves = [np.sin(dice.uniform(*rates, n) * s + dice.uniform(0, 6.2832, n)) for _ in range(2)]
     heading = roots.far + (roots.heading - roots.far) * np.exp(-s / roots.turn) + winding * (waves[0] + waves[1])
     step = roots.length / (points - 1)
     x = np.concatenate([roots.x[None], np.cos(heading[:-1]) * step]).cumsum(axis=0)
     y = np.concatenate([roots.y[None], np.sin(heading[:-1]) * step]).cumsum(axis=0)
-    alive = np.repeat(roots.alive[None], points, axis=0)
+    strength = np.broadcast_to(roots.strength, x.shape)
     if avoid is not None:
-        alive &= (x - avoid[0]) ** 2 + (y - avoid[1]) ** 2 > avoid[2] ** 2
-        alive = np.logical_and.accumulate(alive, axis=0)
-    return Paths(x, y, heading, roots.radius * (1 - 0.55 * share), alive)
+        free = (x - avoid[0]) ** 2 + (y - avoid[1]) ** 2 > avoid[2] ** 2
+        strength = np.logical_and.accumulate(free, axis=0) * strength
+    return Paths(x, y, heading, roots.radius * (1 - 0.55 * share), strength)
 
 
-def sprout(rng: np.random.Generator, paths: Paths, *, each: int, length: tuple[float, float]) -> Roots:
+def sprout(dice: Dice, paths: Paths, *, each: int, length: tuple[float, float]) -> Roots:
     """Return the roots of ``each`` branches per path, on alternate sides, shorter and thinner towards its end."""
-    points, n = paths.x.shape
+    points, b, n = paths.x.shape
     order = np.arange(each)[:, None]
-    share = (order.astype(np.float32) + uniform(rng, 0.3, 1.2, (each, n))) / (each + 0.5)
-    at = np.minimum((share * points).astype(np.intp) + 1, points - 1) * n + np.arange(n)
-    side = 1 - 2 * ((order + rng.integers(0, 2, n)) % 2).astype(np.float32)
-    x, y, heading, radius, alive = (part.ravel()[at] for part in paths)
+    share = (order.astype(np.float32) + dice.uniform(0.3, 1.2, each, n)) / (each + 0.5)
+    point = np.minimum((share * points).astype(np.intp) + 1, points - 1)
+    at = point * (b * n) + np.arange(b * n).reshape(b, 1, n)
+    side = 1 - 2 * ((order + (dice.uniform(0, 1, 1, n) < 0.5)) % 2).astype(np.float32)
+    x, y, heading, radius, strength = (part.ravel()[at] for part in paths)
     roots = (
         x,
         y,
-        heading + side * uniform(rng, 0.5, 1.0, (each, n)),
-        heading + side * uniform(rng, -0.1, 0.65, (each, n)),
-        uniform(rng, 0.06, 0.16, (each, n)),
-        uniform(rng, *length, (each, n)) * (1 - 0.4 * share),
-        radius * uniform(rng, 0.45, 0.75, (each, n)),
+        heading + side * dice.uniform(0.5, 1.0, each, n),
+        heading + side * dice.uniform(-0.1, 0.65, each, n),
+        dice.uniform(0.06, 0.16, each, n),
+        dice.uniform(*length, each, n) * (1 - 0.4 * share),
+        radius * dice.uniform(0.45, 0.75, each, n),
+        strength,
     )
-    return Roots(*(part.ravel() for part in roots), alive=alive.ravel())
+    return Roots(*(part.reshape(b, -1) for part in roots))

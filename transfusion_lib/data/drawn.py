@@ -1,0 +1,82 @@
+"""What the data sets of computed pictures share: drawing many in threads, and splits that do not move."""
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from transfusion_lib.errors import SpecError, unknown
+from transfusion_lib.spec import DataSpec, canonical_json
+from transfusion_lib.synthetic.canvas import Bytes
+
+SplitName = Literal["train", "val", "test"]
+Progress = Callable[[int], None]
+FIRST: dict[SplitName, int] = {"train": 0, "val": 10_000_000, "test": 20_000_000}
+"""Index of each split's first picture: a split keeps its patients whatever the others' sizes."""
+PIXELS_AT_ONCE = 16 * 64 * 64
+"""Pictures of this many pixels together are drawn in one go: numpy's cost per call is shared, its arrays stay in cache."""
+
+
+def draw_many(
+    draw: Callable[..., tuple[Bytes, Bytes]],
+    *,
+    n: int,
+    size: int,
+    seed: int,
+    first: int,
+    progress: Progress | None,
+    workers: int | None,
+) -> tuple[Tensor, Tensor]:
+    """Return images, uint8 (n, channels, size, size), and masks, uint8 (n, regions, size, size).
+
+    ``draw(seed, indices, size=size)`` draws some; ``progress`` is called with the number done; ``workers`` threads
+    (None: one per processor) change the time it takes and not a byte.
+    """
+    if n < 1:
+        raise SpecError(f"{n} pictures asked for; ask for 1 or more")
+    images, masks = (np.empty((n, *part.shape[1:]), np.uint8) for part in draw(seed, [first], size=size))
+    together = max(1, PIXELS_AT_ONCE // size**2)
+
+    def fill(start: int) -> int:
+        stop = min(start + together, n)
+        images[start:stop], masks[start:stop] = draw(seed, range(first + start, first + stop), size=size)
+        return stop
+
+    pool = ThreadPoolExecutor(workers or os.cpu_count())
+    try:
+        for done in pool.map(fill, range(0, n, together)):
+            if progress is not None:
+                progress(done)
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return torch.from_numpy(images), torch.from_numpy(masks)
+
+
+def counts(spec: DataSpec, default: dict[SplitName, int]) -> dict[SplitName, int]:
+    """Return the number of pictures per split: the spec's, or the data set's ``default``."""
+    asked = {"train": spec.train, "val": spec.val, "test": spec.test}
+    found: dict[SplitName, int] = {name: asked[name] or number for name, number in default.items()}
+    room = FIRST["val"]
+    for name, number in found.items():
+        if number > room:
+            raise SpecError(f"{spec.name}: {name} of {number} pictures; a split holds {room} at most")
+    return found
+
+
+def task_of(spec: DataSpec, tasks: Sequence[str]) -> str:
+    """Return the spec's task, by default the first of ``tasks``."""
+    if spec.task is None:
+        return tasks[0]
+    if spec.task not in tasks:
+        raise SpecError(unknown(f"task of {spec.name}", spec.task, tasks))
+    return spec.task
+
+
+def digest(*what: Any) -> str:
+    """Return the sha256 of a JSON-able description."""
+    return hashlib.sha256(canonical_json(what).encode()).hexdigest()
