@@ -66,7 +66,9 @@ class Chapter:
         trained = sorted({run.record["provenance"]["finished"][:10] for run in self.found})
         rows = {
             "Code": f"<code>{_text(commit[:12])}</code>{', with uncommitted changes' if made['dirty'] else ''}",
-            "Versions": _text(f"Python {made['python']}, " + ", ".join(f"{k} {v}" for k, v in made["versions"].items())),
+            "Versions": _text(
+                f"Python {made['python']}, " + ", ".join(f"{k} {v}" for k, v in made["versions"].items())
+            ),
             "Machine": _text(_machine(made["machine"])),
             "Data": "<br>".join(dict.fromkeys(_data_line(run) for run in self.found)),
             "Runs": f"{len(self.found)}, trained {_text(' to '.join(dict.fromkeys((trained[0], trained[-1]))))}"

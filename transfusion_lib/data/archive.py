@@ -9,7 +9,6 @@ import stat
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path

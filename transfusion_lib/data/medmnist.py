@@ -9,6 +9,7 @@ import ast
 import hashlib
 import importlib.util
 import re
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -30,9 +31,10 @@ from transfusion_lib.data.archive import Checksums
 from transfusion_lib.data.cache import StoredChecksums, atomic, content_key, disk_errors
 from transfusion_lib.data.catalogue import Catalogue, Info, Item, Problems, SplitName, choose_task
 from transfusion_lib.data.dataset import Dataset
+from transfusion_lib.data.describe import Check
 from transfusion_lib.data.filesource import data_folders
 from transfusion_lib.data.loading import Chosen, Made, Progress, assemble
-from transfusion_lib.errors import DataError, MissingExtraError
+from transfusion_lib.errors import DataError, MissingExtraError, TransfusionError
 from transfusion_lib.spec import DataSpec, canonical_json
 
 VERSION = 1  # raise when the same file would now give another data set
@@ -351,6 +353,23 @@ def _md5(path: Path, checksums: Checksums) -> str:
         with path.open("rb") as file:
             known = checksums.put(stamp, int(hashlib.file_digest(file, "md5").hexdigest(), 16))
     return f"{known:032x}"
+
+
+def check(path: Path) -> Check:
+    """Return the faults of a file of MedMNIST: its name, checksum, labels and images."""
+    match = re.fullmatch(r"(\w+?mnist(?:3d)?)(?:_(\d+))?", path.stem)
+    if match is None or match[1] not in NAMES:
+        fault = f"{path}: not named like a file of MedMNIST, such as retinamnist.npz or retinamnist_64.npz; rename it"
+        return Check(path=path, name=None, images=0, problems=(fault,), notes=())
+    source, size = MedMNISTSource(name=match[1]), int(match[2] or 28)
+    spec = DataSpec(name=match[1], root=str(path), size=size, on_bad="skip")
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            chosen = source.choose(spec, cache=Path(scratch))
+        images = sum(1 for _ in chosen.images.make(chosen.items))
+    except TransfusionError as error:
+        return Check(path=path, name=match[1], images=0, problems=(str(error),), notes=())
+    return Check(path=path, name=match[1], images=images, problems=tuple(chosen.problems.found), notes=())
 
 
 SOURCES = {name: MedMNISTSource(name=name) for name in NAMES}

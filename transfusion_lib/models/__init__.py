@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transfusion_lib.errors import SpecError, unknown
 from transfusion_lib.models import cbr, zoo
 from transfusion_lib.models.reshape import set_in_channels, slim, truncate
-from transfusion_lib.models.stages import Convolution, Network, State, first_convolution, randomise
+from transfusion_lib.models.stages import Convolution, Network, State, first_convolution, give_storage, randomise
 from transfusion_lib.spec import ModelSpec
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "Packaged",
     "State",
     "architecture",
+    "blueprint",
     "build",
     "describe",
     "first_convolution",
@@ -209,25 +210,25 @@ def build(spec: ModelSpec, *, num_outputs: int, size: int, generator: torch.Gene
     The same spec and generator state give the same weights; no other generator is used. A size below the
     network's minimum, an unknown name, stage or cut point are a ``SpecError``.
     """
-    network = _shapes(spec, num_outputs=num_outputs, size=size)
-    network.to_empty(device="cpu")
+    network = blueprint(spec, num_outputs=num_outputs, size=size)
     randomise(network, generator=generator)
     return network
 
 
-def _shapes(spec: ModelSpec, *, num_outputs: int, size: int) -> Network:
-    """Return the network without storage: the library's own random weights would use the global generator."""
+def blueprint(spec: ModelSpec, *, num_outputs: int, size: int) -> Network:
+    """Return what ``build`` returns, but with all weights zero: for costs, names and shapes."""
     row = architecture(spec.name)
     if size < row.minimum_size:
         raise SpecError(f"{row.name} needs images of at least {row.minimum_size} pixels, got {size}")
-    unused = torch.Generator()  # nothing is drawn on the device "meta"
-    with torch.device("meta"):
+    with torch.device("meta"):  # no storage: the library's own random weights would use the global generator
         network = row.wrap(row.library(num_outputs))
-        set_in_channels(network, spec.in_channels, generator=unused)
-        if spec.truncate is not None:
-            truncate(network, spec.truncate, size=size, generator=unused)
-        if spec.slim is not None:
-            slim(network, spec.slim, size=size, generator=unused)
+    give_storage(network, torch.device("cpu"))
+    set_in_channels(network, spec.in_channels)
+    needed = size if spec.truncate is not None and not spec.truncate.pooled else row.minimum_size
+    if spec.truncate is not None:
+        truncate(network, spec.truncate, size=needed)
+    if spec.slim is not None:
+        slim(network, spec.slim, size=needed)
     return network
 
 
@@ -255,12 +256,12 @@ class Description:
 
 
 def describe(spec: ModelSpec, *, num_outputs: int = 5, size: int = 224) -> Description:
-    """Return what the network of ``spec`` costs on images of edge ``size``; nothing is allocated or computed."""
+    """Return what the network of ``spec`` costs on images of edge ``size`` in pixels."""
     row = architecture(spec.name)
-    network = _shapes(spec, num_outputs=num_outputs, size=size).eval()
+    network = blueprint(spec, num_outputs=num_outputs, size=size).eval()
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
-        network(torch.empty(1, network.in_channels, size, size, device="meta"))
+        network(torch.zeros(1, network.in_channels, size, size))
     convolutions = [part.weight.numel() for part in network.modules() if isinstance(part, Convolution)]
     return Description(
         name=row.name,

@@ -1,7 +1,7 @@
 """Change the shape of a network: channels of the image, where it ends, and how wide it is.
 
-Each function changes the network in place and returns it. What is new gets random weights; on a network without
-storage (device "meta", as ``models.build`` uses) only shapes change.
+Each function changes the network in place and returns it. Layers whose shape changes get random weights from
+``generator``, or zeros without one (``models.build`` fills the whole network afterwards).
 """
 
 import math
@@ -13,24 +13,24 @@ import torch
 from torch import Tensor, nn
 
 from transfusion_lib.errors import SpecError
-from transfusion_lib.models.stages import BatchNorm, Convolution, Network, first_convolution, randomise
+from transfusion_lib.models.stages import BatchNorm, Convolution, Network, first_convolution, give_storage, randomise
 from transfusion_lib.models.zoo import keeps_width
 from transfusion_lib.spec import Slim, Truncate
 
 
-def set_in_channels(network: Network, channels: int, *, generator: torch.Generator) -> Network:
+def set_in_channels(network: Network, channels: int, *, generator: torch.Generator | None = None) -> Network:
     """Make ``network`` take images of ``channels`` channels."""
     first = first_convolution(network)
     if channels != first.in_channels:
         first.in_channels = channels
         _resize(first, (first.out_channels, channels, *first.kernel_size), "weight")
-        randomise(first, generator=generator)
+        _fill([first], generator)
         network.mean = (sum(network.mean) / len(network.mean),) * channels
         network.std = (sum(network.std) / len(network.std),) * channels
     return network
 
 
-def truncate(network: Network, spec: Truncate, *, size: int, generator: torch.Generator) -> Network:
+def truncate(network: Network, spec: Truncate, *, size: int, generator: torch.Generator | None = None) -> Network:
     """Remove everything above ``spec.at`` and put a new head on what is left (TruncatedTL, section 3.2).
 
     An unpooled head sees every position, so it takes images of edge ``size`` only.
@@ -43,11 +43,11 @@ def truncate(network: Network, spec: Truncate, *, size: int, generator: torch.Ge
             delattr(network.body, stage)
     network.head.pooled = spec.pooled
     _refit(network, [network.head], factor=1, size=size)
-    randomise(network.head, generator=generator)
+    _fill([network.head], generator)
     return network
 
 
-def slim(network: Network, spec: Slim, *, size: int, generator: torch.Generator) -> Network:
+def slim(network: Network, spec: Slim, *, size: int, generator: torch.Generator | None = None) -> Network:
     """Divide the channels of every layer above ``spec.above`` by ``spec.factor``, rounded, and at least 1.
 
     Transfusion, section 5; TF in TruncatedTL. Layers that see the cut's output keep that many inputs. Where the
@@ -56,29 +56,38 @@ def slim(network: Network, spec: Slim, *, size: int, generator: torch.Generator)
     gets random weights. ``size`` is the edge of the images, for an unpooled head.
     """
     above = network.cut_points[network.position(spec.above) :]
-    if not above:
-        raise SpecError(f'{network.name}: nothing lies above "{spec.above}" for Slim to divide')
-    unit = network.units()[above[0]]
-    if keeps_width(unit):
-        network.body.set_submodule(network.paths[above[0]], nn.Sequential(OrderedDict(joint=_joint(unit), unit=unit)))
-    parts = [*(network.units()[cut] for cut in above), network.head]
+    parts = [network.units()[cut] for cut in above]
+    if not any(isinstance(layer, Convolution) for part in parts for layer in part.modules()):
+        raise SpecError(f'{network.name}: Slim finds no convolution above "{spec.above}"; name a lower cut point')
+    if keeps_width(parts[0]):
+        parts[0] = nn.Sequential(OrderedDict(joint=_joint(parts[0]), unit=parts[0]))
+        network.body.set_submodule(network.paths[above[0]], parts[0])
+    parts.append(network.head)
     _refit(network, parts, factor=spec.factor, size=size)
-    for part in parts:
-        randomise(part, generator=generator)
+    _fill(parts, generator)
     network.slim = spec
     return network
+
+
+def _fill(parts: list[nn.Module], generator: torch.Generator | None) -> None:
+    if generator is not None:
+        for part in parts:
+            randomise(part, generator=generator)
 
 
 def _joint(unit: nn.Module) -> nn.Module:
     """Return a 1x1 convolution and batch norm as wide as the unit's input, on its device, in its number of axes."""
     first = first_convolution(unit)
     axes = first.weight.ndim - 2
-    channels, device = first.in_channels, first.weight.device
-    parts: dict[str, nn.Module] = {
-        "conv": getattr(nn, f"Conv{axes}d")(channels, channels, 1, bias=False, device=device),
-        "bn": getattr(nn, f"BatchNorm{axes}d")(channels, device=device),
-    }
-    return nn.Sequential(OrderedDict(parts))
+    channels = first.in_channels
+    with torch.device("meta"):  # draws nothing
+        parts: dict[str, nn.Module] = {
+            "conv": getattr(nn, f"Conv{axes}d")(channels, channels, 1, bias=False),
+            "bn": getattr(nn, f"BatchNorm{axes}d")(channels),
+        }
+    joint = nn.Sequential(OrderedDict(parts))
+    give_storage(joint, first.weight.device)
+    return joint
 
 
 @torch.no_grad()
@@ -119,9 +128,9 @@ def _refit_layer(layer: nn.Module, inputs: tuple[Any, ...], *, factor: int) -> N
 
 
 def _resize(layer: nn.Module, shape: tuple[int, ...], *names: str) -> None:
-    """Replace parameters and buffers, where the layer has them, by uninitialised ones of another shape."""
+    """Replace parameters and buffers, where the layer has them, by zeros of another shape."""
     for name in names:
         old: Tensor | None = getattr(layer, name)
         if old is not None:
-            new = old.new_empty(shape)
+            new = old.new_zeros(shape)
             setattr(layer, name, nn.Parameter(new) if isinstance(old, nn.Parameter) else new)

@@ -132,6 +132,13 @@ def first_convolution(module: nn.Module) -> Convolution:
     return next(part for part in module.modules() if isinstance(part, Convolution))
 
 
+def give_storage(module: nn.Module, device: torch.device) -> None:
+    """Give a module built on the device "meta" zeros on ``device``."""
+    state = module.state_dict()  # any operation on a "meta" tensor, to_empty too, imports sympy and more for seconds
+    zeros = {name: torch.zeros(old.shape, dtype=old.dtype, device=device) for name, old in state.items()}
+    module.load_state_dict(zeros, assign=True)
+
+
 @torch.no_grad()
 def randomise(module: nn.Module, *, generator: torch.Generator) -> None:
     """Fill ``module`` with random weights, drawn in the order of its parts.
@@ -139,7 +146,7 @@ def randomise(module: nn.Module, *, generator: torch.Generator) -> None:
     Convolutions: normal with variance 2 / fan-out (He et al. 2015, as in ResNet and EfficientNet; fan-out counts
     one group). Linear layers: uniform within 1 / sqrt(fan-in). Biases 0; batch norm 1 and 0, its running
     statistics 0 and 1. One rule for all networks: the papers state none, and batch norm follows almost every
-    convolution. Embedded parameters of any other kind are an error, so that nothing stays uninitialised.
+    convolution. A part with other parameters or buffers is a ``TypeError``: nothing may stay as it was.
     """
     for part in module.modules():
         if isinstance(part, Convolution):

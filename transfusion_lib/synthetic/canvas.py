@@ -115,6 +115,16 @@ def spots(
     return out.reshape(6, -1) if exist is None else out[:, np.broadcast_to(exist, x.shape)]
 
 
+def strokes(x: Array, y: Array, radius: Array, strength: Array, *, within: float = 2.0) -> Strokes:
+    """Return the pieces of lines, (points, b, lines), that begin in the disc of radius ``within`` and have strength."""
+    line = np.stack(np.broadcast_arrays(x, y, radius, strength))
+    _, points, b, n = line.shape
+    seen = (x * x + y * y < within * within)[:-1] & (line[3, 1:] > 0)
+    at = np.flatnonzero(seen)
+    line = line.reshape(4, points * b * n)
+    return np.concatenate([line[:3, at], line[:, at + b * n], (at // n % b).astype(np.float32)[None]])
+
+
 def join(*parts: Array) -> Array:
     """Return all spots, or all strokes, of ``parts``."""
     return np.concatenate(parts, axis=1)

@@ -119,6 +119,7 @@ class Scene:
     """Swellings of the veins: a sign of the disease, though the masks count them with the vessels."""
     drusen: Spots
     naevus: Spots
+    pigment: Spots
     lesions: dict[str, Spots]
     new_vessels: Strokes
 
@@ -172,6 +173,7 @@ def scene(seed: int, indices: Sequence[int]) -> tuple[Scene, Static]:
         vessels=vessels,
         drusen=_drusen(anatomy, fovea),
         naevus=_naevus(anatomy),
+        pigment=_pigment(anatomy),
         beads=_beads(ill, count.beaded, vessels, disc),
         lesions={
             "microaneurysms": _microaneurysms(ill, count.microaneurysms, disc, fovea),
@@ -266,6 +268,15 @@ def _drusen(dice: Dice, fovea: Point) -> Spots:
     return spots(x, y, radius, soft=radius, strength=dice.uniform(0.2, 0.45, n), exist=exist)
 
 
+def _pigment(dice: Dice) -> Spots:
+    """Return clumps of pigment, in one eye of five: small and dark, but brown where blood is red."""
+    n = 8
+    exist = dice.chance(0.2) & (np.arange(n) < dice.uniform(1, n))
+    angle, far = dice.uniform(0, 6.2832, n), 0.93 * np.sqrt(dice.uniform(0, 1, n))
+    radius, strength = dice.uniform(0.006, 0.022, n), dice.uniform(0.4, 0.9, n)
+    return spots(far * np.cos(angle), far * np.sin(angle), radius, soft=0.4 * radius, strength=strength, exist=exist)
+
+
 def _naevus(dice: Dice) -> Spots:
     """Return a grey mole of the choroid, in one eye of 16."""
     angle, far = dice.uniform(0, 6.2832), dice.uniform(0.4, 0.9)
@@ -294,9 +305,9 @@ class _Count(NamedTuple):
 # Mean numbers by grade: at severity 0 within the grade, and what severity 1 adds. The first of each that defines a
 # grade is certain, and counted in _count.
 _MICROANEURYSMS = np.array([(0, 0), (2, 5), (7, 12), (20, 8), (10, 14)], np.float32)
-_HAEMORRHAGES = np.array([(0, 0), (0, 0), (1, 11), (24, 22), (8, 30)], np.float32)
-_EXUDATES = np.array([(0, 0), (0, 0), (0.2, 1.8), (2, 1), (0.5, 2.5)], np.float32)
-_COTTON_WOOL = np.array([(0, 0), (0, 0), (0.1, 0.9), (2, 1), (0.5, 2.5)], np.float32)
+_HAEMORRHAGES = np.array([(0, 0), (0, 0), (0.3, 8), (18, 18), (4, 24)], np.float32)
+_EXUDATES = np.array([(0, 0), (0, 0), (0.2, 1.2), (1.2, 1), (0.3, 2)], np.float32)
+_COTTON_WOOL = np.array([(0, 0), (0, 0), (0.1, 0.7), (1.2, 1), (0.3, 2)], np.float32)
 
 
 def _count(dice: Dice, labels: Sequence[Label]) -> _Count:
@@ -360,8 +371,8 @@ def _haemorrhages(dice: Dice, count: Array, disc: Point, fovea: Point) -> Spots:
     """Return dots and blots, and flames along the nerve fibres."""
     most = 75
     x, y, exist = _places(dice, count, disc, fovea, most=most)
-    radius = 0.008 - 0.0095 * np.log((1 - dice.uniform(0, 1, most)) * (1 - dice.uniform(0, 1, most)))
-    strength, flame = dice.uniform(0.65, 1, most), dice.uniform(0, 1, most) < 0.35
+    radius = 0.006 - 0.0065 * np.log((1 - dice.uniform(0, 1, most)) * (1 - dice.uniform(0, 1, most)))
+    strength, flame = dice.uniform(0.45, 0.95, most), dice.uniform(0, 1, most) < 0.35
     fibres = np.arctan2(y - disc[1], x - disc[0])  # they fan out from the disc
     blots = _heap(dice, x, y, radius, exist & ~flame, pieces=8, soft=0.5, strength=strength)
     return join(blots, _heap(dice, x, y, radius, exist & flame, pieces=9, soft=0.4, strength=strength, streak=fibres))
@@ -387,14 +398,14 @@ def _exudates(dice: Dice, count: Array, fovea: Point) -> Spots:
     far = spread * np.where(ring, 0.8 + 0.4 * far, np.sqrt(far))
     x = fovea[0][:, None] + away * np.cos(angle) + far * np.cos(turn)
     y = fovea[1][:, None] + away * np.sin(angle) + far * np.sin(turn)
-    radius = 0.004 - 0.003 * np.log(1 - dice.uniform(0, 1, *shape))
+    radius = 0.003 - 0.0025 * np.log(1 - dice.uniform(0, 1, *shape))
     x, y, radius, exist = (part.reshape(len(x), -1) for part in (x, y, radius, exist))
-    return _heap(dice, x, y, radius, exist, pieces=3, soft=0.3, strength=dice.uniform(0.7, 1, clusters * specks))
+    return _heap(dice, x, y, radius, exist, pieces=3, soft=0.3, strength=dice.uniform(0.5, 1, clusters * specks))
 
 
 def _cotton_wool(dice: Dice, count: Array, disc: Point, fovea: Point) -> Spots:
     x, y, exist = _places(dice, count, disc, fovea, most=10)
-    radius, strength = dice.uniform(0.03, 0.065, 10), dice.uniform(0.5, 0.9, 10)
+    radius, strength = dice.uniform(0.025, 0.06, 10), dice.uniform(0.35, 0.8, 10)
     return _heap(dice, x, y, radius, exist, pieces=10, soft=0.9, strength=strength)
 
 
@@ -528,6 +539,7 @@ def _paint_structures(eyes: Scene, frame: Frame, picture: Array, light: Array) -
         return layer
 
     _blend(picture, (0.92, 0.74, 0.40), light, cover(eyes.drusen))
+    _absorb(picture, cover(eyes.pigment), (0.55, 0.60, 0.55))
     wool = cover(eyes.lesions["cotton_wool"], "cotton_wool")
     _blend(picture, (0.93, 0.88, 0.76), light, 0.8 * smoothstep(0, 1, wool))
     vessels = cover(join(along(eyes.vessels, frame), eyes.beads))
