@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from books import OPENING, PARAMETERS, REPOSITORY, add_chapter, code, notebook, prose, small_project
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.books import OPENING, PARAMETERS, REPOSITORY, add_chapter, code, notebook, prose, small_project
 from transfusion_lib.book import assemble, build, check, execute, mathml, parameters, profiles, project, status
 from transfusion_lib.book.execute import Build
 from transfusion_lib.book.profiles import Profile

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from books import OPENING, PARAMETERS, add_chapter, code, prose, small_project
 from PIL import Image
 
+from tests.books import OPENING, PARAMETERS, add_chapter, code, prose, small_project
 from transfusion_lib.book import build
 from transfusion_lib.book.project import Project
 
