@@ -296,18 +296,6 @@ def test_slim_then_truncated_is_slim_up_to_the_cut() -> None:
     assert made.head.linear.in_features == 512 * 4 * 4
 
 
-def test_surgery_works_on_a_network_with_weights_too() -> None:
-    made = network("cbr_tiny")
-    below = made.get_submodule("body.pool1").state_dict()
-    below = {key: value.clone() for key, value in below.items()}
-    models.slim(made, Slim(above="pool1"), size=32, generator=seeded())
-    models.truncate(made, Truncate(at="pool3"), size=32, generator=seeded())
-    assert made.training
-    assert all(torch.equal(value, below[key]) for key, value in made.get_submodule("body.pool1").state_dict().items())
-    assert made.head.linear.in_features == 64
-    step(made, images("cbr_tiny"))
-
-
 @pytest.mark.parametrize(
     ("spec", "message"),
     [

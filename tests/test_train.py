@@ -198,7 +198,7 @@ def test_multilabel_runs(store: Store, small: RunSpec, stripes: Dataset) -> None
 
 
 def test_a_wrong_stage_to_freeze_is_named(small: RunSpec, stripes: Dataset) -> None:
-    with pytest.raises(SpecError, match="pool9.*pool1"):
+    with pytest.raises(SpecError, match=r"pool9.*pool1"):
         trained(small.replace(train=small.train.replace(freeze="pool9")), stripes)
 
 

@@ -15,7 +15,7 @@ INIT_STYLE: dict[str, dict[str, Any]] = {
     "Mean Var": {"color": "#d55e00", "linestyle": (0, (1.2, 1))},
     "pretrained": {"color": "#0072b2", "linestyle": "-"},
 }
-STYLE = {
+STYLE: dict[Any, Any] = {
     "figure.dpi": 100,
     "figure.facecolor": "none",
     "svg.hashsalt": "transfusion",  # the same data give the same file

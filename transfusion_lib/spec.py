@@ -184,7 +184,7 @@ class TrainSpec(Spec):
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Of SGD; Adam's betas are PyTorch's."""
     schedule: Literal["constant", "cosine", "one_cycle", "plateau"] = "constant"
-    """Plateau: halve after 10 evaluations without a better validation AUPRC, stop below 1e-6 (TruncatedTL, appendix)."""
+    """Plateau: halve after 10 evaluations without a better validation AUPRC, stop below 1e-6 (TruncatedTL)."""
     select: Literal["last", "best"] = "last"
     """Final weights: the last step's, or those of the best validation AUPRC."""
     freeze: str | None = None

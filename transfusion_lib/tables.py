@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -103,7 +104,9 @@ def convergence_alt(steps: pd.DataFrame, *, threshold: float) -> str:
 
 def styled(frame: pd.DataFrame) -> Styler:
     """Return a table for a page: numbers rounded, no row numbers."""
-    formats = {name: "{:.3f}" if "AUROC" in name else "{:.0f}" for name in frame.select_dtypes("number").columns}
+    formats: dict[Any, Any] = {
+        name: "{:.3f}" if "AUROC" in name else "{:.0f}" for name in frame.select_dtypes("number").columns
+    }
     return frame.style.format(formats).hide(axis="index")
 
 

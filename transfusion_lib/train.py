@@ -246,7 +246,7 @@ class _Run:
             done.rate_factor, done.since_best = done.rate_factor / 2, 0
 
     def mean_loss(self) -> float | None:
-        """Return the mean training loss since the last evaluation, None at step 0; a ``TrainingError`` if not finite."""
+        """Return the mean training loss since the last evaluation, None at step 0; ``TrainingError`` if not finite."""
         step, every = self.progress.step, self.train.eval_every
         if step == 0:
             return None
@@ -256,7 +256,7 @@ class _Run:
             if not math.isfinite(value):
                 raise TrainingError(
                     f"the loss is {value} at step {step - taken + number} of {self.spec.model.name}: the learning rate "
-                    f"{self.train.learning_rate} is too high for this start, or a weight is not finite; try a tenth of it"
+                    f"{self.train.learning_rate} is too high for this start, or a weight is not finite; try a tenth"
                 )
         return float(np.mean(losses))
 
@@ -303,10 +303,10 @@ class _Run:
         for name, value in _under("optimizer/", tensors).items():
             number, field_name = name.split("/", 1)
             state.setdefault(int(number), {})[field_name] = value
-        for number, parameter in enumerate(p for group in self.optimizer.param_groups for p in group["params"]):
-            for name, value in state.get(number, {}).items():
+        for index, parameter in enumerate(p for group in self.optimizer.param_groups for p in group["params"]):
+            for name, value in state.get(index, {}).items():
                 if value.shape == parameter.shape:  # fused optimizers walk memory: moments must lie as their weights do
-                    state[number][name] = torch.empty_like(parameter).copy_(value)
+                    state[index][name] = torch.empty_like(parameter).copy_(value)
         self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
 
 

@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 
 from transfusion_lib import models
 from transfusion_lib.errors import WeightsError
@@ -27,8 +28,20 @@ def load(name: str, *, network: str) -> State:
     path = find(name, network=network)
     if name == "imagenet":
         return _from_library(models.architecture(network), path)
-    state = load_file(path)
+    try:
+        state = load_file(path)
+    except SafetensorError as error:
+        raise WeightsError(f"{path} is damaged ({error}): install this package again") from None
     return {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in state.items()}
+
+
+def pack(state: State, path: Path) -> None:
+    """Write a finished run's weights as ``load`` reads shipped ones: filters in half precision, half the size.
+
+    Biases and batch norm stay as they are; their relative precision matters and they are few.
+    """
+    packed = {key: tensor.half() if tensor.ndim > 1 else tensor for key, tensor in state.items()}
+    save_file({key: tensor.contiguous() for key, tensor in packed.items()}, path)
 
 
 def digest(name: str, *, network: str) -> str:

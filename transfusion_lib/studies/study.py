@@ -40,7 +40,7 @@ class Study(BaseModel):
 
 
 def pretrained_name(network: str) -> str | None:
-    """Return the pretrained weights that a network has here: ImageNet's where published, else our own; None for neither."""
+    """Return the name of a network's pretrained weights: ImageNet's where published, else our own, or None."""
     names = TABLE[network].weights if network in TABLE else ()
     return names[0] if names else None
 
