@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ class ComputedSource:
             total = sum(asked[split] or number for split, number in generator.DEFAULTS.items())
             with tqdm(total=total, desc=f"drawing {spec.name}", disable=None if progress is None else True) as bar:
                 made: Dataset = generator.source(spec, progress=_over_splits(bar, total, progress))
-            return made
+            return replace(made, name=spec.name)
 
         return keep(cache / "computed" / name, make)
 
