@@ -230,7 +230,8 @@ def scene(seed: int, indices: Sequence[int]) -> tuple[Scene, Static]:
 
 def _seen(excess: Array) -> Array:
     """Return how much of a pathology shows, 0 to 1: a little already below the threshold, all 2 deviations above."""
-    return np.clip((excess + 0.35) / 2.35, 0, 1)
+    seen: Array = np.clip((excess + 0.35) / 2.35, 0, 1)
+    return seen
 
 
 def _exposure(dice: Dice) -> Exposure:
@@ -324,10 +325,10 @@ def _vessels(dice: Dice, edema: Array) -> Strokes:
         y=-0.04 + 0.05 * np.sin(fan) + dice.normal(0.02, 2 * n),
         heading=heading,
         far=heading + dice.normal(0.2, 2 * n),
-        turn=np.float32(0.3),
+        turn=np.full(2 * n, 0.3, np.float32),
         length=dice.uniform(0.4, 0.62, 2 * n),
         radius=dice.uniform(0.010, 0.017, 2 * n) * (1 + 0.5 * edema),
-        strength=np.float32(1),
+        strength=np.ones(2 * n, np.float32),
     )
     trunks = grow(dice, roots, points=14, winding=0.12)
     branches = grow(dice, sprout(dice, trunks, each=5, length=(0.15, 0.4)), points=8, winding=0.12)
@@ -393,7 +394,7 @@ def paint(chests: Scene, *, size: int, static: Static) -> tuple[Bytes, Bytes]:
     heart = _heart(chests, x, y)
     lungs = [_lung(chests, lung, x, y) for lung in chests.lungs]
     air = (lungs[0] + lungs[1]) * (1 - heart)
-    cloud = noise(static, size, octaves={4: 0.5, 8: 0.6, 16: 0.5, 32: 0.4})
+    cloud, _ = noise(static, size, octaves={4: 0.5, 8: 0.6, 16: 0.5, 32: 0.4})
     ill = _ill(chests, frame, air, cloud)
     density = _soft_tissue(chests, frame, heart, air, cloud)
     density += _chest_wall(chests, frame)
@@ -431,7 +432,8 @@ def _lung(chests: Scene, lung: Lung, x: Array, y: Array) -> Array:
 def _base(chests: Scene, lung: Lung, u: Array) -> Array:
     """Return the y of the diaphragm: a dome that falls into a sharp angle at the side."""
     off = (u - 0.4 * _layer(chests.width)) / (0.6 * _layer(chests.width))
-    return _layer(lung.dome) + np.where(off > 0, _FALL * off * off * np.sqrt(np.abs(off)), 0.06 * off * off)
+    base: Array = _layer(lung.dome) + np.where(off > 0, _FALL * np.abs(off) ** 2.5, 0.06 * off * off)
+    return base
 
 
 def _heart(chests: Scene, x: Array, y: Array) -> Array:
@@ -464,7 +466,8 @@ def _soft_tissue(chests: Scene, frame: Frame, heart: Array, air: Array, cloud: A
         shade = np.sqrt(((x - sign * 0.42) / 0.36) ** 2 + ((y - 0.25) / 0.32) ** 2)
         density += 0.06 * _layer(chests.breasts) * (1 - smoothstep(0.7, 1, shade))
         density += 0.10 * np.exp(-(((x - sign * 0.17) / 0.05) ** 2) - ((y + 0.04) / 0.1) ** 2) * air  # hila
-    return density * trunk
+    density *= trunk
+    return density
 
 
 def _chest_wall(chests: Scene, frame: Frame) -> Array:
