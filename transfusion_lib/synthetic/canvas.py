@@ -41,13 +41,13 @@ class Dice:
         if self._next > self._numbers.shape[1]:
             raise IndexError(f"a scene needs {self._next} numbers, its supply is {self._numbers.shape[1]}")
         numbers: Array = self._numbers[:, start : self._next] * (high - low) + low
-        shaped: Array = numbers.reshape(-1, *shape)
-        return shaped
+        return numbers.reshape(-1, *shape)
 
     def normal(self, sigma: float, *shape: int) -> Array:
         """Return numbers around 0 of standard deviation ``sigma``, (b, 1) or (b, *shape)."""
         far = np.sqrt(-2 * np.log(1 - self.uniform(0, 1, *shape)))  # Box and Muller
-        return sigma * far * np.cos(self.uniform(0, 2 * np.pi, *shape))
+        numbers: Array = sigma * far * np.cos(self.uniform(0, 2 * np.pi, *shape))
+        return numbers
 
     def chance(self, probability: float | Array) -> NDArray[np.bool_]:
         """Return True with ``probability``, (b, 1)."""
@@ -140,7 +140,8 @@ def join(*parts: Array) -> Array:
 def along(strokes: Strokes, frame: Frame) -> Spots:
     """Return the discs that draw ``strokes`` without gaps on ``frame``."""
     way, scale = strokes[3:6] - strokes[:3], frame.scale[strokes[7].astype(np.intp), 0]
-    number = np.ceil(np.sqrt(way[0] * way[0] + way[1] * way[1]) * scale / 0.8)
+    apart = np.maximum(0.8, np.sqrt(strokes[2] * scale))  # pixels: the edge of a wide one looks smooth all the same
+    number = np.ceil(np.sqrt(way[0] * way[0] + way[1] * way[1]) * scale / apart)
     way /= number
     piece = np.repeat(np.arange(len(number)), number.astype(np.intp))
     nth = np.arange(len(piece)) - (np.cumsum(number, dtype=np.intp) - number.astype(np.intp))[piece]

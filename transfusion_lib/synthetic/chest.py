@@ -69,7 +69,7 @@ _THRESHOLDS = tuple(NormalDist().inv_cdf(1 - p) for p in PREVALENCE)
 Truth = NDArray[np.bool_]
 
 
-_FALL = 0.24
+_FALL = 0.19
 """How far below its dome the diaphragm meets the chest wall."""
 
 
@@ -212,7 +212,7 @@ def scene(seed: int, indices: Sequence[int]) -> tuple[Scene, Static]:
         exposure=_exposure(exposed),
         width=width,
         apex=apex,
-        body=width + lasting.uniform(0.18, 0.34),
+        body=width + lasting.uniform(0.2, 0.5),
         breasts=lasting.chance(0.5) * lasting.uniform(0.2, 1),
         heart=0.5 + 0.045 * excess[:, 1:2],
         lungs=(sides[0], sides[1]),
@@ -394,10 +394,10 @@ def paint(chests: Scene, *, size: int, static: Static) -> tuple[Bytes, Bytes]:
     heart = _heart(chests, x, y)
     lungs = [_lung(chests, lung, x, y) for lung in chests.lungs]
     air = (lungs[0] + lungs[1]) * (1 - heart)
-    cloud, _ = noise(static, size, octaves={4: 0.5, 8: 0.6, 16: 0.5, 32: 0.4})
+    cloud, _ = noise(static, size, octaves={4: 0.5, 8: 0.6, 16: 0.5, 32: 0.4, 64: 0.4})
     ill = _ill(chests, frame, air, cloud)
     density = _soft_tissue(chests, frame, heart, air, cloud)
-    density += _chest_wall(chests, frame)
+    density += _chest_wall(chests, frame, air)
     vessels = splat(along(chests.vessels, frame), frame)
     solid, fluid = ill["consolidation"], ill["pleural_effusion"]
     central = np.exp(-(((np.abs(x) - 0.12) / 0.3) ** 2)) * (0.14 + 0.05 * _layer(chests.congestion))
@@ -454,10 +454,11 @@ def _soft_tissue(chests: Scene, frame: Frame, heart: Array, air: Array, cloud: A
     trunk = smoothstep(-0.02, 0.02, shoulders - side)
     density = 0.54 + 0.02 * cloud + 0.07 * (1 - smoothstep(0.05, 0.2, side))
     density += 0.03 * (1 - smoothstep(0.05, 0.08, side)) * (0.7 + 0.3 * np.cos(58 * y))  # vertebrae
-    density += 0.05 * heart - (0.36 + 0.015 * cloud) * air
+    density += 0.05 * heart - (0.36 + 0.025 * cloud) * air
     density -= 0.07 * (1 - smoothstep(0.015, 0.05, side)) * (1 - smoothstep(-0.35, -0.2, y))  # the trachea
     below = [
-        smoothstep(-0.02, 0.02, y - _base(chests, lung, lung.side * x)) * (lung.side * x > 0) for lung in chests.lungs
+        smoothstep(-0.02, 0.02, y - _base(chests, lung, lung.side * x)) * smoothstep(-0.12, 0.12, lung.side * x)
+        for lung in chests.lungs
     ]
     density += 0.09 * below[0] + 0.06 * below[1]
     bubble = np.sqrt(((x - 0.3) / 0.17) ** 2 + ((y - _layer(chests.lungs[1].dome) - 0.14) / 0.09) ** 2)
@@ -470,12 +471,14 @@ def _soft_tissue(chests: Scene, frame: Frame, heart: Array, air: Array, cloud: A
     return density
 
 
-def _chest_wall(chests: Scene, frame: Frame) -> Array:
+def _chest_wall(chests: Scene, frame: Frame, air: Array) -> Array:
     """Return the density of ribs, clavicles, lead and wires."""
-    bones = 0.10 * splat(along(chests.ribs, frame), frame) + 0.13 * splat(along(chests.clavicles, frame), frame)
+    bones = 0.11 * splat(along(chests.ribs, frame), frame) * (0.35 + 0.65 * air)  # more beam, less contrast
+    bones += 0.12 * splat(along(chests.clavicles, frame), frame)
     exposure = chests.exposure
     metal = splat(join(along(exposure.marker, frame), along(exposure.wires, frame), exposure.electrodes), frame)
-    return bones + 0.35 * metal
+    bones += 0.35 * metal
+    return bones
 
 
 def _ill(chests: Scene, frame: Frame, air: Array, cloud: Array) -> dict[str, Array]:
