@@ -199,7 +199,7 @@ def scene(seed: int, indices: Sequence[int]) -> tuple[Scene, Static]:
     atelectasis, _, consolidation, edema, effusion = (_seen(excess[:, k : k + 1]) for k in range(len(PATHOLOGIES)))
     width, apex = lasting.uniform(0.68, 0.80), -0.80 + lasting.normal(0.03)
     breath = 0.40 + lasting.normal(0.03) + exposed.normal(0.04)
-    band_side = np.where(ill.chance(0.5), -1, 1)
+    band_side = ill.either(0.5, -1, 1)
     bands = _plates(ill, atelectasis, band_side, breath)
     wet = ill.uniform(0, 1)  # right, left or both
     sides = []
@@ -344,8 +344,8 @@ def _plates(dice: Dice, seen: Array, side: Array, dome: Array) -> Strokes:
     t = np.linspace(-0.5, 0.5, 9, dtype=np.float32)[:, None, None]
     exist = np.arange(n) < 1 + 2.5 * seen * dice.uniform(0.5, 1)
     length, tilt = dice.uniform(0.12, 0.3, n) * (0.6 + 0.6 * seen), dice.normal(0.25, n)
-    x = side * dice.uniform(0.22, 0.48, n) + length * np.cos(tilt) * t
-    y = dome - dice.uniform(0.0, 0.22, n) + length * np.sin(tilt) * t
+    x = side * dice.uniform(0.3, 0.55, n) + length * np.cos(tilt) * t
+    y = dome - dice.uniform(0.03, 0.32, n) + length * np.sin(tilt) * t
     radius = (0.004 + 0.014 * seen) * dice.uniform(0.6, 1, n) * (1 - 3 * t * t)
     return strokes(x, y, radius, (seen > 0) * exist * (0.35 + 0.65 * seen))
 
@@ -403,12 +403,10 @@ def paint(chests: Scene, *, size: int, static: Static) -> tuple[Bytes, Bytes]:
     central = np.exp(-(((np.abs(x) - 0.12) / 0.3) ** 2)) * (0.14 + 0.05 * _layer(chests.congestion))
     density += air * central * vessels * (1 - 2.2 * solid)  # in a solid lung only the bronchi hold air
     density += 0.26 * solid + 0.22 * ill["atelectasis"] + 0.30 * ill["edema"] + 0.34 * fluid * (1 - 0.6 * solid)
-    masks = np.stack(
-        [lungs[0] * (1 - heart) > 0.5, lungs[1] * (1 - heart) > 0.5, heart > 0.5]
-        + [ill[name] > 0.25 for name in REGIONS[3:]],
-        axis=1,
-    )
-    return _expose(exposure, frame, density, static), masks.astype(np.uint8)
+    fields = [lung * (1 - heart) > 0.5 for lung in lungs]
+    signs = [(ill[name] > 0.25) & (fields[0] | fields[1]) for name in REGIONS[3:]]
+    masks = np.stack([*fields, heart > 0.5, *signs], axis=1).astype(np.uint8)
+    return _expose(exposure, frame, density, static), masks
 
 
 def _layer(value: Array) -> Array:
