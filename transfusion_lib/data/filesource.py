@@ -50,8 +50,6 @@ class FileSource:
         """Return the folder or zip that holds the files; a ``DataError`` says where it was looked for."""
         if spec.root is not None:
             root = Path(spec.root).expanduser()
-            if not root.exists():
-                raise DataError(f"{spec.name}: {root} does not exist; give root, the place of {self.info.layout}")
             inside = archive.locate(self.places, folders=[root]) if root.is_dir() else None
             return inside or root
         if not self.places:
