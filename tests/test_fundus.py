@@ -16,7 +16,6 @@ from transfusion_lib.synthetic import fundus
 from transfusion_lib.synthetic.canvas import Array, Static, stream
 from transfusion_lib.synthetic.fundus import LESIONS, REGIONS, Scene
 
-
 NO_SPOTS, NO_STROKES = np.zeros((6, 0), np.float32), np.zeros((8, 0), np.float32)
 
 
