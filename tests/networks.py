@@ -11,7 +11,7 @@ from transfusion_lib.models import Network, State
 from transfusion_lib.models.stages import BatchNorm
 from transfusion_lib.spec import ModelSpec
 
-FAST = ("cbr_tiny", "resnet18", "efficientnet_lite0")
+FAST = ("cbr_tiny", "efficientnet_lite0")
 NETWORKS = [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in models.TABLE]
 
 

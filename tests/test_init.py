@@ -105,13 +105,13 @@ def test_sampled_weights_keep_no_order(method: str) -> None:
     for key, value, was in drawn(made("efficientnet_lite0", spec), source("efficientnet_lite0")):
         smallest.append(permutation_p(value, was, generator))
         if key == "body.block4.2.conv_dw.weight":
-            assert permutation_p(was.clone(), was, generator) == 1 / 200
+            assert permutation_p(was.clone(), was, generator) == 1 / 100
     assert len(smallest) == 49
     uniform = (torch.tensor(smallest).sort().values - torch.linspace(0, 1, 49)).abs().max()
     assert uniform < 1.63 / math.sqrt(49)  # Kolmogorov-Smirnov, one per cent
 
 
-def permutation_p(value: Tensor, was: Tensor, generator: torch.Generator, *, rounds: int = 199) -> float:
+def permutation_p(value: Tensor, was: Tensor, generator: torch.Generator, *, rounds: int = 99) -> float:
     value, was = value[:2000] - value[:2000].mean(), was[:2000] - was[:2000].mean()
     observed = (value @ was).abs()
     shuffled = torch.stack([value[torch.randperm(len(value), generator=generator)] @ was for _ in range(rounds)])
@@ -139,7 +139,7 @@ def test_bootstrap_takes_only_the_sources_values_and_permutation_takes_each_once
 
 @pytest.mark.parametrize("method", ["mean_var", "bootstrap", "permutation"])
 def test_batch_norm_is_treated_as_the_spec_says(method: str) -> None:
-    name = "efficientnet_lite0"
+    name = "cbr_tiny"
     for treatment in ("reset", "keep", "sample"):
         new = made(name, InitSpec.model_validate({"method": method, "weights": "imagenet", "batch_norm": treatment}))
         state, was, fresh = new.state_dict(), source(name), network(name).state_dict()
@@ -171,9 +171,7 @@ def test_weight_statistics_transfer_copies_below_and_samples_above() -> None:
 
 
 @pytest.mark.parametrize("in_channels", [1, 3])
-@pytest.mark.parametrize(
-    "name", ["cbr_tiny", "cbr_large_w", "resnet18", "densenet121", "efficientnet_b0", "inception_v3"]
-)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_gabor_replaces_the_first_convolution_and_nothing_else(name: str, in_channels: int) -> None:
     model = ModelSpec.model_validate({"name": name, "in_channels": in_channels})
     new, random = made(model, InitSpec(gabor=Gabor())), network(model)

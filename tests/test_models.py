@@ -14,6 +14,8 @@ from transfusion_lib.models.stages import BatchNorm, Convolution, Head, Network
 from transfusion_lib.spec import ModelSpec, Slim, Truncate
 
 LIBRARY = [name for name, row in models.TABLE.items() if row.stages is not None]
+FAST_LIBRARY = [name for name in LIBRARY if name not in ("resnet34", "resnet50")]
+SLOW_LIBRARY = [pytest.param(name, marks=pytest.mark.slow) for name in ("resnet34", "resnet50")]  # made like resnet18
 
 
 # --- known numbers -----------------------------------------------------------------------------------------------
@@ -56,7 +58,7 @@ def test_resnet50_costs_what_truncated_tl_says(
     assert described.macs / 1e9 == pytest.approx(macs, rel=0.02)
 
 
-@pytest.mark.parametrize("name", LIBRARY)
+@pytest.mark.parametrize("name", [*FAST_LIBRARY, *SLOW_LIBRARY])
 def test_costs_are_the_librarys_own(name: str) -> None:
     from torchvision.models import get_model_weights
 
@@ -94,10 +96,7 @@ def test_cut_points_hold_every_tensor_once_and_in_order(name: str) -> None:
     assert [made.position(cut) for cut in made.cut_points] == list(range(1, len(made.cut_points) + 1))
 
 
-SLOW_LIBRARY = [pytest.param(name, marks=pytest.mark.slow) for name in ("resnet34", "resnet50")]  # as resnet18
-
-
-@pytest.mark.parametrize("name", [*SLOW_LIBRARY, *(name for name in LIBRARY if name not in ("resnet34", "resnet50"))])
+@pytest.mark.parametrize("name", [*FAST_LIBRARY, *SLOW_LIBRARY])
 def test_table_computes_what_the_library_computes(name: str) -> None:
     row = models.TABLE[name]
     x = images(name)
