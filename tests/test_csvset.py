@@ -138,11 +138,11 @@ def test_a_csv_given_by_name_without_its_columns(tmp_path: Path) -> None:
     """The error lists what is there."""
     root = write_files(tmp_path, images() | {"a.csv": "picture,label\ni1,x\n", "b.csv": "image,size\ni1,5\n"})
     with pytest.raises(
-        DataError, match=r"a.csv row 1: no column of images \(image, .*\); found: picture, label; rename one"
+        DataError, match=r"a.csv row 1: no column of images \(image, .*\); has: picture, label; rename one"
     ):
         data.load(spec(root / "a.csv"), cache=tmp_path / "cache")
     with pytest.raises(
-        DataError, match=r"b.csv row 1: no column of labels \(label, .*\); found: image, size; rename one"
+        DataError, match=r"b.csv row 1: no column of labels \(label, .*\); has: image, size; rename one"
     ):
         data.load(spec(root / "b.csv"), cache=tmp_path / "cache")
 

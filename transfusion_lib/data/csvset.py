@@ -175,7 +175,7 @@ def _classes(tables: Sequence[Table], column: str) -> tuple[str, ...]:
 def _lacks(table: Table, what: str, names: Sequence[str]) -> DataError:
     """Return the error for a table without a usual column."""
     return DataError(
-        f"{table.location} row 1: no column of {what} ({', '.join(names)}); found: {', '.join(table.header)}; rename one"
+        f"{table.location} row 1: no column of {what} ({', '.join(names)}); has: {', '.join(table.header)}; rename one"
     )
 
 
