@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from PIL import Image
 from typer.main import get_command
 
 import transfusion_lib
@@ -234,3 +235,35 @@ def test_a_run_is_trained_once_told_counted_and_verified(small: Path, call: Call
     assert damaged.status == 1
     assert json.loads(damaged.out)["problems"][0]["key"] == plan[0]["key"]
     assert json.loads(call("todo", "convergence", "--json").out)[0]["state"] == "missing"
+
+
+# Data and networks
+
+
+def test_the_data_sets_are_listed_and_described(call: Call) -> None:
+    rows = {row["name"]: row for row in json.loads(call("data", "list", "--json").out)}
+    assert rows["fundus"]["where"] == "computed"
+    assert "chest_xray" in call("data", "list").out
+    assert "synthetic fundus" in call("data", "show", "fundus").out
+    assert call("data", "show", "fundos").status == 2
+
+
+def test_the_faults_of_a_folder_are_told_with_status_2(call: Call, tmp_path: Path) -> None:
+    for kind in ("benign", "malignant"):
+        for number in range(12):
+            path = tmp_path / "images" / kind / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.effect_noise((32, 32), 50 + number).save(path)
+    good = call("data", "check", str(tmp_path / "images"))
+    assert (good.status, good.out.splitlines()[0].endswith("24 images, layout folder, 0 problems")) == (0, True)
+    (tmp_path / "images" / "benign" / "3.png").write_bytes(b"not a picture")
+    bad = call("data", "check", str(tmp_path / "images"), "--json")
+    assert (bad.status, json.loads(bad.out)["ok"]) == (2, False)
+    assert any("3.png" in line for line in json.loads(bad.out)["problems"])
+
+
+def test_a_network_is_described(call: Call) -> None:
+    found = json.loads(call("models", "cbr_tiny", "--size", "32", "--json").out)
+    assert [row["paper_parameters"] for row in found] == [1_076_480]
+    assert "pool1, pool2, pool3, pool4" in call("models", "cbr_tiny", "--size", "32").out
+    assert 'did you mean "cbr_tiny"' in call("models", "cbr_tin").err

@@ -17,6 +17,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import transfusion_lib
+from transfusion_lib import studies
 from transfusion_lib.book import parameters, project
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -170,6 +171,14 @@ def test_a_notebooks_parameters_say_what_they_mean(chapter: project.Chapter) -> 
         assert parameter.meaning, parameter.name
     assert chapter.title
     assert chapter.question.endswith("?"), chapter.question
+
+
+@pytest.mark.parametrize("chapter", [chapter for chapter in HERE.chapters if chapter.name in studies.TABLE])
+def test_a_notebooks_parameters_are_its_studys(chapter: project.Chapter) -> None:
+    defaults = parameters.effective(chapter, {})
+    study = studies.TABLE[chapter.name]
+    assert list(defaults) == list(study.model_fields)
+    assert study.of(defaults).specs()
 
 
 @pytest.mark.parametrize("chapter", NOTEBOOKS)

@@ -205,6 +205,89 @@ def verify(as_json: JsonOption = False) -> None:
         raise typer.Exit(1)
 
 
+data_app = typer.Typer(help="List data sets, show one's datasheet, check files of your own.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+
+@data_app.command("list", epilog="Example: transfusion data list")
+def data_list(as_json: JsonOption = False) -> None:
+    """Print every data set and where its files were found."""
+    from transfusion_lib import data
+
+    rows = [asdict(line) for line in data.listing()]
+    if as_json:
+        _print_json(rows)
+        return
+    _print_table([{"name": row["name"], "where": row["where"] or "not found", "what": row["what"]} for row in rows])
+    typer.echo("Point TRANSFUSION_DATA at your downloads. How to get a set: transfusion data show NAME")
+
+
+@data_app.command("show", epilog="Example: transfusion data show chest_xray")
+def data_show(
+    name: Annotated[str, typer.Argument(help="A data set by name, or your own folder, zip or csv.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Print a data set's datasheet: source, licence, splits, classes, units."""
+    from transfusion_lib import data
+
+    sheet = data.show(name)
+    if as_json:
+        _print_json(asdict(sheet))
+        return
+    _print_pairs({"name": sheet.name, **sheet.lines})
+    _print_table([
+        {"split": split, "images": sheet.images[split], "units": sheet.units[split],
+         **dict(zip(sheet.classes, counts, strict=True))}
+        for split, counts in sheet.counts.items()
+    ])  # fmt: skip
+    for line in sheet.left_out:
+        typer.echo(f"left out: {line}")
+
+
+@data_app.command("check", epilog="Example: transfusion data check ~/images.zip")
+def data_check(
+    path: Annotated[Path, typer.Argument(help="Your folder, zip, csv or MedMNIST file.")], as_json: JsonOption = False
+) -> None:
+    """Decode every image of your files and print every fault with its repair; exit status 2 where there is one."""
+    from transfusion_lib import data
+
+    found = data.check(path)
+    if as_json:
+        _print_json({**asdict(found), "ok": found.ok})
+    else:
+        typer.echo(f"{path}: {found.images} images, layout {found.name or 'unknown'}, {len(found.problems)} problems")
+        for line in (*found.problems, *(f"note: {note}" for note in found.notes)):
+            typer.echo(line)
+    if not found.ok:
+        raise typer.Exit(UserError.exit_status)
+
+
+@app.command(epilog="Example: transfusion models resnet50")
+def models(
+    name: Annotated[str | None, typer.Argument(help="One network, with its cut points.")] = None,
+    size: Annotated[int, typer.Option(help="Edge of the images in pixels, for the multiply-adds.")] = 224,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the networks: parameters, multiply-adds, stages, pretrained weights."""
+    from transfusion_lib import models as networks
+    from transfusion_lib.spec import ModelSpec
+
+    names = [name] if name else list(networks.TABLE)
+    found = [asdict(networks.describe(ModelSpec(name=one), size=size)) for one in names]
+    if as_json:
+        _print_json(found)
+    elif name:
+        _print_pairs(
+            {word: ", ".join(value) if isinstance(value, tuple) else value for word, value in found[0].items()}
+        )
+    else:
+        _print_table([
+            {"name": row["name"], "parameters": row["parameters"], f"MACs at {size} px": row["macs"],
+             "weights": row["weights"], "stages": " ".join(row["stages"])}
+            for row in found
+        ])  # fmt: skip
+
+
 def _open(page: Path) -> None:
     typer.echo(f"open {page.resolve().as_uri()}")
 
@@ -235,6 +318,13 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
         typer.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
 
 
+def _print_pairs(pairs: dict[str, Any]) -> None:
+    """Print names and values, one pair a line."""
+    width = max(map(len, pairs))
+    for name, value in pairs.items():
+        typer.echo(f"{name.ljust(width)}  {_text(value)}")
+
+
 def _text(value: Any) -> str:
     """Return a value as a person reads it in a table."""
     match value:
@@ -242,8 +332,14 @@ def _text(value: Any) -> str:
             return value
         case None:
             return "-"
+        case bool():
+            return json.dumps(value)
+        case int():
+            return f"{value:,}"
         case float():
             return f"{value:.4g}"
+        case tuple():
+            return ", ".join(map(str, value))
         case _:
             return json.dumps(value, default=str)
 

@@ -5,7 +5,6 @@ shows progress bars. Outputs that reach a page need no script.
 """
 
 import html
-import io
 import os
 import platform
 import time
@@ -16,7 +15,7 @@ from typing import Any
 from IPython.display import HTML, display
 from matplotlib.figure import Figure
 
-from transfusion_lib import data, provenance, runs
+from transfusion_lib import data, figures, provenance, runs
 from transfusion_lib import device as devices
 from transfusion_lib.book import profiles
 from transfusion_lib.book.execute import PROGRESS
@@ -45,9 +44,7 @@ class Chapter:
 
     def show(self, figure: Figure, *, alt: str) -> None:
         """Show a figure as SVG, sharp at any zoom; ``alt`` says in a sentence what it shows."""
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
-        image = {"image/svg+xml": buffer.getvalue()}
+        image = {"image/svg+xml": figures.svg(figure)}
         display(image, raw=True, metadata={"image/svg+xml": {"alt": alt}})
 
     def glue(self, **values: object) -> None:

@@ -1,5 +1,6 @@
 """Frames to figures in one style; computes nothing, reads nothing."""
 
+import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,6 +36,14 @@ STYLE: dict[Any, Any] = {
     "ytick.color": QUIET,
     "legend.frameon": False,
 }
+
+
+def svg(figure: Figure) -> str:
+    """Return the figure as SVG: sharp at any zoom, and the same text for the same data."""
+    buffer = io.StringIO()
+    with plt.rc_context(STYLE):
+        figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
+    return buffer.getvalue()
 
 
 def convergence(curves: pd.DataFrame, means: pd.DataFrame, *, threshold: float, titles: dict[str, str]) -> Figure:

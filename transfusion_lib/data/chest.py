@@ -60,7 +60,7 @@ def source(spec: DataSpec, *, progress: Progress | None = None, workers: int | N
     As in CheXpert, training labels come from reports, so some are uncertain and go by ``spec.uncertain``; validation
     and test labels are the truth.
     """
-    splits = {}
+    splits: dict[SplitName, Split] = {}
     for name, n in counts(spec, DEFAULTS).items():
         drawn = generate(n=n, size=spec.size, seed=spec.seed, first=FIRST[name], progress=progress, workers=workers)
         reported = resolve(drawn.labels, pathologies=PATHOLOGIES, policy=spec.uncertain)
@@ -75,13 +75,15 @@ def source(spec: DataSpec, *, progress: Progress | None = None, workers: int | N
         fingerprint=fingerprint(spec),
         synthetic=True,
         notes=NOTES,
-        **splits,
+        train=splits["train"],
+        val=splits["val"],
+        test=splits["test"],
     )
 
 
 NOTES = {
     "source": "computed by this package (transfusion_lib.synthetic.chest); no patient's picture",
     "licence": "that of this package",
-    "labels": "training: simulated reports, uncertain where severity is near its threshold; validation and test: the truth",
+    "labels": "training: simulated reports, uncertain where severity is near its threshold; otherwise the truth",
     "split unit": "patient, with one to three studies",
 }

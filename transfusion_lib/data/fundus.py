@@ -54,7 +54,7 @@ def fingerprint(spec: DataSpec) -> str:
 def source(spec: DataSpec, *, progress: Progress | None = None, workers: int | None = None) -> Dataset:
     """Return the three splits that ``spec`` describes; a smaller training set is the beginning of a larger one."""
     referable = task_of(spec, TASKS) == "referable"
-    splits = {}
+    splits: dict[SplitName, Split] = {}
     for name, n in counts(spec, DEFAULTS).items():
         drawn = generate(n=n, size=spec.size, seed=spec.seed, first=FIRST[name], progress=progress, workers=workers)
         labels = (drawn.labels >= REFERABLE).long() if referable else drawn.labels
@@ -69,7 +69,9 @@ def source(spec: DataSpec, *, progress: Progress | None = None, workers: int | N
         fingerprint=fingerprint(spec),
         synthetic=True,
         notes=NOTES,
-        **splits,
+        train=splits["train"],
+        val=splits["val"],
+        test=splits["test"],
     )
 
 

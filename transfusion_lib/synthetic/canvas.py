@@ -10,11 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating[Any]]
+"""float32 throughout: float64 would slip in unnoticed and be many times slower (np.maximum.at)."""
 Bytes = NDArray[np.uint8]
 REFERENCE = 587
 """Edge in pixels of the largest picture: the camera's own resolution, whose pixels carry the noise."""
@@ -38,12 +40,14 @@ class Dice:
         start, self._next = self._next, self._next + prod(shape)
         if self._next > self._numbers.shape[1]:
             raise IndexError(f"a scene needs {self._next} numbers, its supply is {self._numbers.shape[1]}")
-        return (self._numbers[:, start : self._next] * (high - low) + low).reshape(-1, *shape)
+        numbers: Array = self._numbers[:, start : self._next] * (high - low) + low
+        return numbers.reshape(-1, *shape)
 
     def normal(self, sigma: float, *shape: int) -> Array:
         """Return numbers around 0 of standard deviation ``sigma``, (b, 1) or (b, *shape)."""
         far = np.sqrt(-2 * np.log(1 - self.uniform(0, 1, *shape)))  # Box and Muller
-        return sigma * far * np.cos(self.uniform(0, 2 * np.pi, *shape))
+        numbers: Array = sigma * far * np.cos(self.uniform(0, 2 * np.pi, *shape))
+        return numbers
 
     def chance(self, probability: float | Array) -> NDArray[np.bool_]:
         """Return True with ``probability``, (b, 1)."""
@@ -64,11 +68,14 @@ class Static:
     def __init__(self, generators: Sequence[np.random.Generator]) -> None:
         self._generators = generators
 
+    def __len__(self) -> int:
+        return len(self._generators)
+
     def take(self, *shape: int) -> Array:
         """Return (b, *shape) numbers of mean 0 and standard deviation 1."""
         raw = np.stack([generator.bit_generator.random_raw(prod(shape)) for generator in self._generators])
-        bits = np.bitwise_count(raw).astype(np.float32)  # binomial(64, 1/2): nearly normal, and fast
-        return (bits.reshape(-1, *shape) - 32) / 4
+        bits: Array = np.bitwise_count(raw).astype(np.float32)  # binomial(64, 1/2): nearly normal, and fast
+        return ((bits - 32) / 4).reshape(-1, *shape)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +140,8 @@ def join(*parts: Array) -> Array:
 def along(strokes: Strokes, frame: Frame) -> Spots:
     """Return the discs that draw ``strokes`` without gaps on ``frame``."""
     way, scale = strokes[3:6] - strokes[:3], frame.scale[strokes[7].astype(np.intp), 0]
-    number = np.ceil(np.sqrt(way[0] * way[0] + way[1] * way[1]) * scale / 0.8)
+    apart = np.maximum(0.8, np.sqrt(strokes[2] * scale))  # pixels: the edge of a wide one looks smooth all the same
+    number = np.ceil(np.sqrt(way[0] * way[0] + way[1] * way[1]) * scale / apart)
     way /= number
     piece = np.repeat(np.arange(len(number)), number.astype(np.intp))
     nth = np.arange(len(piece)) - (np.cumsum(number, dtype=np.intp) - number.astype(np.intp))[piece]
@@ -218,20 +226,18 @@ def stretch(knots: Array, size: int) -> Array:
     return knots
 
 
-def noise(static: Static, size: int, *, octaves: Mapping[int, float]) -> Array:
-    """Return (b, size, size) smooth noise: the sum of ``octaves``, cells along an edge -> standard deviation.
+def noise(static: Static, size: int, *, octaves: Mapping[int, float]) -> tuple[Array, float]:
+    """Return (b, size, size) smooth noise, and its variance.
 
-    Octaves too fine for the pixels are left out.
+    It is the sum of ``octaves``, cells along an edge -> standard deviation, without those too fine for the pixels.
     """
-    layers = []
+    total, variance = np.zeros((len(static), size, size), np.float32), 0.0
     for cells, sigma in octaves.items():
         knots = static.take(cells + 3, cells + 3) * (sigma * 315 / 151)  # a spline of white noise has 151/315
         if cells <= size / 2:
-            layers.append(stretch(knots, size))
-    total = layers[0]
-    for layer in layers[1:]:
-        total += layer
-    return total
+            total += stretch(knots, size)
+            variance += sigma**2
+    return total, variance
 
 
 def blur(picture: Array, sigma: float) -> Array:
@@ -253,7 +259,8 @@ def smoothstep(low: Array | float, high: Array | float, value: Array) -> Array:
     """Return 0 below ``low``, 1 above ``high`` and a smooth rise between."""
     t = (value - low) * (1 / (high - low))
     np.minimum(np.maximum(t, 0, out=t), 1, out=t)
-    return t * t * (3 - 2 * t)
+    rise: Array = t * t * (3 - 2 * t)
+    return rise
 
 
 def bell(x: Array, y: Array, *, at: tuple[Array, Array], radius: float) -> Array:

@@ -69,7 +69,7 @@ _THRESHOLDS = tuple(NormalDist().inv_cdf(1 - p) for p in PREVALENCE)
 Truth = NDArray[np.bool_]
 
 
-_FALL = 0.24
+_FALL = 0.19
 """How far below its dome the diaphragm meets the chest wall."""
 
 
@@ -199,7 +199,7 @@ def scene(seed: int, indices: Sequence[int]) -> tuple[Scene, Static]:
     atelectasis, _, consolidation, edema, effusion = (_seen(excess[:, k : k + 1]) for k in range(len(PATHOLOGIES)))
     width, apex = lasting.uniform(0.68, 0.80), -0.80 + lasting.normal(0.03)
     breath = 0.40 + lasting.normal(0.03) + exposed.normal(0.04)
-    band_side = np.where(ill.chance(0.5), -1, 1)
+    band_side = ill.either(0.5, -1, 1)
     bands = _plates(ill, atelectasis, band_side, breath)
     wet = ill.uniform(0, 1)  # right, left or both
     sides = []
@@ -212,7 +212,7 @@ def scene(seed: int, indices: Sequence[int]) -> tuple[Scene, Static]:
         exposure=_exposure(exposed),
         width=width,
         apex=apex,
-        body=width + lasting.uniform(0.18, 0.34),
+        body=width + lasting.uniform(0.2, 0.5),
         breasts=lasting.chance(0.5) * lasting.uniform(0.2, 1),
         heart=0.5 + 0.045 * excess[:, 1:2],
         lungs=(sides[0], sides[1]),
@@ -230,7 +230,8 @@ def scene(seed: int, indices: Sequence[int]) -> tuple[Scene, Static]:
 
 def _seen(excess: Array) -> Array:
     """Return how much of a pathology shows, 0 to 1: a little already below the threshold, all 2 deviations above."""
-    return np.clip((excess + 0.35) / 2.35, 0, 1)
+    seen: Array = np.clip((excess + 0.35) / 2.35, 0, 1)
+    return seen
 
 
 def _exposure(dice: Dice) -> Exposure:
@@ -324,10 +325,10 @@ def _vessels(dice: Dice, edema: Array) -> Strokes:
         y=-0.04 + 0.05 * np.sin(fan) + dice.normal(0.02, 2 * n),
         heading=heading,
         far=heading + dice.normal(0.2, 2 * n),
-        turn=np.float32(0.3),
+        turn=np.full(2 * n, 0.3, np.float32),
         length=dice.uniform(0.4, 0.62, 2 * n),
         radius=dice.uniform(0.010, 0.017, 2 * n) * (1 + 0.5 * edema),
-        strength=np.float32(1),
+        strength=np.ones(2 * n, np.float32),
     )
     trunks = grow(dice, roots, points=14, winding=0.12)
     branches = grow(dice, sprout(dice, trunks, each=5, length=(0.15, 0.4)), points=8, winding=0.12)
@@ -343,8 +344,8 @@ def _plates(dice: Dice, seen: Array, side: Array, dome: Array) -> Strokes:
     t = np.linspace(-0.5, 0.5, 9, dtype=np.float32)[:, None, None]
     exist = np.arange(n) < 1 + 2.5 * seen * dice.uniform(0.5, 1)
     length, tilt = dice.uniform(0.12, 0.3, n) * (0.6 + 0.6 * seen), dice.normal(0.25, n)
-    x = side * dice.uniform(0.22, 0.48, n) + length * np.cos(tilt) * t
-    y = dome - dice.uniform(0.0, 0.22, n) + length * np.sin(tilt) * t
+    x = side * dice.uniform(0.3, 0.55, n) + length * np.cos(tilt) * t
+    y = dome - dice.uniform(0.03, 0.32, n) + length * np.sin(tilt) * t
     radius = (0.004 + 0.014 * seen) * dice.uniform(0.6, 1, n) * (1 - 3 * t * t)
     return strokes(x, y, radius, (seen > 0) * exist * (0.35 + 0.65 * seen))
 
@@ -393,21 +394,19 @@ def paint(chests: Scene, *, size: int, static: Static) -> tuple[Bytes, Bytes]:
     heart = _heart(chests, x, y)
     lungs = [_lung(chests, lung, x, y) for lung in chests.lungs]
     air = (lungs[0] + lungs[1]) * (1 - heart)
-    cloud = noise(static, size, octaves={4: 0.5, 8: 0.6, 16: 0.5, 32: 0.4})
+    cloud, _ = noise(static, size, octaves={4: 0.5, 8: 0.6, 16: 0.5, 32: 0.4, 64: 0.4})
     ill = _ill(chests, frame, air, cloud)
     density = _soft_tissue(chests, frame, heart, air, cloud)
-    density += _chest_wall(chests, frame)
+    density += _chest_wall(chests, frame, air)
     vessels = splat(along(chests.vessels, frame), frame)
     solid, fluid = ill["consolidation"], ill["pleural_effusion"]
     central = np.exp(-(((np.abs(x) - 0.12) / 0.3) ** 2)) * (0.14 + 0.05 * _layer(chests.congestion))
     density += air * central * vessels * (1 - 2.2 * solid)  # in a solid lung only the bronchi hold air
     density += 0.26 * solid + 0.22 * ill["atelectasis"] + 0.30 * ill["edema"] + 0.34 * fluid * (1 - 0.6 * solid)
-    masks = np.stack(
-        [lungs[0] * (1 - heart) > 0.5, lungs[1] * (1 - heart) > 0.5, heart > 0.5]
-        + [ill[name] > 0.25 for name in REGIONS[3:]],
-        axis=1,
-    )
-    return _expose(exposure, frame, density, static), masks.astype(np.uint8)
+    fields = [lung * (1 - heart) > 0.5 for lung in lungs]
+    signs = [(ill[name] > 0.25) & (fields[0] | fields[1]) for name in REGIONS[3:]]
+    masks = np.stack([*fields, heart > 0.5, *signs], axis=1).astype(np.uint8)
+    return _expose(exposure, frame, density, static), masks
 
 
 def _layer(value: Array) -> Array:
@@ -431,7 +430,8 @@ def _lung(chests: Scene, lung: Lung, x: Array, y: Array) -> Array:
 def _base(chests: Scene, lung: Lung, u: Array) -> Array:
     """Return the y of the diaphragm: a dome that falls into a sharp angle at the side."""
     off = (u - 0.4 * _layer(chests.width)) / (0.6 * _layer(chests.width))
-    return _layer(lung.dome) + np.where(off > 0, _FALL * off * off * np.sqrt(np.abs(off)), 0.06 * off * off)
+    base: Array = _layer(lung.dome) + np.where(off > 0, _FALL * np.abs(off) ** 2.5, 0.06 * off * off)
+    return base
 
 
 def _heart(chests: Scene, x: Array, y: Array) -> Array:
@@ -452,10 +452,11 @@ def _soft_tissue(chests: Scene, frame: Frame, heart: Array, air: Array, cloud: A
     trunk = smoothstep(-0.02, 0.02, shoulders - side)
     density = 0.54 + 0.02 * cloud + 0.07 * (1 - smoothstep(0.05, 0.2, side))
     density += 0.03 * (1 - smoothstep(0.05, 0.08, side)) * (0.7 + 0.3 * np.cos(58 * y))  # vertebrae
-    density += 0.05 * heart - (0.36 + 0.015 * cloud) * air
+    density += 0.05 * heart - (0.36 + 0.025 * cloud) * air
     density -= 0.07 * (1 - smoothstep(0.015, 0.05, side)) * (1 - smoothstep(-0.35, -0.2, y))  # the trachea
     below = [
-        smoothstep(-0.02, 0.02, y - _base(chests, lung, lung.side * x)) * (lung.side * x > 0) for lung in chests.lungs
+        smoothstep(-0.02, 0.02, y - _base(chests, lung, lung.side * x)) * smoothstep(-0.12, 0.12, lung.side * x)
+        for lung in chests.lungs
     ]
     density += 0.09 * below[0] + 0.06 * below[1]
     bubble = np.sqrt(((x - 0.3) / 0.17) ** 2 + ((y - _layer(chests.lungs[1].dome) - 0.14) / 0.09) ** 2)
@@ -464,15 +465,18 @@ def _soft_tissue(chests: Scene, frame: Frame, heart: Array, air: Array, cloud: A
         shade = np.sqrt(((x - sign * 0.42) / 0.36) ** 2 + ((y - 0.25) / 0.32) ** 2)
         density += 0.06 * _layer(chests.breasts) * (1 - smoothstep(0.7, 1, shade))
         density += 0.10 * np.exp(-(((x - sign * 0.17) / 0.05) ** 2) - ((y + 0.04) / 0.1) ** 2) * air  # hila
-    return density * trunk
+    density *= trunk
+    return density
 
 
-def _chest_wall(chests: Scene, frame: Frame) -> Array:
+def _chest_wall(chests: Scene, frame: Frame, air: Array) -> Array:
     """Return the density of ribs, clavicles, lead and wires."""
-    bones = 0.10 * splat(along(chests.ribs, frame), frame) + 0.13 * splat(along(chests.clavicles, frame), frame)
+    bones = 0.11 * splat(along(chests.ribs, frame), frame) * (0.35 + 0.65 * air)  # more beam, less contrast
+    bones += 0.12 * splat(along(chests.clavicles, frame), frame)
     exposure = chests.exposure
     metal = splat(join(along(exposure.marker, frame), along(exposure.wires, frame), exposure.electrodes), frame)
-    return bones + 0.35 * metal
+    bones += 0.35 * metal
+    return bones
 
 
 def _ill(chests: Scene, frame: Frame, air: Array, cloud: Array) -> dict[str, Array]:

@@ -305,9 +305,9 @@ class _Count(NamedTuple):
 # Mean numbers by grade: at severity 0 within the grade, and what severity 1 adds. The first of each that defines a
 # grade is certain, and counted in _count.
 _MICROANEURYSMS = np.array([(0, 0), (2, 5), (7, 12), (20, 8), (10, 14)], np.float32)
-_HAEMORRHAGES = np.array([(0, 0), (0, 0), (0.3, 8), (18, 18), (4, 24)], np.float32)
-_EXUDATES = np.array([(0, 0), (0, 0), (0.2, 1.2), (1.2, 1), (0.3, 2)], np.float32)
-_COTTON_WOOL = np.array([(0, 0), (0, 0), (0.1, 0.7), (1.2, 1), (0.3, 2)], np.float32)
+_HAEMORRHAGES = np.array([(0, 0), (0, 0), (0.5, 9.5), (20, 20), (5, 27)], np.float32)
+_EXUDATES = np.array([(0, 0), (0, 0), (0.2, 1.5), (1.6, 1), (0.4, 2.2)], np.float32)
+_COTTON_WOOL = np.array([(0, 0), (0, 0), (0.1, 0.8), (1.6, 1), (0.4, 2.2)], np.float32)
 
 
 def _count(dice: Dice, labels: Sequence[Label]) -> _Count:
@@ -327,13 +327,14 @@ def _count(dice: Dice, labels: Sequence[Label]) -> _Count:
         cotton_wool=count(_COTTON_WOOL),
         tangles=(grade == 4) * (1 + dice.count(1.2 * within)),
         boats=(grade == 4) & dice.chance(0.35),
-        beaded=dice.chance(np.array([0, 0, 0, 0.85, 0.35], np.float32)[grade]),
+        beaded=dice.chance(np.array([0, 0, 0, 1, 0.35], np.float32)[grade]),
     )
 
 
 def _places(dice: Dice, count: Array, disc: Point, fovea: Point, *, most: int) -> tuple[Array, Array, Truth]:
     """Return x, y and existence, (b, most), of places on the posterior pole, off the disc and the fovea's centre."""
-    angle, far = dice.uniform(0, 6.2832, most), 0.93 * dice.uniform(0, 1, most) ** 0.6
+    angle = dice.uniform(0, 6.2832) + 2.4 * np.arange(most, dtype=np.float32) + dice.uniform(0, 0.6, most)
+    far = 0.93 * dice.uniform(0, 1, most) ** 0.6  # golden angles: in no direction are there none
     x, y = far * np.cos(angle), far * np.sin(angle)
     free = ((x - disc[0]) ** 2 + (y - disc[1]) ** 2 > 0.04) & ((x - fovea[0]) ** 2 + (y - fovea[1]) ** 2 > 0.004)
     return x, y, free & (np.cumsum(free, axis=1) <= count)
@@ -355,11 +356,13 @@ def _heap(
     shape = (pieces, x.shape[1])
     far, angle = np.sqrt(dice.uniform(0, 0.4, *shape)), dice.uniform(0, 6.2832, *shape)
     dx, dy, size = far * np.cos(angle), far * np.sin(angle), dice.uniform(0.4, 0.65, *shape)
-    x, y, radius, strength, exist = (part[:, None] for part in (x, y, radius, strength, exist))
+    x, y, radius, strength = (part[:, None] for part in (x, y, radius, strength))
     if streak is not None:
         cos, sin = np.cos(streak)[:, None], np.sin(streak)[:, None]
         dx, dy, size = 2.2 * dx * cos - 0.45 * dy * sin, 2.2 * dx * sin + 0.45 * dy * cos, 0.45 * size
-    return spots(x + radius * dx, y + radius * dy, radius * size, soft=soft * radius, strength=strength, exist=exist)
+    return spots(
+        x + radius * dx, y + radius * dy, radius * size, soft=soft * radius, strength=strength, exist=exist[:, None]
+    )
 
 
 def _microaneurysms(dice: Dice, count: Array, disc: Point, fovea: Point) -> Spots:
@@ -371,8 +374,8 @@ def _haemorrhages(dice: Dice, count: Array, disc: Point, fovea: Point) -> Spots:
     """Return dots and blots, and flames along the nerve fibres."""
     most = 75
     x, y, exist = _places(dice, count, disc, fovea, most=most)
-    radius = 0.006 - 0.0065 * np.log((1 - dice.uniform(0, 1, most)) * (1 - dice.uniform(0, 1, most)))
-    strength, flame = dice.uniform(0.45, 0.95, most), dice.uniform(0, 1, most) < 0.35
+    radius = 0.007 - 0.008 * np.log((1 - dice.uniform(0, 1, most)) * (1 - dice.uniform(0, 1, most)))
+    strength, flame = dice.uniform(0.55, 1, most), dice.uniform(0, 1, most) < 0.35
     fibres = np.arctan2(y - disc[1], x - disc[0])  # they fan out from the disc
     blots = _heap(dice, x, y, radius, exist & ~flame, pieces=8, soft=0.5, strength=strength)
     return join(blots, _heap(dice, x, y, radius, exist & flame, pieces=9, soft=0.4, strength=strength, streak=fibres))
@@ -398,14 +401,23 @@ def _exudates(dice: Dice, count: Array, fovea: Point) -> Spots:
     far = spread * np.where(ring, 0.8 + 0.4 * far, np.sqrt(far))
     x = fovea[0][:, None] + away * np.cos(angle) + far * np.cos(turn)
     y = fovea[1][:, None] + away * np.sin(angle) + far * np.sin(turn)
-    radius = 0.003 - 0.0025 * np.log(1 - dice.uniform(0, 1, *shape))
-    x, y, radius, exist = (part.reshape(len(x), -1) for part in (x, y, radius, exist))
-    return _heap(dice, x, y, radius, exist, pieces=3, soft=0.3, strength=dice.uniform(0.5, 1, clusters * specks))
+    radius = 0.0035 - 0.0028 * np.log(1 - dice.uniform(0, 1, *shape))
+    x, y, radius = (part.reshape(len(x), -1) for part in (x, y, radius))
+    return _heap(
+        dice,
+        x,
+        y,
+        radius,
+        exist.reshape(len(x), -1),
+        pieces=3,
+        soft=0.3,
+        strength=dice.uniform(0.5, 1, clusters * specks),
+    )
 
 
 def _cotton_wool(dice: Dice, count: Array, disc: Point, fovea: Point) -> Spots:
     x, y, exist = _places(dice, count, disc, fovea, most=10)
-    radius, strength = dice.uniform(0.025, 0.06, 10), dice.uniform(0.35, 0.8, 10)
+    radius, strength = dice.uniform(0.028, 0.062, 10), dice.uniform(0.4, 0.85, 10)
     return _heap(dice, x, y, radius, exist, pieces=10, soft=0.9, strength=strength)
 
 
@@ -477,7 +489,7 @@ def paint(eyes: Scene, *, size: int, static: Static) -> tuple[Bytes, Bytes]:
     picture *= _layer(camera.exposure) * field
     picture += 0.02
     picture += static.take(3, size, size).transpose(1, 0, 2, 3) * _layer(camera.noise * min(1.0, size / REFERENCE))
-    masks *= (field > 0.5)[:, None]
+    masks *= (field > 0)[:, None]
     return to_bytes(picture.transpose(1, 0, 2, 3)), masks
 
 
@@ -489,16 +501,17 @@ def _layer(value: Array) -> Array:
 def _field(frame: Frame, radius: Array, y: Array, cut: Array) -> Array:
     """Return 1 inside the camera's field, 0 outside."""
     pixel = _layer(1 / frame.scale)
-    inside = 1 - smoothstep(1 - 1.5 * pixel, 1 + 0.5 * pixel, radius)
+    inside = 1 - smoothstep(1 - pixel, 1 + pixel, radius)
     return inside * (1 - smoothstep(_layer(cut) - pixel, _layer(cut) + pixel, np.abs(y)))
 
 
 def _retina(eyes: Scene, frame: Frame, static: Static, light: Array) -> Array:
     """Return the background, (3, b, size, size): pigment, texture, macula and optic disc."""
     camera, (x, y) = eyes.camera, frame.grid()
-    ridges = noise(static, frame.size, octaves={14: 0.8, 28: 0.5})
-    texture = _layer(camera.tessellation) * (np.exp(-4 * ridges * ridges) - 0.33)
-    texture += _layer(camera.mottle) * noise(static, frame.size, octaves={4: 0.6, 8: 0.6, 16: 0.5, 32: 0.4, 64: 0.3})
+    ridges, variance = noise(static, frame.size, octaves={14: 0.8, 28: 0.5})
+    cloud, _ = noise(static, frame.size, octaves={4: 0.6, 8: 0.6, 16: 0.5, 32: 0.4, 64: 0.3})
+    texture = _layer(camera.tessellation) * (np.exp(-4 * ridges * ridges) - (1 + 8 * variance) ** -0.5)  # mean 0
+    texture += _layer(camera.mottle) * cloud
     texture += 1
     texture *= light
     picture = np.stack([texture * _layer(tint) for tint in camera.tint])
