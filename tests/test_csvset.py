@@ -134,6 +134,19 @@ def test_splits_from_a_column_or_from_tables(tmp_path: Path) -> None:
 GOOD = [f"i{k},{('mole', 'cancer')[k % 2]},p{k}" for k in range(60)]
 
 
+def test_a_csv_given_by_name_without_its_columns(tmp_path: Path) -> None:
+    """The error lists what is there."""
+    root = write_files(tmp_path, images() | {"a.csv": "picture,label\ni1,x\n", "b.csv": "image,size\ni1,5\n"})
+    with pytest.raises(
+        DataError, match=r"a.csv row 1: no column of images \(image, .*\); has: picture, label; rename one"
+    ):
+        data.load(spec(root / "a.csv"), cache=tmp_path / "cache")
+    with pytest.raises(
+        DataError, match=r"b.csv row 1: no column of labels \(label, .*\); has: image, size; rename one"
+    ):
+        data.load(spec(root / "b.csv"), cache=tmp_path / "cache")
+
+
 @pytest.mark.parametrize(
     ("table", "message"),
     [

@@ -153,6 +153,8 @@ def check(path: str | Path) -> Check:
         raise DataError(f"{place}: no such file or folder; give the place of the data")
     if place.suffix == ".npz":
         return medmnist.check(place)
+    if place.suffix.lower() == ".csv":
+        return check_files(place, {"isic": csvset.SOURCE})
     return check_files(place, {name: source for name, source in TABLE.items() if isinstance(source, FileSource)})
 
 

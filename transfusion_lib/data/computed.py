@@ -27,14 +27,14 @@ class ComputedSource:
 
     def fingerprint(self, spec: DataSpec, *, cache: Path) -> str:
         """Return the generator's own fingerprint of ``spec``; ``cache`` is not needed."""
-        return str(self._generator().fingerprint(spec))
+        return str(self.generator().fingerprint(spec))
 
     def load(self, spec: DataSpec, *, cache: Path, memory: int, progress: Progress | None) -> Dataset:
         """Return the data set, from the cache if it was computed before; always in memory."""
-        generator = self._generator()
         name = f"{spec.name}-{spec.size}-{self.fingerprint(spec, cache=cache)[:16]}"
 
         def make() -> Dataset:
+            generator = self.generator()
             asked = {"train": spec.train, "val": spec.val, "test": spec.test}
             total = sum(asked[split] or number for split, number in generator.DEFAULTS.items())
             with tqdm(total=total, desc=f"drawing {spec.name}", disable=None if progress is None else True) as bar:
@@ -43,7 +43,8 @@ class ComputedSource:
 
         return keep(cache / "computed" / name, make)
 
-    def _generator(self) -> Any:
+    def generator(self) -> Any:
+        """Return the module."""
         return importlib.import_module(self.module)
 
 

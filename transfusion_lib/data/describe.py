@@ -121,14 +121,18 @@ def _counts(items: Sequence[Item], catalogue: Catalogue) -> tuple[int, ...]:
 
 
 def check_files(path: Path, candidates: Mapping[str, FileSource]) -> Check:
-    """Return every fault of the images in a folder, zip or csv; the first candidate that fits is its layout."""
+    """Return every fault of the images in a folder, zip or csv.
+
+    The first candidate that recognises its layout is taken; a single one need not.
+    """
     problems = Problems(raising=False)
     name: str | None = None
     items: tuple[Item, ...] = ()
     notes: list[str] = []
     try:
         files = archive.open_files(path)
-        name = next((name for name, source in candidates.items() if source.recognise(files)), None)
+        fitting = (name for name, source in candidates.items() if len(candidates) == 1 or source.recognise(files))
+        name = next(fitting, None)
         if name is None:
             layouts = "; ".join(f"{source.info.layout} ({name})" for name, source in candidates.items())
             raise DataError(f"{path}: no known layout; expected one of: {layouts}")
