@@ -340,6 +340,43 @@ def test_no_spread_gives_certainty_not_nan() -> None:
     assert (same.low, same.high) == pytest.approx((0.1, 0.1))
 
 
+def test_share_is_clopper_and_pearsons() -> None:
+    from scipy.stats import binomtest
+
+    for successes, n in ((0, 5), (3, 7), (6, 6)):
+        found, peer = stats.share(successes, n), binomtest(successes, n)
+        interval = peer.proportion_ci(method="exact")
+        assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+        assert found.p_above(0.5) == pytest.approx(binomtest(successes, n, 0.5, "greater").pvalue)
+        assert found.p_below(0.5) == pytest.approx(binomtest(successes, n, 0.5, "less").pvalue)
+
+
+def test_combine_refuses_what_does_not_add() -> None:
+    seeds, cases = stats.over_seeds([1.0, 2.0]), stats.delong(POOR, S100B)
+    with pytest.raises(MeasureError, match="vary alike"):
+        stats.combine([seeds, cases], [1, -1])
+    with pytest.raises(MeasureError, match="linear"):
+        stats.combine([stats.ratio(seeds, seeds)] * 2, [1, -1])
+
+
+@pytest.mark.parametrize("level", [0.5, 0.9, 0.95, 0.999])
+def test_intervals_and_p_values_agree_on_every_scale(level: float) -> None:
+    x, y = rng(1).normal(size=(2, 40))
+    seeds = stats.over_seeds([2.0, 2.5, 2.2])
+    for found in (
+        seeds,
+        stats.ratio(seeds, seeds),
+        stats.spearman(x, x + y),
+        stats.r_squared(x, x + y),
+        stats.share(7, 9),
+    ):
+        at = found.at(level)
+        assert at.estimate == found.estimate
+        assert found.p_above(at.low) == pytest.approx((1 - level) / 2, rel=1e-6)
+        assert found.p_below(at.high) == pytest.approx((1 - level) / 2, rel=1e-6)
+    assert found.at(0.95) == found
+
+
 # Time to a threshold
 
 
@@ -390,8 +427,16 @@ def test_restricted_mean_at_a_shorter_horizon() -> None:
         stats.survival(times[:1])
 
 
+def test_seeds_that_share_an_evaluation_still_vary() -> None:
+    times = [Time(step=100, reached=True)] * 3
+    assert stats.survival(times, horizon=200).mean.se == 0
+    assert stats.survival(times, horizon=200, grid=60).mean.se == pytest.approx(60 / math.sqrt(12 * 3))
+    spread = [Time(step=step, reached=True) for step in (60, 120, 180)]
+    assert stats.survival(spread, grid=60).mean.se == pytest.approx(stats.over_seeds([60, 120, 180]).se)
+
+
 def test_all_runs_censored_or_immediate() -> None:
-    never = stats.survival([Time(step=50, reached=False)] * 3)
+    never = stats.survival([Time(step=50, reached=False)] * 3, grid=10)
     assert (never.mean.estimate, never.mean.se, never.reached) == (50, 0, 0)
     at_once = stats.survival([Time(step=0, reached=True)] * 3, horizon=50)
     assert (at_once.mean.estimate, at_once.reached) == (0, 3)
@@ -468,6 +513,8 @@ def test_spearman_of_a_perfect_order_is_no_point() -> None:
     found = stats.spearman([1, 2, 3, 4, 5, 6], [10, 20, 30, 40, 50, 60])
     assert found.estimate == found.high == 1
     assert 0.5 < found.low < 0.95
+    assert found.at(0.5).low > found.low
+    assert 0.001 < found.p_above(0) < 0.05
     reverse = stats.spearman([1, 2, 3, 4, 5, 6], [6, 5, 4, 3, 2, 1])
     assert (reverse.low, reverse.high) == pytest.approx((-1, -found.low))
 

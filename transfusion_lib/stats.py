@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 Vector = NDArray[np.float64]
 Metric = Callable[[NDArray[np.generic], NDArray[np.float64]], float]
 """From labels and scores, both with cases first, to a number."""
-Varies = Literal["seed", "test case", "seed and test case", "network", "point"]
+Varies = Literal["seed", "test case", "seed and test case", "network", "point", "repeat", "nothing"]
+"""What another sample would change; "point" is one of the points of a correlation, "repeat" a measurement of time."""
+Scale = Literal["linear", "log", "rank correlation", "squared correlation", "proportion"]
+"""Where an interval is symmetric: on the estimate, its logarithm, Fisher's z; a proportion's is exact."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,23 +40,33 @@ class Interval:
     n: int
     """How many of them there were; of two kinds, the scarcer."""
     se: float
-    """Standard error of the estimate."""
+    """Standard error on ``scale``."""
     df: float = math.inf
     """Degrees of freedom of the standard error; infinite for a normal approximation."""
     level: float = 0.95
+    scale: Scale = "linear"
 
     def at(self, level: float) -> Self:
-        """Return the interval at another level, symmetric about the estimate."""
-        half = _t_quantile((1 + _share(level, "level")) / 2, self.df) * self.se
-        return replace(self, low=self.estimate - half, high=self.estimate + half, level=level)
+        """Return the interval at another level, from the standard error: symmetric on its scale."""
+        tail = (1 - _share(level, "level")) / 2
+        if self.scale == "proportion":
+            low, high = _clopper_pearson(round(self.estimate * self.n), self.n, tail)
+        else:
+            half, centre = _t_quantile(1 - tail, self.df) * self.se, self._on_scale(self.estimate)
+            low, high = (_from_scale(self.scale, centre + sign * half) for sign in (-1, 1))
+        return replace(self, low=min(low, self.estimate), high=max(high, self.estimate), level=level)
 
     def p_above(self, value: float = 0.0) -> float:
         """Return the one-sided p value against the truth being at most ``value``."""
-        return _t_tail(self.estimate - value, self.se, self.df)
+        if self.scale == "proportion":
+            return _binomial_tail(round(self.estimate * self.n), self.n, value)
+        return _t_tail(self._on_scale(self.estimate) - self._on_scale(value), self.se, self.df)
 
     def p_below(self, value: float = 0.0) -> float:
         """Return the one-sided p value against the truth being at least ``value``."""
-        return _t_tail(value - self.estimate, self.se, self.df)
+        if self.scale == "proportion":
+            return _binomial_tail(self.n - round(self.estimate * self.n), self.n, 1 - value)
+        return _t_tail(self._on_scale(value) - self._on_scale(self.estimate), self.se, self.df)
 
     def p_differs(self, value: float = 0.0) -> float:
         """Return the two-sided p value against the truth being ``value``."""
@@ -65,30 +78,55 @@ class Interval:
             raise MeasureError(f"an equivalence margin is positive, got {margin}")
         return max(self.p_above(-margin), self.p_below(margin))
 
+    def _on_scale(self, value: float) -> float:
+        if self.scale == "log":
+            return math.log(value)
+        if self.scale == "squared correlation":
+            return math.atanh(min(math.sqrt(value), 1 - 1e-12))
+        if self.scale == "rank correlation":  # half a step below a perfect order, where Fisher's z is infinite
+            return math.atanh(math.copysign(min(abs(value), 1 - 6 / (self.n * (self.n**2 - 1))), value))
+        return value
+
 
 # Over seeds: contrasts of the means of independent groups
 
 
-def contrast(groups: Sequence[ArrayLike], weights: Sequence[float], *, level: float = 0.95) -> Interval:
-    """Return the weighted sum of the groups' means, each group one value per seed; Welch's interval.
+def combine(parts: Sequence[Interval], weights: Sequence[float], *, level: float = 0.95) -> Interval:
+    """Return the weighted sum of independent estimates that vary alike; Satterthwaite's degrees of freedom (Welch).
 
-    The groups are independent and may differ in size and spread (Satterthwaite's degrees of freedom). Needs at
-    least 2 values in each: one seed says nothing of how seeds vary.
+    ``combine([a, b], [1, -1])`` is the difference of two groups of seeds that may differ in size and spread.
     """
-    values = [_vector(group, "a group of seeds", least=2) for group in groups]
-    if len(values) != len(weights):
-        raise MeasureError(f"{len(values)} groups need as many weights, got {len(weights)}")
-    parts = np.array([w**2 * v.var(ddof=1) / len(v) for w, v in zip(weights, values, strict=True)])
-    sizes = np.array([len(v) for v in values])
-    estimate = float(sum(w * v.mean() for w, v in zip(weights, values, strict=True)))
+    if len(parts) != len(weights) or not parts:
+        raise MeasureError(f"{len(parts)} estimates need as many weights, got {len(weights)}")
+    kinds = {part.what_varies for part in parts}
+    if len(kinds) > 1 or any(part.scale != "linear" for part in parts):
+        raise MeasureError(f"a sum needs linear estimates that vary alike, got {', '.join(sorted(kinds))}")
+    pairs = list(zip(parts, weights, strict=True))
+    variances = np.array([(weight * part.se) ** 2 for part, weight in pairs])
+    df = _satterthwaite(variances, np.array([part.df for part in parts]))
     return _interval(
-        estimate, math.sqrt(parts.sum()), df=_satterthwaite(parts, sizes - 1), level=level, n=sizes.min(), varies="seed"
+        float(sum(weight * part.estimate for part, weight in pairs)),
+        math.sqrt(variances.sum()),
+        df=df,
+        level=level,
+        n=min(part.n for part in parts),
+        varies=parts[0].what_varies,
     )
 
 
 def over_seeds(values: ArrayLike, *, level: float = 0.95) -> Interval:
-    """Return the mean over seeds with Student's interval. Its standard deviation is ``se * sqrt(n)``."""
-    return contrast([values], [1.0], level=level)
+    """Return the mean of one value per seed with Student's interval. Its standard deviation is ``se * sqrt(n)``.
+
+    Needs at least 2 values: one seed says nothing of how seeds vary.
+    """
+    v = _vector(values, "values over seeds", least=2)
+    se = float(v.std(ddof=1)) / math.sqrt(len(v))
+    return _interval(float(v.mean()), se, df=len(v) - 1, level=level, n=len(v), varies="seed")
+
+
+def contrast(groups: Sequence[ArrayLike], weights: Sequence[float], *, level: float = 0.95) -> Interval:
+    """Return the weighted sum of the groups' means, each group one value per seed; Welch's interval."""
+    return combine([over_seeds(group) for group in groups], weights, level=level)
 
 
 def difference(a: ArrayLike, b: ArrayLike, *, level: float = 0.95) -> Interval:
@@ -108,19 +146,17 @@ def ratio(a: Interval, b: Interval) -> Interval:
     if a.estimate <= 0 or b.estimate <= 0:
         raise MeasureError(f"a ratio needs two positive estimates, got {a.estimate:g} and {b.estimate:g}")
     parts = np.array([(part.se / part.estimate) ** 2 for part in (a, b)])
-    df = _satterthwaite(parts, np.array([a.df, b.df]))
-    factor = math.exp(_t_quantile((1 + a.level) / 2, df) * math.sqrt(parts.sum()))
+    df, se = _satterthwaite(parts, np.array([a.df, b.df])), math.sqrt(parts.sum())
     value = a.estimate / b.estimate
-    se = value * math.sqrt(parts.sum())
-    low, high = value / factor, value * factor
-    return replace(a, estimate=value, low=low, high=high, se=se, df=df, n=min(a.n, b.n))
+    return replace(a, estimate=value, se=se, df=df, n=min(a.n, b.n), scale="log").at(a.level)
 
 
 def share_of_gain(base: ArrayLike, part: ArrayLike, full: ArrayLike, *, level: float = 0.95) -> Interval:
     """Return (base - part) / (base - full), means over seeds: the share of the full gain that ``part`` gives.
 
     Fieller's interval, which is honest when the full gain is uncertain: where that cannot be told from 0, the share
-    can be anything and the interval is infinite. The standard error is the delta method's.
+    can be anything and the interval is infinite. The standard error is the delta method's, and so is ``at``; a rule
+    on the share should test the contrast ``(base - part) - share * (base - full)`` instead.
     """
     groups = [_vector(group, "a group of seeds", least=2) for group in (base, part, full)]
     variance = [group.var(ddof=1) / len(group) for group in groups]
@@ -255,7 +291,23 @@ def over_seeds_and_cases(
     return _interval(seeds.estimate, se, df=df, level=level, n=seeds.n, varies="seed and test case")
 
 
-# Families of tests
+# Counts and families of tests
+
+
+def exact(value: float) -> Interval:
+    """Return a number that nothing varies, a count of parameters for example, in the shape of an interval."""
+    return Interval(estimate=value, low=value, high=value, what_varies="nothing", n=1, se=0.0)
+
+
+def share(successes: int, n: int, *, what_varies: Varies = "seed", level: float = 0.95) -> Interval:
+    """Return ``successes / n`` with Clopper and Pearson's exact interval."""
+    if not 0 <= successes <= n or n < 1:
+        raise MeasureError(f"a share needs between 0 and n successes, got {successes} of {n}")
+    p = successes / n
+    plain = Interval(
+        estimate=p, low=p, high=p, what_varies=what_varies, n=n, se=math.sqrt(p * (1 - p) / n), scale="proportion"
+    )
+    return plain.at(level)
 
 
 def holm(p_values: ArrayLike) -> Vector:
@@ -312,11 +364,15 @@ def time_to_threshold(steps: ArrayLike, scores: ArrayLike, *, threshold: float, 
     return Time(step=float(grid[in_a_row.argmax() if reached else -1]), reached=reached)
 
 
-def survival(times: Sequence[Time], *, horizon: float | None = None, level: float = 0.95) -> Survival:
+def survival(
+    times: Sequence[Time], *, grid: float = 0.0, horizon: float | None = None, level: float = 0.95
+) -> Survival:
     """Return the Kaplan-Meier curve and the restricted mean of times to a threshold, one run per seed.
 
     ``horizon`` defaults to the shortest censored run, or the latest arrival if all arrived; groups that are compared
-    need the same one. Student's interval over seeds.
+    need the same one. Student's interval over seeds. ``grid`` is the number of steps between evaluations: seeds that
+    arrive at the same evaluation did not arrive at the same step, so the variance is at least that of a uniform
+    variable on the grid, grid^2 / 12 (unless no run arrived).
     """
     import pandas as pd
     from lifelines import KaplanMeierFitter
@@ -335,11 +391,12 @@ def survival(times: Sequence[Time], *, horizon: float | None = None, level: floa
     mean, spread = (float(value) for value in restricted_mean_survival_time(fitter, t=end, return_variance=True))
     # lifelines returns the variance of one restricted time, not of their mean; nobody is censored before the horizon.
     n = len(times)
-    se = math.sqrt(max(0.0, spread) / (n - 1))
+    reached = sum(time.reached and time.step <= end for time in times)
+    least = grid**2 / 12 * (n - 1) / n if reached else 0.0
+    se = math.sqrt(max(least, spread) / (n - 1))
     interval = _interval(mean, se, df=n - 1, level=level, n=n, varies="seed")
     curve = pd.concat([fitter.survival_function_, fitter.confidence_interval_], axis=1)
     curve.columns = pd.Index(["share", "low", "high"])
-    reached = sum(time.reached and time.step <= end for time in times)
     return Survival(mean=interval, horizon=float(end), reached=reached, n=n, curve=curve)
 
 
@@ -359,8 +416,7 @@ def r_squared(
     if len(a) != len(b):
         raise MeasureError(f"x and y need the same length, got {len(a)} and {len(b)}")
     if pairs is None:
-        z = math.atanh(_correlation(a, b))
-        return _squared(z, 1 / math.sqrt(len(a) - 3), math.inf, len(a), "point", level)
+        return _squared(_correlation(a, b), 1 / math.sqrt(len(a) - 3), math.inf, len(a), "point", level)
     if len(pairs) != len(a):
         raise MeasureError(f"{len(a)} points need as many pairs, got {len(pairs)}")
     networks = list(dict.fromkeys(name for pair in pairs for name in pair))
@@ -368,9 +424,9 @@ def r_squared(
     if n < 4:
         raise MeasureError(f"an interval over networks needs at least 4 networks, got {n}")
     without = [np.array([name not in pair for pair in pairs]) for name in networks]
-    left_out = np.array([math.atanh(_correlation(a[rows], b[rows])) for rows in without])
+    left_out = np.arctanh(np.clip([_correlation(a[rows], b[rows]) for rows in without], -1 + 1e-12, 1 - 1e-12))
     se = math.sqrt((n - 1) / n * ((left_out - left_out.mean()) ** 2).sum())
-    return _squared(math.atanh(_correlation(a, b)), se, n - 1, n, "network", level)
+    return _squared(_correlation(a, b), se, n - 1, n, "network", level)
 
 
 def spearman(x: ArrayLike, y: ArrayLike, *, level: float = 0.95) -> Interval:
@@ -382,14 +438,10 @@ def spearman(x: ArrayLike, y: ArrayLike, *, level: float = 0.95) -> Interval:
     a, b = _vector(x, "x", least=4), _vector(y, "y", least=4)
     if len(a) != len(b):
         raise MeasureError(f"x and y need the same length, got {len(a)} and {len(b)}")
-    n = len(a)
-    r = _correlation(_midranks(a), _midranks(b), clip=False)
-    bounded = math.copysign(min(abs(r), 1 - 6 / (n * (n**2 - 1))), r)
-    se_z = math.sqrt((1 + bounded**2 / 2) / (n - 3))
-    half = _t_quantile((1 + _share(level, "level")) / 2, math.inf) * se_z
-    low, high = (math.tanh(math.atanh(bounded) + sign * half) for sign in (-1, 1))
-    se = se_z * (1 - bounded**2)
-    return Interval(estimate=r, low=min(low, r), high=max(high, r), what_varies="point", n=n, se=se, level=level)
+    r, n = _correlation(_midranks(a), _midranks(b)), len(a)
+    se = math.sqrt((1 + r**2 / 2) / (n - 3))
+    plain = Interval(estimate=r, low=r, high=r, what_varies="point", n=n, se=se, scale="rank correlation")
+    return plain.at(level)
 
 
 def trend(x: ArrayLike, y: ArrayLike, *, level: float = 0.95) -> Interval:
@@ -414,14 +466,35 @@ def _interval(estimate: float, se: float, *, df: float, level: float, n: int, va
     return wide.at(level)
 
 
-def _squared(z: float, se: float, df: float, n: int, varies: Varies, level: float) -> Interval:
-    """Return the interval of r squared from one of Fisher's z."""
-    half = _t_quantile((1 + _share(level, "level")) / 2, df) * se
-    low, high = math.tanh(z - half) ** 2, math.tanh(z + half) ** 2
-    low, high = (0.0, max(low, high)) if abs(z) < half else (min(low, high), max(low, high))
-    r = math.tanh(z)
-    slope = 2 * abs(r) * (1 - r**2)
-    return Interval(estimate=r**2, low=low, high=high, what_varies=varies, n=n, se=slope * se, df=df, level=level)
+def _squared(r: float, se: float, df: float, n: int, varies: Varies, level: float) -> Interval:
+    """Return r squared with its interval from the standard error of Fisher's z."""
+    plain = Interval(
+        estimate=r**2, low=0.0, high=1.0, what_varies=varies, n=n, se=se, df=df, scale="squared correlation"
+    )
+    return plain.at(level)
+
+
+def _from_scale(scale: Scale, value: float) -> float:
+    if scale == "log":
+        return math.exp(value)
+    if scale == "squared correlation":
+        return math.tanh(max(value, 0.0)) ** 2
+    return math.tanh(value) if scale == "rank correlation" else value
+
+
+def _clopper_pearson(successes: int, n: int, tail: float) -> tuple[float, float]:
+    from scipy.special import betaincinv
+
+    low = betaincinv(successes, n - successes + 1, tail) if successes else 0.0
+    high = betaincinv(successes + 1, n - successes, 1 - tail) if successes < n else 1.0
+    return float(low), float(high)
+
+
+def _binomial_tail(successes: int, n: int, share: float) -> float:
+    """Return the probability of at least so many successes."""
+    from scipy.special import betainc
+
+    return float(betainc(successes, n - successes + 1, share)) if successes else 1.0
 
 
 def _satterthwaite(parts: NDArray[np.float64], df: NDArray[np.float64] | NDArray[np.int64]) -> float:
@@ -519,12 +592,10 @@ def _bootstrap(
     raise MeasureError("the metric is not defined on most resamples of these cases: there are too few of a class")
 
 
-def _correlation(x: Vector, y: Vector, *, clip: bool = True) -> float:
-    """Return Pearson's correlation; ``clip`` keeps it off 1, where Fisher's z is infinite."""
+def _correlation(x: Vector, y: Vector) -> float:
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         raise MeasureError("a correlation needs both x and y to vary")
-    r = float(np.corrcoef(x, y)[0, 1])
-    return min(max(r, -1 + 1e-12), 1 - 1e-12) if clip else r
+    return float(np.clip(np.corrcoef(x, y)[0, 1], -1, 1))
 
 
 def _vector(values: ArrayLike, name: str, *, least: int = 1) -> Vector:
