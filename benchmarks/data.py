@@ -4,8 +4,8 @@
 2. Second load, from that cache. Under 1 s.
 3. Synthetic fundus photographs a second: at least 400 at 64 px and 60 at 224 px on two cores.
 
-Needs ``TRANSFUSION_DATA``, the folder of chest_xray.zip, for 1 and 2. Times do not include starting Python and importing
-PyTorch; memory, the process's peak, does.
+Needs ``TRANSFUSION_DATA``, the folder of chest_xray.zip, for 1 and 2. Times do not include starting Python and
+importing PyTorch; memory, the process's peak, does.
 """
 
 import argparse
