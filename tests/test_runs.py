@@ -149,7 +149,7 @@ def test_unknown_names_are_the_users_mistake(store: Store, small: RunSpec) -> No
         runs.ensure([small.replace(data=DataSpec(name="folder", root="/nowhere"))])
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
 def test_killed_and_resumed_runs_are_bit_for_bit_the_same(
     store: Store, small: RunSpec, tmp_path: Path, seed: int
 ) -> None:
@@ -159,7 +159,7 @@ def test_killed_and_resumed_runs_are_bit_for_bit_the_same(
     generator = random.Random(seed)
     said = tmp_path / "said"
     exits = []
-    for _ in range(5):
+    for _ in range(3):
         process = PROCESSES.Process(target=train, args=(spec, store.root, said))
         process.start()
         before = said.stat().st_size if said.exists() else 0
