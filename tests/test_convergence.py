@@ -92,9 +92,9 @@ def test_the_title_says_the_order_that_was_measured(curves: pd.DataFrame) -> Non
     def title(frame: pd.DataFrame) -> str:
         return tables.convergence_titles(tables.steps_to(frame, threshold=0.8, in_a_row=2))["Net"]
 
-    assert title(curves) == "Net: pretrained, then Mean Var, then random"
+    assert title(curves) == "Net: pretrained first, then Mean Var, then random"
     turned = curves.replace({"init": {"pretrained": "random", "random": "pretrained"}})
-    assert title(turned) == "Net: random, then Mean Var, then pretrained"
+    assert title(turned) == "Net: random first, then Mean Var, then pretrained"
     equal = curves.assign(test_auroc=0.9)
     assert title(equal) == "Net: no start is faster"
 

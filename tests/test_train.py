@@ -1,6 +1,7 @@
 """The loop: it learns, its batches are a function of the seed, schedules and stops do what they say."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -26,9 +27,17 @@ def stripes() -> Dataset:
         names = tuple(f"{seed}-{k}" for k in range(n))
         return Split(images=images, labels=labels, ids=names, units=names)
 
-    parts = {"train": part(64, 0), "val": part(20, 1), "test": part(30, 2)}
-    return Dataset(name="stripes", task="side", kind="multiclass", classes=("left", "right"), fingerprint="f",
-                   positive=(1,), **parts)  # fmt: skip
+    return Dataset(
+        name="stripes",
+        task="side",
+        kind="multiclass",
+        classes=("left", "right"),
+        train=part(64, 0),
+        val=part(20, 1),
+        test=part(30, 2),
+        fingerprint="f",
+        positive=(1,),
+    )
 
 
 def trained(spec: RunSpec, dataset: Dataset) -> Result:
@@ -190,8 +199,15 @@ def test_multilabel_runs(store: Store, small: RunSpec, stripes: Dataset) -> None
         labels[::5, 2] = math.nan
         return Split(images=split.images, labels=labels, ids=split.ids, units=split.units)
 
-    parts = {name: relabel(split) for name, split in stripes.splits().items()}
-    many = Dataset(name="s", task="t", kind="multilabel", classes=("a", "b", "c"), fingerprint="f", **parts)
+    many = replace(
+        stripes,
+        kind="multilabel",
+        classes=("a", "b", "c"),
+        positive=None,
+        train=relabel(stripes.train),
+        val=relabel(stripes.val),
+        test=relabel(stripes.test),
+    )
     result = trained(small.replace(train=small.train.replace(steps=40, eval_every=40)), many)
     assert len(result.curve["test_auroc_by_class"][-1]) == 3
     assert result.curve["test_auroc"][-1] > 0.95

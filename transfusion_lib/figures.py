@@ -68,11 +68,11 @@ def convergence(curves: pd.DataFrame, means: pd.DataFrame, *, threshold: float, 
             axis.axhline(threshold, color=QUIET, linewidth=0.8, linestyle=":")
             axis.annotate(
                 f"threshold {threshold:g}",
-                (1, threshold),
+                (0.01, threshold),  # curves start low, so the upper left is free
                 xycoords=("axes fraction", "data"),
                 color=QUIET,
                 fontsize=8,
-                ha="right",
+                ha="left",
                 va="bottom",
             )
             axis.set_title(titles[network])

@@ -81,10 +81,10 @@ def steps_to(curves: pd.DataFrame, *, threshold: float, in_a_row: int, score: st
 
 
 def order_of(steps: pd.DataFrame, network: str) -> str:
-    """Return in words which init of a network reached the threshold first, by the mean step: "a, then b and c"."""
+    """Return in words which init of a network was first at the threshold, by mean step: "a first, then b and c"."""
     rows = steps[steps["network"] == network]
     groups = [" and ".join(part["init"]) for _, part in rows.groupby("mean step")]
-    return ", then ".join(groups)
+    return " first, then ".join([groups[0], ", then ".join(groups[1:])])
 
 
 def convergence_titles(steps: pd.DataFrame) -> dict[str, str]:

@@ -60,7 +60,6 @@ def execute(chapter: Chapter, values: Mapping[str, Any], build: Build, *, say: S
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill.exceptions import PapermillException, PapermillExecutionError
 
-    logging.getLogger("papermill").setLevel(logging.ERROR)  # it takes "int | None" for an unknown parameter
     target = build.source / f"{chapter.page}.ipynb"
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
