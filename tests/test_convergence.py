@@ -92,11 +92,17 @@ def test_the_title_says_the_order_that_was_measured(curves: pd.DataFrame) -> Non
     def title(frame: pd.DataFrame) -> str:
         return tables.convergence_titles(tables.steps_to(frame, threshold=0.8, in_a_row=2))["Net"]
 
-    assert title(curves) == "Net: pretrained first, then Mean Var, then random"
+    assert title(curves) == "Net: pretrained first, then Mean Var; random not in time"
     turned = curves.replace({"init": {"pretrained": "random", "random": "pretrained"}})
-    assert title(turned) == "Net: random first, then Mean Var, then pretrained"
-    equal = curves.assign(test_auroc=0.9)
-    assert title(equal) == "Net: no start is faster"
+    assert title(turned) == "Net: random first, then Mean Var; pretrained not in time"
+    late = pd.concat([curves, curves[curves["step"] == 30].assign(step=40, test_auroc=0.9)])
+    late.loc[(late["init"] == "random") & (late["step"] == 20), "test_auroc"] = 0.6
+    late.loc[(late["init"] == "random") & (late["step"] == 30), "test_auroc"] = 0.9
+    assert title(late) == "Net: pretrained first, then Mean Var, then random"
+    assert title(curves[curves["init"] != "Mean Var"]) == "Net: pretrained first; random not in time"
+    assert title(curves.assign(test_auroc=0.9)) == "Net: no start is faster"
+    assert title(curves.assign(test_auroc=0.6)) == "Net: no start arrives in time"
+    assert title(curves[curves["init"] == "random"]) == "Net: random weights only, no others to compare"
 
 
 def test_means_and_intervals_are_over_seeds(curves: pd.DataFrame) -> None:

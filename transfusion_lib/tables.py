@@ -80,13 +80,6 @@ def steps_to(curves: pd.DataFrame, *, threshold: float, in_a_row: int, score: st
     return pd.DataFrame(rows)
 
 
-def order_of(steps: pd.DataFrame, network: str) -> str:
-    """Return in words which init of a network was first at the threshold, by mean step: "a first, then b and c"."""
-    rows = steps[steps["network"] == network]
-    groups = [" and ".join(part["init"]) for _, part in rows.groupby("mean step")]
-    return " first, then ".join([groups[0], ", then ".join(groups[1:])])
-
-
 def convergence_titles(steps: pd.DataFrame) -> dict[str, str]:
     """Return each panel's finding: the order of arrival at the threshold, or that there is nothing to order."""
     return {network: f"{network}: {_arrival(steps, network)}" for network in dict.fromkeys(steps["network"])}
@@ -111,9 +104,15 @@ def styled(frame: pd.DataFrame) -> Styler:
 
 
 def _arrival(steps: pd.DataFrame, network: str) -> str:
+    """Return the order of arrival at the threshold by mean step, those apart of whose seeds none arrived."""
     rows = steps[steps["network"] == network]
-    if rows["mean step"].nunique() == 1 and len(rows) > 1:
-        return "no start is faster"
     if len(rows) == 1:
         return f"{rows['init'].iloc[0]} weights only, no others to compare"
-    return f"{order_of(steps, network)}"
+    never = rows["reached"].str.startswith("0 ")
+    groups = [" and ".join(part["init"]) for _, part in rows[~never].groupby("mean step")]
+    if not groups:
+        return "no start arrives in time"
+    if len(groups) == 1 and not never.any():
+        return "no start is faster"
+    first = " first, then ".join([groups[0], ", then ".join(groups[1:])]) if groups[1:] else f"{groups[0]} first"
+    return f"{first}; {' and '.join(rows[never]['init'])} not in time" if never.any() else first
