@@ -55,7 +55,6 @@ def execute(chapter: Chapter, values: Mapping[str, Any], build: Build, *, say: S
     user's, a data set that is not there for instance, raises that error with the chapter's name and the cell.
     The notebook's metadata holds a ``stamp``, which ``check`` compares.
     """
-    logging.getLogger("papermill").setLevel(logging.ERROR)  # it cannot read annotated parameters, and says so
     sys.modules.setdefault(SLOW_IMPORT, None)  # type: ignore[arg-type]
     import papermill
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
