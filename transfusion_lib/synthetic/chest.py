@@ -118,6 +118,8 @@ class Lung:
     """y of the top of the diaphragm."""
     fluid: Array
     """Height of an effusion; 0 is none."""
+    blunt: Array
+    """Height of a scar in the angle between ribs and diaphragm."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +150,8 @@ class Scene:
     """The bands of atelectasis."""
     patch: tuple[Array, Array, Array, Array]
     """A consolidation's x, y, radius and density."""
+    haze: Array
+    """Density of the lungs that means nothing: a thick chest wall, a shallow breath."""
     bubble: Array
     """Strength of the air in the stomach."""
 
@@ -205,8 +209,9 @@ def scene(seed: int, indices: Sequence[int]) -> tuple[Scene, Static]:
     sides = []
     for side, dry in ((-1, (wet > 0.40) & (wet < 0.75)), (1, wet < 0.40)):
         raised = 0.07 * atelectasis * (band_side == side) + (0.05 if side < 0 else 0.0)
-        fluid = (0.08 + 0.65 * effusion * ill.uniform(0.6, 1)) * (effusion > 0) * ~dry
-        sides.append(Lung(side=side, dome=breath - raised, fluid=fluid))
+        fluid = (0.06 + 0.55 * effusion * ill.uniform(0.6, 1)) * (effusion > 0) * ~dry
+        blunt = exposed.chance(0.15) * exposed.uniform(0.04, 0.12)  # an old scar: like fluid, and none
+        sides.append(Lung(side=side, dome=breath - raised, fluid=fluid, blunt=blunt))
     chest = Scene(
         labels=labels,
         exposure=_exposure(exposed),
@@ -223,6 +228,7 @@ def scene(seed: int, indices: Sequence[int]) -> tuple[Scene, Static]:
         kerley=_kerley(ill, edema, width, breath),
         plates=bands,
         patch=_patch(ill, consolidation),
+        haze=exposed.uniform(0, 0.10),
         bubble=exposed.chance(0.6) * exposed.uniform(0.3, 1),
     )
     return chest, Static(studies)
@@ -327,7 +333,7 @@ def _vessels(dice: Dice, edema: Array) -> Strokes:
         far=heading + dice.normal(0.2, 2 * n),
         turn=np.full(2 * n, 0.3, np.float32),
         length=dice.uniform(0.4, 0.62, 2 * n),
-        radius=dice.uniform(0.010, 0.017, 2 * n) * (1 + 0.5 * edema),
+        radius=dice.uniform(0.010, 0.017, 2 * n) * (dice.uniform(0.85, 1.2) + 0.35 * edema),
         strength=np.ones(2 * n, np.float32),
     )
     trunks = grow(dice, roots, points=14, winding=0.12)
@@ -346,7 +352,7 @@ def _plates(dice: Dice, seen: Array, side: Array, dome: Array) -> Strokes:
     length, tilt = dice.uniform(0.12, 0.3, n) * (0.6 + 0.6 * seen), dice.normal(0.25, n)
     x = side * dice.uniform(0.3, 0.55, n) + length * np.cos(tilt) * t
     y = dome - dice.uniform(0.03, 0.32, n) + length * np.sin(tilt) * t
-    radius = (0.004 + 0.014 * seen) * dice.uniform(0.6, 1, n) * (1 - 3 * t * t)
+    radius = (0.006 + 0.018 * seen) * dice.uniform(0.6, 1, n) * (1 - 3 * t * t)
     return strokes(x, y, radius, (seen > 0) * exist * (0.35 + 0.65 * seen))
 
 
@@ -362,7 +368,7 @@ def _kerley(dice: Dice, seen: Array, width: Array, dome: Array) -> Strokes:
 
 def _patch(dice: Dice, seen: Array) -> tuple[Array, Array, Array, Array]:
     side = dice.either(0.55, -1, 1)
-    radius = dice.uniform(0.09, 0.15) + 0.1 * seen
+    radius = dice.uniform(0.10, 0.16) + 0.1 * seen
     return side * dice.uniform(0.24, 0.46), dice.uniform(-0.45, 0.3), radius, (seen > 0) * (0.25 + 0.75 * seen)
 
 
@@ -394,15 +400,17 @@ def paint(chests: Scene, *, size: int, static: Static) -> tuple[Bytes, Bytes]:
     heart = _heart(chests, x, y)
     lungs = [_lung(chests, lung, x, y) for lung in chests.lungs]
     air = (lungs[0] + lungs[1]) * (1 - heart)
-    cloud, _ = noise(static, size, octaves={4: 0.5, 8: 0.6, 16: 0.5, 32: 0.4, 64: 0.4})
+    cloud, _ = noise(static, size, coarsest=4, octaves=(0.5, 0.6, 0.5, 0.4, 0.4))
     ill = _ill(chests, frame, air, cloud)
     density = _soft_tissue(chests, frame, heart, air, cloud)
     density += _chest_wall(chests, frame, air)
+    for lung in chests.lungs:
+        density += 0.25 * air * _below(chests, lung, lung.blunt, x, y)
     vessels = splat(along(chests.vessels, frame), frame)
     solid, fluid = ill["consolidation"], ill["pleural_effusion"]
     central = np.exp(-(((np.abs(x) - 0.12) / 0.3) ** 2)) * (0.14 + 0.05 * _layer(chests.congestion))
     density += air * central * vessels * (1 - 2.2 * solid)  # in a solid lung only the bronchi hold air
-    density += 0.26 * solid + 0.22 * ill["atelectasis"] + 0.30 * ill["edema"] + 0.34 * fluid * (1 - 0.6 * solid)
+    density += 0.30 * solid + 0.28 * ill["atelectasis"] + 0.22 * ill["edema"] + 0.34 * fluid * (1 - 0.6 * solid)
     fields = [lung * (1 - heart) > 0.5 for lung in lungs]
     signs = [(ill[name] > 0.25) & (fields[0] | fields[1]) for name in REGIONS[3:]]
     masks = np.stack([*fields, heart > 0.5, *signs], axis=1).astype(np.uint8)
@@ -452,7 +460,7 @@ def _soft_tissue(chests: Scene, frame: Frame, heart: Array, air: Array, cloud: A
     trunk = smoothstep(-0.02, 0.02, shoulders - side)
     density = 0.54 + 0.02 * cloud + 0.07 * (1 - smoothstep(0.05, 0.2, side))
     density += 0.03 * (1 - smoothstep(0.05, 0.08, side)) * (0.7 + 0.3 * np.cos(58 * y))  # vertebrae
-    density += 0.05 * heart - (0.36 + 0.025 * cloud) * air
+    density += 0.05 * heart - (0.36 + 0.025 * cloud - _layer(chests.haze)) * air
     density -= 0.07 * (1 - smoothstep(0.015, 0.05, side)) * (1 - smoothstep(-0.35, -0.2, y))  # the trachea
     below = [
         smoothstep(-0.02, 0.02, y - _base(chests, lung, lung.side * x)) * smoothstep(-0.12, 0.12, lung.side * x)
@@ -488,18 +496,21 @@ def _ill(chests: Scene, frame: Frame, air: Array, cloud: Array) -> dict[str, Arr
     wings = np.exp(-(((np.abs(x) - 0.28) / 0.24) ** 2) - ((y - 0.02) / 0.38) ** 2)
     haze = _layer(chests.congestion) * air * (wings * (0.85 + 0.3 * cloud) + 0.25)
     lines = splat(along(chests.kerley, frame), frame)
-    fluid = np.zeros_like(air)
-    for lung in chests.lungs:
-        u, depth = lung.side * x, _layer(lung.fluid)
-        level = _layer(lung.dome) + _FALL - depth * (0.7 + 0.5 * (u / _layer(chests.width)) ** 3)
-        fluid += smoothstep(-0.03, 0.03, y - level) * (depth > 0) * (u > 0) * air
+    fluid = [_below(chests, lung, lung.fluid, x, y) * air for lung in chests.lungs]
     plates = splat(along(chests.plates, frame), frame) * air
     return {
         "atelectasis": plates,
         "consolidation": patch,
         "edema": np.clip(haze + 0.5 * lines * air, 0, 1),
-        "pleural_effusion": fluid,
+        "pleural_effusion": fluid[0] + fluid[1],
     }
+
+
+def _below(chests: Scene, lung: Lung, depth: Array, x: Array, y: Array) -> Array:
+    """Return what stands in the angle between ribs and diaphragm, ``depth`` high, higher at the side than within."""
+    u = lung.side * x
+    level = _layer(lung.dome) + _FALL - _layer(depth) * (0.7 + 0.5 * (u / _layer(chests.width)) ** 3)
+    return smoothstep(-0.03, 0.03, y - level) * (_layer(depth) > 0) * (u > 0)
 
 
 def _expose(exposure: Exposure, frame: Frame, density: Array, static: Static) -> Bytes:
