@@ -125,11 +125,13 @@ def spots(
     return out.reshape(6, -1) if exist is None else out[:, np.broadcast_to(exist, x.shape)]
 
 
-def strokes(x: Array, y: Array, radius: Array, strength: Array, *, within: float = 2.0) -> Strokes:
+def strokes(
+    x: Array, y: Array, radius: Array | float, strength: Array | float, *, within: float = 2.0
+) -> Strokes:
     """Return the pieces of lines, (points, b, lines), that begin in the disc of radius ``within`` and have strength."""
-    line = np.stack(np.broadcast_arrays(x, y, radius, strength))
+    line = np.stack(np.broadcast_arrays(x, y, np.float32(radius), np.float32(strength)))
     _, points, b, n = line.shape
-    seen = (x * x + y * y < within * within)[:-1] & (line[3, 1:] > 0)
+    seen = (line[0] ** 2 + line[1] ** 2 < within**2)[:-1] & (line[3, 1:] > 0)
     at = np.flatnonzero(seen)
     line = line.reshape(4, points * b * n)
     return np.concatenate([line[:3, at], line[:, at + b * n], (at // n % b).astype(np.float32)[None]])

@@ -245,7 +245,7 @@ def _exposure(dice: Dice) -> Exposure:
     x, y = left * dice.uniform(0.78, 0.9), dice.uniform(-0.92, -0.8)
     size, shown = 0.05, dice.chance(0.6) * dice.uniform(0.6, 1)
     letter = np.array([(0, -1), (0, 1), (0.8, 1)], np.float32)[:, :, None, None]  # an L; as far as lead goes, also an R
-    marker = strokes(x + size * letter[:, 0], y + size * letter[:, 1], np.full((3, 1, 1), 0.012, np.float32), shown)
+    marker = strokes(x + size * letter[:, 0], y + size * letter[:, 1], 0.012, shown)
     t = np.linspace(0, 1, 30, dtype=np.float32)[:, None, None]
     x0, y0, x1, y1 = (
         dice.uniform(-0.8, 0.8, 3),
@@ -258,8 +258,7 @@ def _exposure(dice: Dice) -> Exposure:
     wires = strokes(
         x0 + (x1 - x0) * t + sway * np.sin(3.1416 * wave * t),
         y0 + (y1 - y0) * t,
-        np.full((30, 1, 1), 0.006, np.float32),
-        wired,
+        0.006, wired,
     )
     return Exposure(
         zoom=dice.uniform(0.92, 1.06),
@@ -280,43 +279,28 @@ def _exposure(dice: Dice) -> Exposure:
 
 
 def _ribs(dice: Dice, width: Array, apex: Array) -> Strokes:
-    """Return ten pairs of ribs: the backs bright and nearly level, the fronts faint and steep; edges brighter."""
+    """Return ten pairs of ribs: the backs bright and nearly level, the fronts faint and steep."""
     n = 10
     t = np.linspace(0, 1, 14, dtype=np.float32)[:, None, None]
     level = np.arange(n, dtype=np.float32)
     y0 = apex + 0.05 + 0.122 * level + dice.normal(0.006, n)
-    reach = (width + 0.03) * np.sqrt(1 - np.clip((0.55 - 0.14 * level) / 1.0, 0, 0.75) ** 2)
+    reach = (width + 0.03) * np.sqrt(1 - np.clip(0.55 - 0.14 * level, 0, 0.75) ** 2)
     bow, fall = dice.uniform(0.04, 0.07), dice.uniform(0.22, 0.3)
-    parts = []
-    for side in (-1, 1):
-        back_x, back_y = (
-            side * (0.05 + (reach - 0.05) * np.sin(1.5708 * t)),
-            y0 - bow * np.sin(3.1416 * t) + fall * t**2,
-        )
-        front_x = side * (reach - (reach - 0.3) * t**1.3)
-        front_y = y0 + fall + 0.30 * t * (0.5 + 0.05 * level)
-        for x, y, strength in ((back_x, back_y, 0.55), (front_x, front_y, 0.25)):
-            parts.append(strokes(x, y, np.full(x.shape, 0.022, np.float32), np.full(x.shape, strength, np.float32)))
-            for edge in (-0.022, 0.022):
-                parts.append(
-                    strokes(
-                        x, y + edge, np.full(x.shape, 0.004, np.float32), np.full(x.shape, 1.7 * strength, np.float32)
-                    )
-                )
-    return join(*parts)
+    back = 0.05 + (reach - 0.05) * np.sin(1.5708 * t), y0 - bow * np.sin(3.1416 * t) + fall * t**2
+    front = reach - (reach - 0.3) * t**1.3, y0 + fall + 0.30 * t * (0.5 + 0.05 * level)
+    return join(*(_bone(s * x, y, 0.022, light) for (x, y), light in ((back, 0.55), (front, 0.25)) for s in (-1, 1)))
 
 
 def _clavicles(dice: Dice, apex: Array) -> Strokes:
     t = np.linspace(0, 1, 16, dtype=np.float32)[:, None, None]
-    parts = []
-    for side in (-1, 1):
-        x, y0 = side * (0.06 + 0.62 * t), apex + 0.14 + dice.normal(0.02)
-        y = y0 - 0.12 * t + 0.035 * np.sin(6.2832 * t) * np.ones_like(y0)
-        x = np.broadcast_to(x, y.shape)
-        parts.append(strokes(x, y, np.full(x.shape, 0.03, np.float32), np.full(x.shape, 0.6, np.float32)))
-        for edge in (-0.03, 0.03):
-            parts.append(strokes(x, y + edge, np.full(x.shape, 0.005, np.float32), np.ones(x.shape, np.float32)))
-    return join(*parts)
+    x, bend = 0.06 + 0.62 * t, 0.14 - 0.12 * t + 0.035 * np.sin(6.2832 * t)
+    return join(*(_bone(s * x, apex + bend + dice.normal(0.02), 0.03, 0.58) for s in (-1, 1)))
+
+
+def _bone(x: Array, y: Array, half: float, light: float) -> Strokes:
+    """Return tubes: a shaft, and edges that are brighter, since there the beam runs along the cortex."""
+    edges = [strokes(x, y + edge, half / 5, 1.7 * light) for edge in (-half, half)]
+    return join(strokes(x, y, half, light), *edges)
 
 
 def _vessels(dice: Dice, edema: Array) -> Strokes:
@@ -363,7 +347,7 @@ def _kerley(dice: Dice, seen: Array, width: Array, dome: Array) -> Strokes:
     t = np.linspace(0, 1, 3, dtype=np.float32)[:, None, None]
     x = side * (width - 0.03 - dice.uniform(0.03, 0.08, n) * t)
     y = dome + dice.uniform(-0.25, 0.1, n) + 0.01 * t
-    return strokes(x, y, np.full(x.shape, 0.0035, np.float32), seen * (dice.uniform(0, 1, n) < 0.8 * seen))
+    return strokes(x, y, 0.0035, seen * (dice.uniform(0, 1, n) < 0.8 * seen))
 
 
 def _patch(dice: Dice, seen: Array) -> tuple[Array, Array, Array, Array]:
