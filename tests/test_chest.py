@@ -45,7 +45,7 @@ def test_generate_returns_what_it_says() -> None:
 def test_pathologies_have_their_prevalence_and_come_together_as_in_life(labels: list[chest.Label]) -> None:
     truth = np.array([label.truth for label in labels])
     assert np.abs(truth.mean(axis=0) - PREVALENCE).max() < 0.03
-    atelectasis, heart, consolidation, edema, effusion = np.corrcoef(truth.T)
+    _atelectasis, heart, consolidation, edema, effusion = np.corrcoef(truth.T)
     assert edema[1] > 0.2
     assert effusion[1] > 0.1
     assert effusion[3] > 0.2

@@ -43,7 +43,7 @@ def test_names_are_known_however_they_are_written() -> None:
 
 def test_a_pathology_without_a_published_policy_says_what_to_ask_for() -> None:
     labels, names = torch.tensor([[-1], [1]]), ("Fracture",)
-    with pytest.raises(DataError, match='"Fracture".*uncertain="ones"'):
+    with pytest.raises(DataError, match=r'"Fracture".*uncertain="ones"'):
         resolve(labels, pathologies=names, policy="published")
     assert resolve(labels, pathologies=names, policy="zeros").tolist() == [[0], [1]]
     assert resolve(labels[1:], pathologies=names, policy="published").tolist() == [[1]]

@@ -125,9 +125,7 @@ def spots(
     return out.reshape(6, -1) if exist is None else out[:, np.broadcast_to(exist, x.shape)]
 
 
-def strokes(
-    x: Array, y: Array, radius: Array | float, strength: Array | float, *, within: float = 2.0
-) -> Strokes:
+def strokes(x: Array, y: Array, radius: Array | float, strength: Array | float, *, within: float = 2.0) -> Strokes:
     """Return the pieces of lines, (points, b, lines), that begin in the disc of radius ``within`` and have strength."""
     line = np.stack(np.broadcast_arrays(x, y, np.float32(radius), np.float32(strength)))
     _, points, b, n = line.shape

@@ -39,7 +39,7 @@ from transfusion_lib.synthetic.canvas import (
 )
 from transfusion_lib.synthetic.vessels import Roots, grow, sprout
 
-VERSION = 1
+VERSION = 2
 """Raise when any picture, mask or label changes: it enters the data set's fingerprint."""
 
 CHANNELS = 1
@@ -258,7 +258,8 @@ def _exposure(dice: Dice) -> Exposure:
     wires = strokes(
         x0 + (x1 - x0) * t + sway * np.sin(3.1416 * wave * t),
         y0 + (y1 - y0) * t,
-        0.006, wired,
+        0.006,
+        wired,
     )
     return Exposure(
         zoom=dice.uniform(0.92, 1.06),

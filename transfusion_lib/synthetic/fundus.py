@@ -42,7 +42,7 @@ from transfusion_lib.synthetic.canvas import (
 )
 from transfusion_lib.synthetic.vessels import Roots, grow, sprout
 
-VERSION = 2
+VERSION = 3
 """Raise when any picture, mask or label changes: it enters the data set's fingerprint."""
 
 CHANNELS = 3

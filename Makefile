@@ -1,0 +1,60 @@
+# Everything that anyone types. Each target sets up .venv by itself, from the lock and nothing else.
+
+UV_VERSION = 0.13.8
+BIN = .venv/bin
+READY = .venv/.ready
+
+# Compiled modules halve the time of every command; where they are switched off, switch them on for .venv.
+export PYTHONDONTWRITEBYTECODE =
+
+.PHONY: help book chapter test check lab lock clean
+
+help:
+	@echo "make book [PROFILE=quick]             the whole book; ends with the page to open"
+	@echo "make chapter NAME=convergence ARGS=\"-p seeds=[0,1]\"   one chapter, other parameters"
+	@echo "make test [ARGS=...]                  the tests"
+	@echo "make check                            style and types"
+	@echo "make lab                              JupyterLab on the chapters"
+	@echo "make lock [ARGS=--upgrade]            requirements.lock from pyproject.toml"
+	@echo "make clean                            remove build/ and caches; runs (.store) and .venv stay"
+
+book: $(READY)
+	@$(BIN)/transfusion book $(if $(PROFILE),--profile $(PROFILE)) $(ARGS)
+
+chapter: $(READY)
+	@$(BIN)/transfusion chapter $(NAME) $(if $(PROFILE),--profile $(PROFILE)) $(ARGS)
+
+test: $(READY)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 $(ARGS)
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+lab: $(READY)
+	@$(BIN)/jupyter lab notebooks
+
+# Existing pins stay unless ARGS=--upgrade. The lock names no index: uv takes it from its own configuration.
+lock: $(READY)
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
+	  --no-header --no-annotate --no-emit-index-url --quiet --output-file requirements.lock $(ARGS)
+
+clean:
+	rm -rf build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(READY): requirements.lock pyproject.toml
+	@found=; for python in $(PYTHON) python3 python3.13 python3.12 python3.11 python; do \
+	  if $$python -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' \
+	    2>/dev/null; then found=$$python; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	  echo "No Python 3.11, 3.12 or 3.13 with venv found. Install one (Debian, Ubuntu: apt install python3-venv)," >&2; \
+	  echo "or say where one is: make PYTHON=/path/to/python3.11 ..." >&2; exit 2; \
+	fi; \
+	$(BIN)/python -c pass 2>/dev/null || { echo "Creating .venv with $$($$found --version)"; $$found -m venv .venv; }
+	@echo "Installing requirements.lock into .venv: about 7 GB on disk, a minute or two on a fast line"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@$(BIN)/uv pip sync --python $(BIN)/python --require-hashes requirements.lock
+	@$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --no-build-isolation --editable .
+	@touch $(READY)

@@ -1,0 +1,171 @@
+"""Run a chapter's notebook with typed parameters, in its own kernel, one after another."""
+
+import hashlib
+import logging
+import os
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transfusion_lib import errors
+from transfusion_lib.book import parameters, profiles
+from transfusion_lib.book.project import Chapter, import_path, read_notebook, write_notebook
+from transfusion_lib.errors import BuildError, UserError
+
+PROGRESS = "TRANSFUSION_PROGRESS"
+"""Names a file to the kernel; each line appended to it is shown at once and never enters a page."""
+
+SLOW_IMPORT = "rfc3987_syntax"
+"""A checker of IRIs that jsonschema imports if it can: four seconds in every process that reads a notebook.
+No schema of ours has an IRI; None in its place in ``sys.modules`` makes that import fail, which jsonschema expects."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Build:
+    """What one build is: the pages that it makes carry its id, and the gate looks for it."""
+
+    id: str
+    profile: str
+    folder: Path
+    """Holds ``source/`` (what Sphinx reads) and ``html/`` (what the reader opens)."""
+
+    @property
+    def source(self) -> Path:
+        """The assembled pages and executed notebooks."""
+        return self.folder / "source"
+
+    @property
+    def html(self) -> Path:
+        """The rendered book; there only when every check has passed."""
+        return self.folder / "html"
+
+
+def execute(chapter: Chapter, values: Mapping[str, Any], build: Build, *, say: Say) -> Path:
+    """Execute ``chapter`` with ``values`` in place of its defaults, and return the executed notebook.
+
+    A cell that fails raises a ``BuildError`` with chapter, cell, source and traceback; one that meets a mistake of the
+    user's, a data set that is not there for instance, raises that error with the chapter's name and the cell.
+    The notebook's metadata holds a ``stamp``, which ``check`` compares.
+    """
+    logging.getLogger("papermill").setLevel(logging.ERROR)  # it cannot read annotated parameters, and says so
+    sys.modules.setdefault(SLOW_IMPORT, None)  # type: ignore[arg-type]
+    import papermill
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from papermill.exceptions import PapermillException, PapermillExecutionError
+
+    target = build.source / f"{chapter.page}.ipynb"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with _environment(build), _followed(build.folder / "progress.log", say):
+            papermill.execute_notebook(
+                chapter.source,
+                target,
+                parameters=dict(values),
+                kernel_name="python3",
+                progress_bar=False,
+                cwd=chapter.source.parent,
+                extra_arguments=["--log-level=CRITICAL"],  # it warns of local TCP ports and of its own shutdown
+            )
+    except PapermillExecutionError as error:
+        mistake = getattr(errors, error.ename, None)
+        if isinstance(mistake, type) and issubclass(mistake, UserError):
+            raise mistake(f"chapter {chapter.name}, cell In [{error.exec_count}]: {error.evalue}") from None
+        raise BuildError(failure(chapter, error.exec_count, error.source, "\n".join(error.traceback))) from None
+    except DeadKernelError:
+        raise BuildError(f"chapter {chapter.name}: its kernel died (out of memory?)\n{_last_cell(target)}") from None
+    except (CellTimeoutError, PapermillException, RuntimeError) as error:
+        raise BuildError(f"chapter {chapter.name}: {type(error).__name__}: {error}") from None
+    notebook = read_notebook(target)
+    notebook["metadata"]["transfusion"] = stamp(chapter, values, build)
+    write_notebook(target, notebook)
+    return target
+
+
+def stamp(chapter: Chapter, values: Mapping[str, Any], build: Build) -> dict[str, Any]:
+    """Return what an executed notebook records of its making: of which build, of what, with what, from what source."""
+    return {
+        "build": build.id,
+        "chapter": chapter.name,
+        "profile": build.profile,
+        "parameters": parameters.effective(chapter, values),
+        "source": hashlib.sha256(chapter.source.read_bytes()).hexdigest(),
+    }
+
+
+def failure(chapter: Chapter, number: int | None, source: str, traceback: str) -> str:
+    """Return what to print of a failed cell: the chapter, the cell, its source and the traceback, without colours."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", traceback)
+    return (
+        f"chapter {chapter.name} ({chapter.source.name}), cell In [{number}] failed\n\n"
+        f"{_indented(source)}\n\n{plain.strip()}\n"
+    )
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"    {line}" for line in text.splitlines())
+
+
+def _last_cell(target: Path) -> str:
+    """Return the source of the cell that was running when the kernel of ``target`` died."""
+    cells = read_notebook(target)["cells"] if target.exists() else []
+    begun = [cell for cell in cells if cell["metadata"].get("papermill", {}).get("status") not in (None, "pending")]
+    return _indented(begun[-1]["source"]) if begun else ""
+
+
+@contextmanager
+def _environment(build: Build) -> Iterator[None]:
+    """Give the kernel this very library, the profile's name and the progress file; restore the environment after."""
+    wanted = {
+        profiles.VARIABLE: build.profile,
+        PROGRESS: str(build.folder.resolve() / "progress.log"),
+        "PYTHONPATH": import_path(),
+        "JUPYTER_PREFER_ENV_PATH": "1",  # a "python3" kernel of the user's must not stand in for this interpreter
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # debugpy's warning on stderr
+    }
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _followed(file: Path, say: Say) -> Iterator[None]:
+    """Say each line that is appended to ``file`` while the block runs."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("")
+    done = threading.Event()
+
+    def follow() -> None:
+        with file.open(encoding="utf-8") as stream:
+            pending = ""
+            while True:
+                last = done.is_set()
+                pending += stream.read()
+                *lines, pending = pending.split("\n")
+                for line in lines:
+                    say(f"    {line}")
+                if last:
+                    return
+                time.sleep(0.2)
+
+    follower = threading.Thread(target=follow, daemon=True)
+    follower.start()
+    try:
+        yield
+    finally:
+        done.set()
+        follower.join()

@@ -1,0 +1,65 @@
+"""Profiles: named sets of chapter parameters, ``book/profiles/NAME.toml``. They choose parameters, never code paths.
+
+The builder names the profile to a chapter's kernel in ``TRANSFUSION_PROFILE``; a notebook opened by hand has none,
+and that is ``quick``, whose parameters are the notebooks' own defaults.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from transfusion_lib.book import parameters
+from transfusion_lib.book.project import Chapter, Project, find
+from transfusion_lib.errors import ParameterError, UserError, unknown
+
+VARIABLE = "TRANSFUSION_PROFILE"
+DEFAULT = "quick"
+
+
+class Profile(BaseModel):
+    """What a profile's file says."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: str
+    description: str
+    """One sentence: what is computed, on what data, at what cost."""
+    live: bool
+    """Whether chapters may train what the store lacks; otherwise they only read."""
+    chapter: Annotated[Mapping[str, dict[str, Any]], Field(default_factory=dict)]
+    """Parameters by chapter, where they differ from the notebook's own."""
+
+    def parameters(self, chapter: Chapter) -> dict[str, Any]:
+        """Return what this profile changes in ``chapter``, typed; a ``ParameterError`` names the profile's file."""
+        try:
+            return parameters.checked(chapter, self.chapter.get(chapter.name, {}))
+        except ParameterError as error:
+            raise ParameterError(f"book/profiles/{self.name}.toml: {error}") from None
+
+
+def names(project: Project) -> list[str]:
+    """Return the names of all profiles."""
+    return sorted(path.stem for path in (project.pages / "profiles").glob("*.toml"))
+
+
+def load(project: Project, name: str = DEFAULT) -> Profile:
+    """Return the profile called ``name``; a ``UserError`` names what exists, or what is wrong in its file."""
+    if name not in names(project):
+        raise UserError(unknown("profile", name, names(project)))
+    file = project.pages / "profiles" / f"{name}.toml"
+    try:
+        profile = Profile(name=name, **tomllib.loads(file.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, ValidationError, TypeError) as error:
+        raise UserError(f"book/profiles/{name}.toml: {error}") from None
+    for chapter in profile.chapter:
+        if chapter not in project.chapter_names:
+            raise UserError(f"book/profiles/{name}.toml: {unknown('chapter', chapter, project.chapter_names)}")
+    return profile
+
+
+def current() -> Profile:
+    """Return the profile that this process, a chapter's kernel for instance, works under."""
+    return load(find(), os.environ.get(VARIABLE) or DEFAULT)

@@ -1,0 +1,39 @@
+"""Sphinx, through Jupyter Book, with every warning an error."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from transfusion_lib.book.execute import SLOW_IMPORT, Build
+from transfusion_lib.book.project import import_path
+from transfusion_lib.errors import BuildError
+
+
+def render(build: Build) -> Path:
+    """Render ``build.source`` and return the folder of the pages; a ``BuildError`` holds Sphinx's warnings and errors.
+
+    Jupyter Book exits 0 on much that is wrong; ``check.rendered`` looks at the pages afterwards.
+    """
+    source = build.source.resolve()
+    program = f"import sys; sys.modules['{SLOW_IMPORT}'] = None; from jupyter_book.cli.main import main; main()"
+    command = [sys.executable, "-c", program, "build", str(source), "-W", "-n", "--keep-going", "--quiet"]
+    # A relative --toc resolves against the source folder: give absolute paths.
+    command += ["--toc", str(source / "_toc.yml"), "--config", str(source / "_config.yml")]
+    command += ["--path-output", str(source)]
+    environment = os.environ | {"PYTHONPATH": import_path()}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    log = done.stdout + done.stderr
+    (build.folder / "render.log").write_text(log, encoding="utf-8")
+    made = source / "_build" / "html"
+    if done.returncode or not (made / "index.html").is_file():
+        raise BuildError(f"the pages do not render (exit {done.returncode})\n\n{_complaints(log)}")
+    return made
+
+
+def _complaints(log: str) -> str:
+    """Return the lines of Sphinx's log that say what is wrong, or its end where none does."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", log)
+    wrong = [line for line in plain.splitlines() if re.search(r"WARNING|ERROR|CRITICAL|Traceback|[Ee]xception", line)]
+    return "\n".join(wrong or plain.splitlines()[-30:])

@@ -1,0 +1,174 @@
+"""A chapter at work: its banner, its runs with progress, its figures, glued numbers, and its provenance foot.
+
+The same code serves the builder, whose log follows ``TRANSFUSION_PROGRESS``, and a notebook opened by hand, which
+shows progress bars. Outputs that reach a page need no script.
+"""
+
+import html
+import os
+import platform
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from IPython.display import HTML, display
+from matplotlib.figure import Figure
+
+from transfusion_lib import data, figures, provenance, runs
+from transfusion_lib import device as devices
+from transfusion_lib.book import profiles
+from transfusion_lib.book.execute import PROGRESS
+from transfusion_lib.runs import Run
+from transfusion_lib.spec import RunSpec
+from transfusion_lib.studies.study import Study
+from transfusion_lib.train import Progress
+
+
+class Chapter:
+    """One study being read: made by ``open_chapter``."""
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+        self.profile = profiles.current()
+        self.began = time.monotonic()
+        self.found: list[Run] = []
+
+    def runs(self) -> list[Run]:
+        """Return the study's runs; the store's are read, the missing are trained where the profile allows it."""
+        specs = self.study.specs()
+        with _Reporter(specs) as reporter:
+            self.found = runs.ensure(specs, live=self.profile.live, say=reporter.say, report=reporter.report)
+        display(HTML(reporter.summary(time.monotonic() - self.began)))
+        return self.found
+
+    def show(self, figure: Figure, *, alt: str) -> None:
+        """Show a figure as SVG, sharp at any zoom; ``alt`` says in a sentence what it shows."""
+        image = {"image/svg+xml": figures.svg(figure)}
+        display(image, raw=True, metadata={"image/svg+xml": {"alt": alt}})
+
+    def glue(self, **values: object) -> None:
+        """Make numbers and words available to the text, which names them and never types them."""
+        try:
+            from myst_nb import glue
+        except ModuleNotFoundError:  # a reader without the book's extras, on Colab for example
+            return
+        for name, value in values.items():
+            glue(name, value, display=False)
+
+    def foot(self) -> HTML:
+        """Return what made this page: code, versions, machine, data, runs, duration."""
+        made = provenance.record(devices.resources().device)
+        commit = made["commit"] or "no git checkout"
+        trained = sorted({run.record["provenance"]["finished"][:10] for run in self.found})
+        rows = {
+            "Code": f"<code>{_text(commit[:12])}</code>{', with uncommitted changes' if made['dirty'] else ''}",
+            "Versions": _text(
+                f"Python {made['python']}, " + ", ".join(f"{k} {v}" for k, v in made["versions"].items())
+            ),
+            "Machine": _text(_machine(made["machine"])),
+            "Data": "<br>".join(dict.fromkeys(_data_line(run) for run in self.found)),
+            "Runs": f"{len(self.found)}, trained {_text(' to '.join(dict.fromkeys((trained[0], trained[-1]))))}"
+            f"<details><summary>keys</summary>{'<br>'.join(_run_line(run) for run in self.found)}</details>",
+            "Profile": _text(f"{self.profile.name}: {self.profile.description}"),
+            "This page": f"computed in {time.monotonic() - self.began:.0f} s, {made['finished']}",
+        }
+        body = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in rows.items())
+        return HTML(f'<div class="tf-foot"><table>{body}</table></div>')
+
+
+def open_chapter(study: Study) -> Chapter:
+    """Show the banner (profile, data, whether synthetic) and the effective parameters, and return the chapter."""
+    chapter = Chapter(study)
+    names = dict.fromkeys(spec.data.name for spec in study.specs())
+    kinds = [f"{name}: {data.TABLE[name].info.what}" for name in names]
+    live = "runs are trained live where the store lacks them" if chapter.profile.live else "recorded runs only"
+    display(
+        HTML(
+            f'<div class="tf-banner"><p><b>Profile {_text(chapter.profile.name)}</b>: {live}.</p>'
+            f"<p><b>Data</b>: {_text('; '.join(kinds))}.</p></div>"
+        )
+    )
+    rows = "".join(
+        f"<tr><th>{_text(name)}</th><td><code>{_text(repr(value))}</code></td></tr>"
+        for name, value in study.model_dump().items()
+    )
+    summary = "effective parameters, checked"
+    display(HTML(f"<details><summary>{summary}</summary><table>{rows}</table></details>"))
+    return chapter
+
+
+class _Reporter:
+    """Progress of a list of runs: bars in a live session, lines in the builder's log, one summary in the page."""
+
+    def __init__(self, specs: Sequence[RunSpec]) -> None:
+        self.lines: list[str] = []
+        self.file = Path(os.environ[PROGRESS]) if os.environ.get(PROGRESS) else None
+        self.bar: Any = None
+        self.specs = specs
+        self.said = time.monotonic()
+
+    def __enter__(self) -> "_Reporter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def say(self, line: str) -> None:
+        """Note a line that tells where one run came from."""
+        self.lines.append(line)
+        self._log(line)
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+    def report(self, spec: RunSpec, progress: Progress) -> None:
+        """Show how far a run is."""
+        score = progress.curve["test_auroc"][-1]
+        if self.file is None:
+            if self.bar is None:
+                from tqdm.auto import tqdm
+
+                self.bar = tqdm(total=spec.train.steps, desc=runs.label(spec), leave=False)
+            self.bar.update(progress.step - self.bar.n)
+            self.bar.set_postfix(test_auroc=score)
+        elif time.monotonic() - self.said > 15:
+            self._log(f"    {runs.label(spec)}: step {progress.step} of {spec.train.steps}, test AUROC {score:.3f}")
+
+    def _log(self, line: str) -> None:
+        self.said = time.monotonic()
+        if self.file is not None:
+            with self.file.open("a", encoding="utf-8") as log:
+                log.write(line + "\n")
+
+    def summary(self, seconds: float) -> str:
+        """Return the page's record of where each run came from."""
+        trained = sum(": trained in" in line for line in self.lines)
+        lines = "<br>".join(map(_text, self.lines))
+        return (
+            f"<details><summary>{len(self.lines)} runs: {trained} trained now, {len(self.lines) - trained} from the "
+            f"store, {seconds:.0f} s</summary>{lines}</details>"
+        )
+
+
+def _text(value: object) -> str:
+    """Return a value as text that a page shows as it is: a folder or a label must not become markup."""
+    return html.escape(str(value))
+
+
+def _machine(machine: dict[str, Any]) -> str:
+    gpu = f", {machine['gpu']}" if "gpu" in machine else ", no GPU"
+    return f"{machine['processor']}, {machine['cores']} cores{gpu}, {platform.system()}"
+
+
+def _data_line(run: Run) -> str:
+    about = run.record["dataset"]
+    cases = ", ".join(f"{count} {part}" for part, count in about["cases"].items())
+    synthetic = " <b>synthetic</b>" if about["synthetic"] else ""
+    name = f"{about['name']} ({about['task']}), {run.spec.data.size} px"
+    return f"{_text(name)}:{synthetic} {cases}; fingerprint <code>{_text(about['fingerprint'][:12])}</code>"
+
+
+def _run_line(run: Run) -> str:
+    return f"<code>{run.key[:12]}</code> {_text(runs.label(run.spec))}"

@@ -1,0 +1,176 @@
+"""Data sets: one table, one way to load them, one fingerprint each.
+
+``load`` gives three splits of uint8 images; where they come from is the business of one module per source.
+"""
+
+import os
+from pathlib import Path
+from typing import Protocol
+
+from transfusion_lib.data import chest_xray, chexpert, csvset, folder, ham10000, medmnist, retinopathy
+from transfusion_lib.data.cache import MEMORY
+from transfusion_lib.data.catalogue import Info
+from transfusion_lib.data.computed import ComputedSource
+from transfusion_lib.data.dataset import Dataset, Split
+from transfusion_lib.data.describe import Check, Datasheet, Line, check_files, datasheet, sheet_of_chosen
+from transfusion_lib.data.filesource import FileSource
+from transfusion_lib.data.loading import Progress
+from transfusion_lib.data.medmnist import MedMNISTSource
+from transfusion_lib.errors import DataError, SpecError, TransfusionError, unknown
+from transfusion_lib.places import store_root
+from transfusion_lib.spec import DataSpec
+
+__all__ = [
+    "TABLE",
+    "Check",
+    "Dataset",
+    "Datasheet",
+    "Line",
+    "Source",
+    "Split",
+    "check",
+    "datasheet",
+    "default_cache",
+    "fingerprint",
+    "listing",
+    "load",
+    "show",
+    "spec_for",
+]
+
+
+class Source(Protocol):
+    """What an entry of the table can do."""
+
+    @property
+    def info(self) -> Info:
+        """The lines of the datasheet."""
+
+    def find(self, spec: DataSpec) -> Path | None:
+        """Return where the files are; None where none are needed. A ``DataError`` says how to get them."""
+
+    def fingerprint(self, spec: DataSpec, *, cache: Path) -> str:
+        """Return the sha256 of what ``load`` would return."""
+
+    def load(self, spec: DataSpec, *, cache: Path, memory: int, progress: Progress | None) -> Dataset:
+        """Return the data set."""
+
+
+FUNDUS = ComputedSource(
+    info=Info(
+        what="synthetic fundus photographs with diabetic retinopathy",
+        tasks=("referable", "grade"),
+        licence="MIT, like this program",
+        source="computed by transfusion_lib.data.fundus",
+        unit="patient (two eyes)",
+        splits="drawn by the generator",
+        layout="nothing: the images are computed",
+    ),
+    module="transfusion_lib.data.fundus",
+)
+SYNTHETIC_CHEST = ComputedSource(
+    info=Info(
+        what="synthetic chest x-rays with five pathologies",
+        tasks=("pathologies",),
+        licence="MIT, like this program",
+        source="computed by transfusion_lib.data.chest",
+        unit="patient",
+        splits="drawn by the generator",
+        layout="nothing: the images are computed",
+    ),
+    module="transfusion_lib.data.chest",
+)
+
+TABLE: dict[str, Source] = {
+    "fundus": FUNDUS,
+    "synthetic_chest": SYNTHETIC_CHEST,
+    "chest_xray": chest_xray.SOURCE,
+    "chexpert": chexpert.SOURCE,
+    "eyepacs": retinopathy.EYEPACS,
+    "aptos": retinopathy.APTOS,
+    "ham10000": ham10000.SOURCE,
+    "tiny_imagenet_100": folder.TINY_IMAGENET,
+    **medmnist.SOURCES,
+    "folder": folder.SOURCE,
+    "isic": csvset.SOURCE,
+}
+
+
+def load(
+    spec: DataSpec, *, cache: Path | None = None, memory: int = MEMORY, progress: Progress | None = None
+) -> Dataset:
+    """Return the data set that ``spec`` describes, from the cache where it was decoded or computed before.
+
+    ``cache`` is a folder, by default ``default_cache()``. Images beyond ``memory`` bytes are memory-mapped.
+    Raises ``SpecError`` for an unknown name or task, and ``DataError`` for files that are missing or malformed and
+    for a cache that cannot be written.
+    """
+    return _source(spec).load(spec, cache=cache or default_cache(), memory=memory, progress=progress)
+
+
+def fingerprint(spec: DataSpec, *, cache: Path | None = None) -> str:
+    """Return the sha256 of what ``load`` would return, without decoding an image; remembered per process."""
+    return _source(spec).fingerprint(spec, cache=cache or default_cache())
+
+
+def default_cache() -> Path:
+    """Return ``TRANSFUSION_CACHE``, or the folder ``data`` in the run store."""
+    return Path(os.environ.get("TRANSFUSION_CACHE") or store_root() / "data")
+
+
+def spec_for(name_or_path: str, **fields: object) -> DataSpec:
+    """Return the spec of a data set by its name or by the place of the user's own folder, zip or csv."""
+    if name_or_path in TABLE:
+        return DataSpec(name=name_or_path, **fields)  # type: ignore[arg-type]  # validated by the spec
+    path = Path(name_or_path).expanduser()
+    if not path.exists():
+        raise SpecError(unknown("data set", name_or_path, TABLE) + " Nor is it a folder, zip or csv here.")
+    name = "isic" if path.suffix.lower() == ".csv" else "folder"
+    return DataSpec(name=name, root=str(path), **fields)  # type: ignore[arg-type]  # validated by the spec
+
+
+def listing() -> list[Line]:
+    """Return every data set: what it is, its tasks, where its files were found or how to get them."""
+    return [_line(name, source) for name, source in TABLE.items()]
+
+
+def show(name_or_path: str, *, cache: Path | None = None, **fields: object) -> Datasheet:
+    """Return the datasheet of a data set, without decoding an image; counts are empty where no file was found."""
+    spec = spec_for(name_or_path, **fields)
+    source = _source(spec)
+    line = _line(spec.name, source)
+    if isinstance(source, FileSource | MedMNISTSource) and (line.where or spec.root):
+        where = spec.root or str(line.where)
+        return sheet_of_chosen(source.choose(spec, cache=cache or default_cache()), where=where)
+    lines = source.info.notes() | {"tasks": ", ".join(source.info.tasks), "where": line.where or "not found"}
+    return Datasheet(name=spec.name, lines=lines, counts={}, images={}, units={})
+
+
+def check(path: str | Path) -> Check:
+    """Return every fault in a folder, zip, csv or MedMNIST file: the layout is recognised, every image decoded."""
+    place = Path(path).expanduser()
+    if not place.exists():
+        raise DataError(f"{place}: no such file or folder; give the place of the data")
+    if place.suffix == ".npz":
+        return medmnist.check(place)
+    if place.suffix.lower() == ".csv":
+        return check_files(place, {"isic": csvset.SOURCE})
+    return check_files(place, {name: source for name, source in TABLE.items() if isinstance(source, FileSource)})
+
+
+def _line(name: str, source: Source) -> Line:
+    where: str | None
+    try:
+        found = source.find(DataSpec(name=name))
+        where = str(found) if found else None
+    except TransfusionError:
+        where = None
+    if isinstance(source, ComputedSource):
+        where = "computed"
+    return Line(name=name, what=source.info.what, tasks=source.info.tasks, where=where, get=source.info.layout)
+
+
+def _source(spec: DataSpec) -> Source:
+    if spec.name not in TABLE:
+        raise SpecError(unknown("data set", spec.name, TABLE))
+    return TABLE[spec.name]

@@ -1,0 +1,301 @@
+"""The files of a data set, in a folder or in a zip, read in place.
+
+Names are paths with forward slashes relative to the folder or the zip. Nothing outside is ever read: names with
+``..``, absolute names and links that lead out are refused, as is a member that claims more than ``LARGEST`` bytes.
+"""
+
+import os
+import stat
+import zipfile
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+
+from transfusion_lib.errors import DataError
+
+LARGEST = 2**30  # bytes; no single image or table here comes near
+IMAGES = (".jpeg", ".jpg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+
+
+class Files(ABC):
+    """The files below one folder or in one zip."""
+
+    path: Path
+    sizes: Mapping[str, int]
+    """Bytes of each file by name."""
+    refused: tuple[str, ...]
+    """One message for each name that is not safe to read."""
+
+    @abstractmethod
+    def read(self, name: str) -> bytes:
+        """Return the content of a file; a ``DataError`` names the file and the repair."""
+
+    @abstractmethod
+    def checksum(self, name: str) -> int:
+        """Return the CRC-32 of a file's content."""
+
+    def location(self, name: str) -> str:
+        """Return how messages call a file."""
+        return str(self.path / name)
+
+    def images(self) -> list[str]:
+        """Return the names that end like an image, sorted."""
+        return sorted(name for name in self.sizes if name.lower().endswith(IMAGES))
+
+    def find(self, name: str, *, within: str = "") -> str | None:
+        """Return the one file that a table calls ``name``, or None.
+
+        Case and a missing image extension do not matter, nor do folders in front of either: tables name files
+        relative to places that users move. Folders that both have must agree. ``within`` keeps to files below
+        a folder of that name. Two candidates that differ are a ``DataError``.
+        """
+        asked = [part for part in name.replace("\\", "/").lower().split("/") if part not in ("", ".")]
+        if not asked:
+            return None
+        depth = min(len(asked), 3)
+        found = [file for file in self._tails(depth).get("/".join(asked[-depth:]), ()) if _agree(asked, file)]
+        for shorter in range(1, depth):
+            found += self._tails(0).get("/".join(asked[-shorter:]), ())
+        if within:
+            found = [file for file in found if within in file.lower().split("/")[:-1]]
+        if len({(self.sizes[file], self.checksum(file)) for file in found[:50]}) > 1:  # copies of one file do no harm
+            raise DataError(f"{self.path}: {name} may be {found[0]} or {found[1]}, which differ; keep one of them")
+        return found[0] if found else None
+
+    def _tails(self, depth: int) -> dict[str, list[str]]:
+        """Return names by their last ``depth`` parts in lower case, with and without extension; by all parts for 0."""
+        if depth not in self._indices:
+            index = self._indices.setdefault(depth, {})
+            for name in sorted(self.sizes):
+                tail = "/".join(name.lower().split("/")[-depth:])
+                index.setdefault(tail, []).append(name)
+                if tail.endswith(IMAGES):
+                    index.setdefault(tail.rsplit(".", 1)[0], []).append(name)
+        return self._indices[depth]
+
+    @cached_property
+    def _indices(self) -> dict[int, dict[str, list[str]]]:
+        return {}
+
+    def table(self, *names: str) -> str | None:
+        """Return the shallowest file called one of ``names`` (whatever its case), in that order of preference."""
+        for wanted in names:
+            found = [file for file in self.sizes if file.rsplit("/", 1)[-1].lower() == wanted.lower()]
+            if found:
+                return min(found, key=lambda file: (file.count("/"), file))
+        return None
+
+
+def _agree(asked: list[str], file: str) -> bool:
+    """Tell whether two paths name the same folders, as far up as both go."""
+    folders = file.lower().split("/")[-2::-1]
+    return all(wanted == found for wanted, found in zip(asked[-2::-1], folders, strict=False))
+
+
+class Zip(Files):
+    """The members of a zip."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the table of contents of the zip at ``path``."""
+        self.path = path
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except (zipfile.BadZipFile, OSError, ValueError) as error:
+            raise DataError(f"{path}: not a readable zip ({error}); download it again") from None
+        self._members: dict[str, zipfile.ZipInfo] = {}
+        refused = []
+        for member in self._zip.infolist():
+            if member.is_dir() or _is_junk(member.filename):
+                continue
+            fault = _fault_of_member(member, known=self._members)
+            if fault:
+                refused.append(f"{path}: member {member.filename!r} {fault}")
+            else:
+                self._members[member.filename] = member
+        self.sizes = {name: member.file_size for name, member in self._members.items()}
+        self.refused = tuple(refused)
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a member, checked against its CRC-32."""
+        try:
+            return self._zip.read(self._members[name])
+        except (zipfile.BadZipFile, OSError, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+            raise DataError(f"{self.location(name)}: damaged in the zip ({error}); download the zip again") from None
+
+    def checksum(self, name: str) -> int:
+        """Return the CRC-32 that the zip's table of contents holds."""
+        return self._members[name].CRC
+
+
+def _fault_of_member(member: zipfile.ZipInfo, *, known: Mapping[str, zipfile.ZipInfo]) -> str | None:
+    """Return why a member is not safe to read, with the repair, or None."""
+    name = member.filename
+    again = "pack the zip again from inside its folder"
+    parts = name.split("/")
+    if name.startswith("/") or "\\" in name or ":" in parts[0] or ".." in parts:
+        return f"leads out of the zip; {again}"
+    if stat.S_ISLNK(member.external_attr >> 16):
+        return "is a link; pack the file itself"
+    if member.file_size > LARGEST:
+        return f"claims {member.file_size:,} bytes, more than any image here; remove it"
+    if member.flag_bits & 1:
+        return "is encrypted; pack it without a password"
+    if name in known:
+        return f"occurs twice; {again}"
+    return None
+
+
+class Folder(Files):
+    """The files below a folder."""
+
+    def __init__(self, path: Path, *, checksums: "Checksums | None" = None) -> None:
+        """List the files below ``path``; ``checksums`` remembers what was read in earlier processes."""
+        self.path = path
+        self._checksums = checksums if checksums is not None else Checksums()
+        self._status: dict[str, os.stat_result] = {}
+        refused = []
+        top = os.path.realpath(path)
+        for folder, subfolders, names in os.walk(path, onerror=_cannot_list):
+            subfolders.sort()
+            links = {name for name in subfolders if (Path(folder) / name).is_symlink()}
+            for name in sorted({*names, *links}):
+                file = Path(folder) / name
+                relative = file.relative_to(path).as_posix()
+                if _is_junk(relative) or (name in links and _inside(file, top)):
+                    continue  # a link to a folder inside repeats files that are already listed
+                if file.is_symlink() and not _inside(file, top):
+                    refused.append(f"{file}: a link that leads out of {path}; put the file itself there")
+                elif file.is_file():
+                    self._status[relative] = file.stat()
+                else:
+                    refused.append(f"{file}: not a readable file (a broken link?); remove it")
+        self.sizes = {name: status.st_size for name, status in self._status.items()}
+        self.refused = tuple(refused)
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a file."""
+        if self.sizes[name] > LARGEST:
+            raise DataError(f"{self.location(name)}: {self.sizes[name]:,} bytes, more than any image here; remove it")
+        try:
+            return (self.path / name).read_bytes()
+        except OSError as error:
+            raise DataError(
+                f"{self.location(name)}: cannot be read ({error.strerror}); check its permissions"
+            ) from None
+
+    def checksum(self, name: str) -> int:
+        """Return the CRC-32 of a file's content, read once per (path, size, time of change)."""
+        status = self._status[name]
+        stamp = (str(self.path / name), status.st_size, status.st_mtime_ns)
+        known = self._checksums.get(stamp)
+        return known if known is not None else self._checksums.put(stamp, zlib.crc32(self.read(name)))
+
+
+class Mounted(Files):
+    """A folder in which some files are zips: their members are read as if they lay in a folder of the zip's name."""
+
+    def __init__(self, folder: Folder) -> None:
+        """Open the zips at the top of ``folder``."""
+        self.path = folder.path
+        tops = [name for name in folder.sizes if name.lower().endswith(".zip") and "/" not in name]
+        self._parts: dict[str, Files] = {"": folder} | {f"{name}/": Zip(folder.path / name) for name in sorted(tops)}
+        self.sizes = {
+            prefix + name: size for prefix, files in self._parts.items() for name, size in files.sizes.items()
+        }
+        self.refused = tuple(message for files in self._parts.values() for message in files.refused)
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a file or of a zip's member."""
+        files, inner = self._where(name)
+        return files.read(inner)
+
+    def checksum(self, name: str) -> int:
+        """Return the CRC-32 of a file or of a zip's member."""
+        files, inner = self._where(name)
+        return files.checksum(inner)
+
+    def _where(self, name: str) -> tuple[Files, str]:
+        head, _, rest = name.partition("/")
+        files = self._parts.get(f"{head}/")
+        return (files, rest) if files else (self._parts[""], name)
+
+
+class Checksums:
+    """CRC-32 by (path, size, time of change)."""
+
+    def __init__(self, known: Mapping[tuple[str, int, int], int] | None = None) -> None:
+        """Start from what is ``known``."""
+        self.known = dict(known or {})
+        self.changed = False
+
+    def get(self, stamp: tuple[str, int, int]) -> int | None:
+        """Return the checksum of an unchanged file, or None."""
+        return self.known.get(stamp)
+
+    def put(self, stamp: tuple[str, int, int], checksum: int) -> int:
+        """Remember and return a checksum."""
+        self.known[stamp] = checksum
+        self.changed = True
+        return checksum
+
+
+def open_files(path: Path, *, checksums: Checksums | None = None) -> Files:
+    """Return the files in the folder or zip at ``path``, zips at the top of a folder included.
+
+    A csv stands for the folder that it lies in. A ``DataError`` says what is there instead.
+    """
+    place = _container(path)
+    if place.is_file():
+        return Zip(place)
+    folder = Folder(place, checksums=checksums)
+    return Mounted(folder) if any(name.lower().endswith(".zip") for name in folder.sizes) else folder
+
+
+def stamp(path: Path) -> str:
+    """Return a text that changes when the files of ``open_files(path)`` change: names, sizes, times of change."""
+    place = _container(path)
+    if place.is_file():
+        status = place.stat()
+        return f"{status.st_size} {status.st_mtime_ns}"
+    digest = 0
+    for folder, subfolders, names in os.walk(place, onerror=_cannot_list):
+        subfolders.sort()
+        for name in sorted(names):
+            file = f"{folder}/{name}"  # a Path for each of 200,000 files would double the time
+            status = os.lstat(file)
+            line = f"{file} {status.st_size} {status.st_mtime_ns}"
+            digest = zlib.crc32(line.encode(errors="surrogateescape"), digest)
+    return f"{digest:08x}"
+
+
+def _container(path: Path) -> Path:
+    """Return the folder or zip that ``path`` stands for; a ``DataError`` if there is none."""
+    if not path.exists():
+        raise DataError(f"{path}: no such folder or zip; give the place of the data set as root")
+    return path.parent if path.is_file() and path.suffix.lower() == ".csv" else path
+
+
+def locate(names: Iterable[str], *, folders: Iterable[Path]) -> Path | None:
+    """Return the first of ``names`` (a folder, or the same with .zip) that lies in one of ``folders``, or None."""
+    for folder in folders:
+        for name in names:
+            for candidate in (folder / name, folder / f"{name}.zip"):
+                if candidate.exists():
+                    return candidate
+    return None
+
+
+def _is_junk(name: str) -> bool:
+    """Tell whether a file is what operating systems leave behind."""
+    parts = name.split("/")
+    return "__MACOSX" in parts or parts[-1].startswith("._") or parts[-1] in (".DS_Store", "Thumbs.db", "desktop.ini")
+
+
+def _inside(file: Path, top: str) -> bool:
+    return os.path.commonpath([os.path.realpath(file), top]) == top
+
+
+def _cannot_list(error: OSError) -> None:
+    raise DataError(f"{error.filename}: cannot be listed ({error.strerror}); check its permissions")

@@ -1,0 +1,134 @@
+"""One image file in, one uint8 array out, with every way in which image files surprise.
+
+Files are recognised by their content, never by their name. What cannot be read rightly is a ``DataError``.
+"""
+
+import io
+from pathlib import PurePosixPath
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from transfusion_lib.errors import DataError
+
+VERSION = 1  # raise when the same file would now give other pixels: it is part of every fingerprint
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "PPM", "GIF")
+LARGEST = 89_478_485  # pixels, from where on Pillow warns of a bomb; cameras and mammography stay below 30 million
+FIELD_LEVEL = 10  # brightness above which a pixel belongs to the field of view of a fundus photograph
+
+# What Pillow raises on damaged files, found by damaging some; warnings where the user has made them errors.
+FAULTS = (OSError, ValueError, SyntaxError, EOFError, TypeError, LookupError, ArithmeticError, AttributeError, Warning)
+
+Fit = Literal["stretch", "field"]
+
+
+def image(data: bytes, *, name: str, size: int, channels: int, fit: Fit = "stretch") -> NDArray[np.uint8]:
+    """Return the picture in ``data`` as uint8 (channels, size, size).
+
+    ``stretch`` resizes to a square; ``field`` first crops to the illuminated field of a fundus photograph and pads
+    it to a square. Down-sampling averages (bilinear with support). ``name`` is for messages.
+    """
+    try:
+        picture = _open(data, name=name)
+        picture.draft("L" if channels == 1 else "RGB", (2 * size, 2 * size))  # a large JPEG is reduced as it is decoded
+        picture.load()
+        upright = ImageOps.exif_transpose(picture)
+        plain = _eight_bits(upright, name=name).convert("L" if channels == 1 else "RGB")
+        if fit == "field":
+            plain = _field(plain)
+        if plain.size != (size, size):
+            plain = plain.resize((size, size), Image.Resampling.BILINEAR)
+    except FAULTS as error:
+        raise DataError(f"{name}: damaged or truncated ({_short(error)}); copy it again from its source") from None
+    pixels = np.asarray(plain, np.uint8).reshape(size, size, channels)
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def mask(data: bytes, *, name: str, size: int) -> NDArray[np.uint8]:
+    """Return the region drawn in ``data`` as uint8 (1, size, size) in {0, 1}: what is at least half covered."""
+    return (image(data, name=name, size=size, channels=1) >= 128).astype(np.uint8)
+
+
+def named_rightly(data: bytes, name: str) -> bool:
+    """Tell whether a file's extension is one of its content's format; True for what is no image at all."""
+    try:
+        picture = _open(data, name=name)
+    except DataError:
+        return True
+    own = {ending for ending, form in Image.registered_extensions().items() if form == picture.format}
+    return picture.format == "MPO" or PurePosixPath(name).suffix.lower() in own
+
+
+def _open(data: bytes, *, name: str) -> Image.Image:
+    """Return the opened but not yet decoded picture, or raise a ``DataError`` that says what the bytes are."""
+    if not data:
+        raise DataError(f"{name}: empty (0 bytes); copy it again from its source")
+    try:
+        picture = Image.open(io.BytesIO(data), formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise DataError(f"{name}: claims more than {LARGEST:,} pixels; resize it or leave it out") from None
+    except UnidentifiedImageError:
+        raise DataError(f"{name}: not an image but {_kind(data)}; export it as PNG or JPEG, or remove it") from None
+    if picture.width * picture.height > LARGEST:
+        raise DataError(f"{name}: {picture.width} x {picture.height} pixels, more than {LARGEST:,}; resize it")
+    frames = getattr(picture, "n_frames", 1)
+    if frames > 1 and picture.format != "MPO":  # MPO is a camera's JPEG; its first frame is the photograph
+        raise DataError(f"{name}: holds {frames} pictures; save the one that is meant as a file of its own")
+    return picture
+
+
+def _eight_bits(picture: Image.Image, *, name: str) -> Image.Image:
+    """Return ``picture`` with 8 bits a channel and no transparency (black behind it)."""
+    if picture.mode.startswith(("I", "F")):
+        return _scaled(np.asarray(picture), name=name)
+    if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
+        opaque = picture.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", opaque.size, (0, 0, 0, 255)), opaque).convert("RGB")
+    if picture.mode in ("P", "CMYK", "YCbCr", "HSV", "LAB"):
+        return picture.convert("RGB")
+    return picture
+
+
+def _scaled(values: NDArray[np.generic], *, name: str) -> Image.Image:
+    """Return deep grey ``values`` (height, width) in 8 bits.
+
+    The depth is the smallest of 8, 12 and 16 bits that holds the brightest pixel: scanners store 12 bits in 16-bit
+    files, which would come out black if 65,535 were white. Floats must lie in [0, 1].
+    """
+    low, high = float(values.min()), float(values.max())
+    if values.dtype.kind == "f" and low >= 0 and high <= 1:
+        white = 1.0
+    elif low >= 0 and high <= 65535:
+        white = next(float(2**bits - 1) for bits in (8, 12, 16) if high < 2**bits)
+    else:
+        raise DataError(f"{name}: values from {low:g} to {high:g}; save it with values from 0 to 65535")
+    return Image.fromarray(np.rint(values.astype(np.float64) * (255 / white)).astype(np.uint8))
+
+
+def _field(picture: Image.Image) -> Image.Image:
+    """Return the bounding box of what is not black, padded with black to a square; all of it if all is black."""
+    box = picture.convert("L").point(lambda level: 255 * (level > FIELD_LEVEL)).getbbox()
+    field = picture.crop(box) if box else picture
+    edge = max(field.size)
+    square = Image.new(picture.mode, (edge, edge))
+    square.paste(field, ((edge - field.width) // 2, (edge - field.height) // 2))
+    return square
+
+
+def _kind(data: bytes) -> str:
+    """Return what bytes that are no image most likely are."""
+    starts = {b"%PDF": "a PDF", b"PK\x03\x04": "a zip", b"\x1f\x8b": "a gzip", b"\x93NUMPY": "a NumPy array"}
+    if data[128:132] == b"DICM":
+        return "a DICOM file"
+    if data.lstrip()[:1] == b"<":
+        return "a web page or XML"
+    if data.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer"
+    return next((kind for start, kind in starts.items() if data.startswith(start)), "unknown bytes")
+
+
+def _short(error: Exception) -> str:
+    """Return the first line of an error's text."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

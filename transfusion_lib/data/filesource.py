@@ -1,0 +1,158 @@
+"""Data sets in files: found, catalogued, split and fingerprinted before a pixel is decoded."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from transfusion_lib.data import archive, decode, leakage, splits
+from transfusion_lib.data.archive import Files
+from transfusion_lib.data.cache import StoredChecksums
+from transfusion_lib.data.catalogue import Catalogue, Info, Item, Problems
+from transfusion_lib.data.dataset import Dataset
+from transfusion_lib.data.loading import Chosen, FilePictures, Progress, assemble
+from transfusion_lib.errors import DataError
+from transfusion_lib.spec import DataSpec, canonical_json
+
+VERSION = 1  # raise when every fingerprint must change
+
+LISTS = 4  # catalogues kept in a process
+
+
+@dataclass(frozen=True)
+class Listed:
+    """The files and the catalogue of a data set, before any split."""
+
+    files: Files
+    catalogue: Catalogue
+    left_out: tuple[str, ...]
+    checksums: StoredChecksums
+
+
+_lists: dict[tuple[object, ...], Listed] = {}
+_fingerprints: dict[tuple[DataSpec, Path, str], str] = {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileSource:
+    """How to recognise a data set in files, and how to read its catalogue."""
+
+    info: Info
+    places: tuple[str, ...]
+    """Folder names (or zips of that name) to look for under ``TRANSFUSION_DATA``."""
+    recognise: Callable[[Files], bool]
+    read: Callable[[Files, DataSpec, Problems], Catalogue]
+    version: int = 1
+    """Raise when the same files would now give other items."""
+
+    def find(self, spec: DataSpec) -> Path:
+        """Return the folder or zip that holds the files; a ``DataError`` says where it was looked for."""
+        if spec.root is not None:
+            root = Path(spec.root).expanduser()
+            inside = archive.locate(self.places, folders=[root]) if root.is_dir() else None
+            return inside or root
+        if not self.places:
+            raise DataError(f"{spec.name}: give root, the place of the files: {self.info.layout}")
+        found = archive.locate(self.places, folders=data_folders())
+        if found is None:
+            where = " or ".join(map(str, data_folders())) or "nowhere: TRANSFUSION_DATA is not set"
+            raise DataError(
+                f"{spec.name}: not found (looked in {where}); expected {self.info.layout}; "
+                "set TRANSFUSION_DATA to the folder that holds it, or root to its place"
+            )
+        return found
+
+    def fingerprint(self, spec: DataSpec, *, cache: Path) -> str:
+        """Return the sha256 of everything that makes the data set: contents, labels, units, splits, settings."""
+        path = self.find(spec)
+        key = (spec, path, archive.stamp(path))
+        if key not in _fingerprints:
+            _fingerprints[key] = self.choose(spec, cache=cache).fingerprint
+        return _fingerprints[key]
+
+    def load(self, spec: DataSpec, *, cache: Path, memory: int, progress: Progress | None) -> Dataset:
+        """Return the data set that ``spec`` describes."""
+        return assemble(self.choose(spec, cache=cache), cache=cache, memory=memory, progress=progress)
+
+    def choose(self, spec: DataSpec, *, cache: Path) -> Chosen:
+        """Return the items of ``spec``, split and checked, not decoded."""
+        listed = self._listed(spec, cache=cache)
+        files, catalogue = listed.files, listed.catalogue
+        parts = splits.assign(catalogue, spec)
+        leakage.check_units({name: [item.unit for item in part] for name, part in parts.items()}, name=spec.name)
+        images = FilePictures(
+            name=spec.name, files=files, size=spec.size, channels=catalogue.channels, fit=catalogue.fit
+        )
+        chosen = Chosen(
+            spec=spec,
+            info=self.info,
+            catalogue=catalogue,
+            parts=parts,
+            problems=Problems(raising=spec.on_bad == "error", found=listed.left_out),
+            fingerprint=self._fingerprint(spec, catalogue, parts, files),
+            images=images,
+            masks=replace(images, channels=1, masks=True) if catalogue.regions else None,
+        )
+        listed.checksums.save()
+        return chosen
+
+    def _listed(self, spec: DataSpec, *, cache: Path) -> "Listed":
+        """Return the files and the catalogue, read once while they do not change: a study asks for many splits."""
+        path = self.find(spec)
+        what = (spec.name, spec.task, spec.uncertain, spec.on_bad, spec.root)
+        key = (what, path.resolve(), archive.stamp(path), cache)
+        if key not in _lists:
+            checksums = StoredChecksums(cache, root=path.resolve())
+            files = archive.open_files(path, checksums=checksums)
+            problems = Problems(raising=spec.on_bad == "error")
+            catalogue = self.catalogue(files, spec, problems)
+            while len(_lists) >= LISTS:
+                del _lists[next(iter(_lists))]
+            _lists[key] = Listed(files, catalogue, tuple(problems.found), checksums)
+        return _lists[key]
+
+    def catalogue(self, files: Files, spec: DataSpec, problems: Problems) -> Catalogue:
+        """Return the items in ``files``, each id once; a ``DataError`` if there are none."""
+        for message in files.refused:
+            problems.add(message)
+        catalogue = self.read(files, spec, problems)
+        items = _once(catalogue.items, problems, where=str(files.path))
+        if not items:
+            reason = f"; the first of {len(problems.found)} faults: {problems.found[0]}" if problems.found else ""
+            raise DataError(f"{files.path}: no image of {spec.name} in it; expected {self.info.layout}{reason}")
+        return replace(catalogue, items=items)
+
+    def _fingerprint(self, spec: DataSpec, catalogue: Catalogue, parts: splits.Parts, files: Files) -> str:
+        versions = [VERSION, decode.VERSION, splits.VERSION, self.version]
+        outputs = [catalogue.task, catalogue.kind, catalogue.classes, catalogue.positive, catalogue.regions]
+        form = [spec.name, spec.size, catalogue.channels, catalogue.fit]
+        digest = hashlib.sha256(canonical_json([versions, outputs, form]).encode())
+        for name, part in parts.items():
+            for item in part:
+                contents = [(files.sizes[file], files.checksum(file)) for file in (item.file, item.mask) if file]
+                line = repr((name, item.id, item.label, item.unit, contents))
+                digest.update(line.encode(errors="surrogateescape"))
+        return digest.hexdigest()
+
+
+def data_folders() -> list[Path]:
+    """Return the folders that ``TRANSFUSION_DATA`` names."""
+    return [Path(part).expanduser() for part in os.environ.get("TRANSFUSION_DATA", "").split(os.pathsep) if part]
+
+
+def _once(items: tuple[Item, ...], problems: Problems, *, where: str) -> tuple[Item, ...]:
+    """Return ``items`` with each id once; all of an id are left out if their labels or units differ."""
+    first: dict[str, Item] = {}
+    contradicted: set[str] = set()
+    for item in items:
+        known = first.setdefault(item.id, item)
+        if known is item:
+            continue
+        places = f"{known.row or known.file} and {item.row or item.file}"
+        if (known.label, known.unit, known.split) == (item.label, item.unit, item.split):
+            problems.add(f"{where}: {item.id} occurs twice, in {places}; remove one")
+        else:
+            problems.add(f"{where}: {item.id} occurs twice and differently, in {places}; keep the right one")
+            contradicted.add(item.id)
+    return tuple(item for item in first.values() if item.id not in contradicted)

@@ -1,0 +1,17 @@
+"""Where this program keeps what it makes. Imports nothing of this package."""
+
+import os
+from pathlib import Path
+
+
+def store_root() -> Path:
+    """Return the folder of the run store: ``TRANSFUSION_STORE``, or ``.store`` in the checkout, or the user's cache.
+
+    It does not depend on the working directory, so that a notebook finds the same runs from wherever it is opened.
+    """
+    if "TRANSFUSION_STORE" in os.environ:
+        return Path(os.environ["TRANSFUSION_STORE"]).expanduser().resolve()
+    checkout = Path(__file__).resolve().parent.parent
+    if (checkout / "pyproject.toml").is_file():
+        return checkout / ".store"
+    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "transfusion"

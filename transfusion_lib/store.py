@@ -1,0 +1,236 @@
+"""Finished things under their keys: written in one step, claimed by one worker at a time, verified on read.
+
+An entry is a folder ``<root>/<kind>/<key>`` of small files and a ``MANIFEST.json`` with the sha256 of each. It is
+written beside its place and renamed into it, so it is there whole or not at all. Work in progress lives in
+``<root>/work/<key>``; its lock is the kernel's, so it is free again the moment its worker dies, however it dies.
+Knows nothing of specs or networks.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save
+from torch import Tensor
+
+from transfusion_lib.errors import StoreError
+from transfusion_lib.places import store_root
+
+MANIFEST = "MANIFEST.json"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One entry that is not what its manifest says; it was moved to ``damaged/``, so that it will be made again."""
+
+    key: str
+    what: str
+
+
+class Entry:
+    """One finished folder. Every file is checked against the manifest when it is read."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.key = folder.name
+
+    def json(self, name: str) -> Any:
+        """Return the parsed JSON file ``name``."""
+        return json.loads(self.read(name))
+
+    def tensors(self, name: str) -> dict[str, Tensor]:
+        """Return the tensors of the safetensors file ``name``."""
+        return load_tensors(self.read(name))
+
+    def read(self, name: str) -> bytes:
+        """Return the bytes of file ``name``, or raise a ``StoreError`` if they are not those that were written."""
+        try:
+            content = (self.folder / name).read_bytes()
+            expected = self.manifest()[name]
+        except (OSError, KeyError, ValueError) as error:
+            raise StoreError(f"{self.folder / name} cannot be read ({error}); {_REPAIR}") from None
+        if hashlib.sha256(content).hexdigest() != expected:
+            raise StoreError(f"{self.folder / name} is not what was written: its checksum differs; {_REPAIR}")
+        return content
+
+    def manifest(self) -> dict[str, str]:
+        """Return the sha256 of each file by its name."""
+        found: dict[str, str] = json.loads((self.folder / MANIFEST).read_bytes())
+        return found
+
+    def verify(self) -> str | None:
+        """Re-hash every file; return what is wrong, or None."""
+        try:
+            for name in self.manifest():
+                self.read(name)
+        except (StoreError, OSError, ValueError) as error:
+            return str(error)
+        return None
+
+
+_REPAIR = "run `transfusion verify`: it sets damaged entries aside, and they are made again when asked for"
+
+
+class Claim:
+    """The right to work on one key, held by one process; also where it keeps its checkpoint."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def read(self) -> tuple[dict[str, Tensor], dict[str, str]] | None:
+        """Return the last complete checkpoint, or None where there is none that is whole."""
+        try:
+            pointer = json.loads((self.folder / "checkpoint.json").read_bytes())
+            path = self.folder / str(pointer["file"])
+            if hashlib.sha256(path.read_bytes()).hexdigest() != pointer["sha256"]:
+                return None
+            with safe_open(path, framework="pt") as file:
+                return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata())  # noqa: SIM118
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+            return None
+
+    def write(self, tensors: dict[str, Tensor], notes: dict[str, str]) -> None:
+        """Replace the checkpoint: the tensors first, under a new name, then in one step the file that names them."""
+        content = save({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, notes)
+        path = self.folder / f"checkpoint-{secrets.token_hex(4)}.safetensors"
+        with _disk_errors(self.folder):
+            _write(path, content)
+            pointer = {"file": path.name, "sha256": hashlib.sha256(content).hexdigest()}
+            _write(self.folder / "checkpoint.json.new", json.dumps(pointer).encode())
+            (self.folder / "checkpoint.json.new").replace(self.folder / "checkpoint.json")
+            for old in self.folder.glob("checkpoint-*.safetensors"):
+                if old != path:
+                    old.unlink()
+
+
+class Store:
+    """A folder of entries by kind ("runs", "analyses") and key."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def find(self, kind: str, key: str) -> Entry | None:
+        """Return the finished entry, or None."""
+        folder = self.root / kind / key
+        return Entry(folder) if (folder / MANIFEST).is_file() else None
+
+    def keys(self, kind: str) -> list[str]:
+        """Return the keys of all finished entries of a kind, sorted."""
+        try:
+            return sorted(name.name for name in os.scandir(self.root / kind) if name.is_dir())
+        except FileNotFoundError:
+            return []
+
+    def working(self) -> list[str]:
+        """Return the keys that a living process works on now."""
+        found = []
+        for folder in sorted((self.root / "work").glob("*")):
+            lock = FileLock(folder / "lock")
+            try:
+                lock.acquire(blocking=False)
+            except Timeout:
+                found.append(folder.name)
+            except OSError:
+                continue
+            else:
+                lock.release()
+        return found
+
+    @contextlib.contextmanager
+    def claim(self, key: str, *, waiting: Callable[[], None] | None = None) -> Iterator[Claim]:
+        """Hold the only claim on ``key``; another process's is waited for, ``waiting`` being called once."""
+        folder = self.root / "work" / key
+        with _disk_errors(self.root):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(folder / "lock")
+            try:
+                lock.acquire(blocking=False)
+            except Timeout:
+                if waiting:
+                    waiting()
+                lock.acquire(poll_interval=0.2)
+        try:
+            yield Claim(folder)
+        finally:
+            lock.release()
+
+    def add(self, kind: str, key: str, files: Mapping[str, bytes]) -> Entry:
+        """Write a finished entry in one step and return it; where another worker was first, return that one's."""
+        place = self.root / kind / key
+        fresh = self.root / "fresh" / f"{key[:16]}-{secrets.token_hex(4)}"
+        with _disk_errors(self.root):
+            try:
+                fresh.mkdir(parents=True)
+                for name, content in files.items():
+                    (fresh / name).parent.mkdir(parents=True, exist_ok=True)
+                    _write(fresh / name, content)
+                manifest = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
+                _write(fresh / MANIFEST, json.dumps(manifest, indent=1).encode())
+                place.parent.mkdir(parents=True, exist_ok=True)
+                fresh.rename(place)
+            except OSError:
+                if not (place / MANIFEST).is_file():  # else another worker was first
+                    raise
+            finally:
+                shutil.rmtree(fresh, ignore_errors=True)
+        return Entry(place)
+
+    def forget_work(self, key: str) -> None:
+        """Delete the checkpoint of a finished key; called while its claim is held."""
+        for path in (self.root / "work" / key).glob("checkpoint*"):
+            path.unlink(missing_ok=True)
+
+    def set_aside(self, kind: str, key: str) -> None:
+        """Move a damaged entry out of the way, keeping it for inspection."""
+        target = self.root / "damaged" / f"{key}-{time.time_ns()}"
+        with _disk_errors(self.root):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (self.root / kind / key).rename(target)
+
+    def verify(self, kind: str = "runs") -> list[Problem]:
+        """Re-hash every entry of a kind, set the damaged ones aside, and return what was wrong with them."""
+        problems = []
+        for key in self.keys(kind):
+            wrong = Entry(self.root / kind / key).verify()
+            if wrong:
+                self.set_aside(kind, key)
+                problems.append(Problem(key, wrong))
+        return problems
+
+
+def open_store(root: Path | None = None) -> Store:
+    """Return the store in ``root``, by default ``TRANSFUSION_STORE`` or ``.store`` in the checkout."""
+    return Store(root or store_root())
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file and wait until the disk has it: a rename must never outrun its content."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def _disk_errors(folder: Path) -> Iterator[None]:
+    """Turn a full or read-only disk into a ``StoreError`` that says the repair."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, Timeout):
+            raise
+        raise StoreError(
+            f"{folder} cannot be written ({error.strerror or error}); free some space, or point TRANSFUSION_STORE "
+            "at another folder. Finished runs are untouched"
+        ) from error

@@ -1,0 +1,339 @@
+"""One loop that trains what a spec describes, evaluates on its grid, and can be stopped and resumed anywhere.
+
+Every random number is a pure function of (seed, step), so a resumed run needs no generator's state and, on the
+same CPU with the same number of threads, gives the same bits as one that was never stopped.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from transfusion_lib import device as devices
+from transfusion_lib import metrics, surgery
+from transfusion_lib.data.batches import order, to_input
+from transfusion_lib.data.dataset import Dataset, Split
+from transfusion_lib.device import Resources
+from transfusion_lib.errors import TrainingError
+from transfusion_lib.init import network_for
+from transfusion_lib.models import Network, State
+from transfusion_lib.spec import RunSpec, TrainSpec
+
+EVALUATION_BATCH = 256
+PATIENCE = 10  # evaluations without a better validation AUPRC before "plateau" halves the rate
+SMALLEST_RATE = 1e-6  # below it "plateau" stops (TruncatedTL, appendix)
+SCORES = ("val_auroc", "val_auprc", "test_auroc", "test_auprc")
+
+
+class Checkpoint(Protocol):
+    """Where a run in progress keeps its state."""
+
+    def read(self) -> tuple[State, dict[str, str]] | None:
+        """Return the last complete state, or None."""
+
+    def write(self, tensors: State, notes: dict[str, str]) -> None:
+        """Replace the state, in one step."""
+
+
+@dataclass
+class Result:
+    """What a finished run leaves."""
+
+    curve: dict[str, list[Any]]
+    """One list per quantity, over the grid: step, scores of validation and test, mean training loss since the last."""
+    test_scores: Tensor
+    """Probabilities of the selected weights, float32 (n_test, classes)."""
+    val_scores: Tensor
+    final: State
+    """The selected weights."""
+    selected_step: int
+    snapshots: dict[int, State]
+    seconds: float
+    """Wall-clock time in this loop, over all sittings."""
+
+
+@dataclass
+class Progress:
+    """Where a run is; everything that a checkpoint holds besides tensors."""
+
+    step: int = 0
+    curve: dict[str, list[Any]] = field(default_factory=dict)
+    best_auprc: float = -math.inf
+    best_step: int = 0
+    since_best: int = 0
+    rate_factor: float = 1.0
+    seconds: float = 0.0
+
+
+def fit(
+    spec: RunSpec,
+    dataset: Dataset,
+    *,
+    source: State | None,
+    resources: Resources,
+    checkpoint: Checkpoint | None = None,
+    report: Callable[[Progress], None] | None = None,
+) -> Result:
+    """Train the run that ``spec`` describes on ``dataset`` and return what it leaves.
+
+    ``source`` holds the weights that ``spec.init`` names. ``report`` is called after every evaluation. Raises
+    ``TrainingError`` when the loss is not finite or memory runs out.
+    """
+    run = _Run(spec, dataset, source=source, resources=resources)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            return run.until_done(checkpoint, report or (lambda _: None))
+    except (RuntimeError, MemoryError) as error:
+        if not devices.is_out_of_memory(error):
+            raise
+        half = max(1, spec.train.batch_size // 2)
+        raise TrainingError(
+            f"out of memory at step {run.progress.step}: {spec.model.name} at {spec.data.size} px, "
+            f"batch {spec.train.batch_size}; try batch_size={half} or a smaller size"
+        ) from error
+
+
+class _Run:
+    """A run in memory: network, optimizer, data, and how far it has come."""
+
+    def __init__(self, spec: RunSpec, dataset: Dataset, *, source: State | None, resources: Resources) -> None:
+        self.spec, self.train, self.dataset, self.resources = spec, spec.train, dataset, resources
+        self.splits = {name: split.to(resources.device) for name, split in dataset.splits().items()}
+        generator = torch.Generator().manual_seed(spec.seed)
+        self.network = network_for(
+            spec.model,
+            spec.init,
+            num_outputs=dataset.num_outputs,
+            size=spec.data.size,
+            source=source,
+            generator=generator,
+        )
+        if self.train.freeze is not None:
+            surgery.freeze(self.network, self.train.freeze)
+        self.format = devices.memory_format(dataset.train.images.ndim - 2)
+        self.network.to(resources.device, memory_format=self.format)  # type: ignore[call-overload]  # 3D is missing there
+        self.optimizer = _optimizer(self.network, self.train)
+        self.base_rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.losses = torch.zeros(self.train.eval_every, device=resources.device)
+        self.progress = Progress()
+        self.best: State = {}
+        self.snapshots: dict[int, State] = {}
+
+    def until_done(self, checkpoint: Checkpoint | None, report: Callable[[Progress], None]) -> Result:
+        """Take the steps that are left, evaluating on the grid."""
+        saved = checkpoint.read() if checkpoint else None
+        if saved:
+            self.restore(*saved)
+        started = written = time.monotonic()
+        before = self.progress.seconds
+        done = self.progress
+        while True:
+            if done.step in self.train.snapshots:
+                self.snapshots[done.step] = _copy(self.network)
+            stop = False
+            if done.step in self.train.grid and done.step not in done.curve.get("step", []):
+                self.evaluate()
+                stop = self.train.schedule == "plateau" and self.rate(done.step) < SMALLEST_RATE
+                done.seconds = before + time.monotonic() - started
+                report(done)
+            if done.step == self.train.steps or stop:
+                break
+            if checkpoint and time.monotonic() - written > self.resources.checkpoint_every_s:
+                done.seconds = before + time.monotonic() - started
+                checkpoint.write(*self.state())
+                written = time.monotonic()
+            self.take_step()
+        return self.result()
+
+    def take_step(self) -> None:
+        """Take one optimizer step on one batch."""
+        step, train = self.progress.step, self.train
+        torch.manual_seed(_mix(self.spec.seed, step))  # dropout
+        for group, rate in zip(self.optimizer.param_groups, self.base_rates, strict=True):
+            group["lr"] = rate * self.rate(step) / train.learning_rate
+        images, labels = self.batch(step)
+        self.network.train()
+        loss = metrics.loss(self.forward(images), labels, kind=self.dataset.kind)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        self.losses[step % train.eval_every] = loss.detach()
+        self.progress.step += 1
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """Return the augmented input and labels of one step, a pure function of (seed, step)."""
+        split, size = self.splits["train"], self.train.batch_size
+        epoch, number = divmod(step, max(1, len(split) // size))
+        chosen = order(len(split), seed=self.spec.seed, epoch=epoch)[number * size : (number + 1) * size]
+        chosen = chosen.to(split.images.device)
+        generator = torch.Generator().manual_seed(_mix(self.spec.seed, step))
+        images = self.input(split.images[chosen], augment=generator)
+        return images, split.labels[chosen]
+
+    def input(self, images: Tensor, *, augment: torch.Generator | None = None) -> Tensor:
+        """Return the network's input for uint8 images."""
+        network = self.network
+        batch = to_input(
+            images.to(self.resources.device),
+            channels=network.in_channels,
+            mean=network.mean,
+            std=network.std,
+            augmentation=self.train.augment if augment else None,
+            generator=augment,
+        )
+        return batch.contiguous(memory_format=self.format)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the network's float32 outputs, computed in the spec's precision."""
+        autocast = self.train.precision == "bfloat16"
+        with torch.autocast(self.resources.device.type, dtype=torch.bfloat16, enabled=autocast):
+            outputs: Tensor = self.network(images)
+        return outputs.float()
+
+    def rate(self, step: int) -> float:
+        """Return the head's learning rate at ``step``."""
+        train, x = self.train, step / self.train.steps
+        if train.schedule == "cosine":
+            return train.learning_rate * (1 + math.cos(math.pi * x)) / 2
+        if train.schedule == "one_cycle":  # Smith and Topin 2018: up from 1/25 over 30 %, then down to almost nothing
+            up = x < 0.3
+            low, part = (1 / 25, x / 0.3) if up else (1e-5, (1 - x) / 0.7)
+            return train.learning_rate * (low + (1 - low) * (1 - math.cos(math.pi * part)) / 2)
+        return train.learning_rate * self.progress.rate_factor
+
+    @torch.no_grad()
+    def scores(self, split: Split) -> Tensor:
+        """Return the probabilities (n, classes) of a split, on the CPU."""
+        self.network.eval()
+        parts = [self.forward(self.input(images)) for images in split.images.split(EVALUATION_BATCH)]
+        return metrics.probabilities(torch.cat(parts), kind=self.dataset.kind).cpu()
+
+    def evaluate(self) -> None:
+        """Append a row to the curve, and let the schedule and the selection see it."""
+        done = self.progress
+        row: dict[str, Any] = {"step": done.step, "train_loss": self.mean_loss()}
+        for name in ("val", "test"):
+            split = self.splits[name]
+            found = metrics.score(
+                self.scores(split).numpy(),
+                split.labels.cpu().numpy(),
+                kind=self.dataset.kind,
+                positive=self.dataset.positive,
+            )
+            row |= {f"{name}_auroc": found.auroc, f"{name}_auprc": found.auprc}
+            row[f"{name}_auroc_by_class"] = [None if math.isnan(v) else v for v in found.auroc_by_class]
+        for name, value in row.items():
+            undefined = isinstance(value, float) and math.isnan(value)
+            done.curve.setdefault(name, []).append(None if undefined else value)
+        self.look_for_best(row["val_auprc"])
+
+    def look_for_best(self, auprc: float) -> None:
+        """Remember the best validation AUPRC so far; halve the rate when it has not moved for long."""
+        done = self.progress
+        if auprc > done.best_auprc:
+            done.best_auprc, done.best_step, done.since_best = auprc, done.step, 0
+            if self.train.select == "best":
+                self.best = _copy(self.network)
+            return
+        done.since_best += 1
+        if self.train.schedule == "plateau" and done.since_best >= PATIENCE:
+            done.rate_factor, done.since_best = done.rate_factor / 2, 0
+
+    def mean_loss(self) -> float | None:
+        """Return the mean training loss since the last evaluation, None at step 0; ``TrainingError`` if not finite."""
+        step, every = self.progress.step, self.train.eval_every
+        if step == 0:
+            return None
+        taken = step % every or every
+        losses = self.losses[:taken].tolist()
+        for number, value in enumerate(losses):
+            if not math.isfinite(value):
+                raise TrainingError(
+                    f"the loss is {value} at step {step - taken + number} of {self.spec.model.name}: the learning rate "
+                    f"{self.train.learning_rate} is too high for this start, or a weight is not finite; try a tenth"
+                )
+        return float(np.mean(losses))
+
+    def result(self) -> Result:
+        """Return the finished run, with the selected weights."""
+        selected = self.train.steps
+        if self.train.select == "best" and self.best:
+            selected = self.progress.best_step
+            self.network.load_state_dict(self.best)
+        else:
+            selected = self.progress.step
+        return Result(
+            curve=self.progress.curve,
+            test_scores=self.scores(self.splits["test"]),
+            val_scores=self.scores(self.splits["val"]),
+            final=_copy(self.network),
+            selected_step=selected,
+            snapshots=self.snapshots,
+            seconds=self.progress.seconds,
+        )
+
+    def state(self) -> tuple[State, dict[str, str]]:
+        """Return everything that a later sitting needs: tensors by name, and the rest as JSON."""
+        optimizer = self.optimizer.state_dict()
+        tensors = {"losses": self.losses}
+        tensors |= {f"network/{name}": value for name, value in self.network.state_dict().items()}
+        tensors |= {f"best/{name}": value for name, value in self.best.items()}
+        for step, weights in self.snapshots.items():
+            tensors |= {f"snapshot/{step}/{name}": value for name, value in weights.items()}
+        for number, values in optimizer["state"].items():
+            tensors |= {f"optimizer/{number}/{name}": value for name, value in values.items() if value is not None}
+        return tensors, {"progress": json.dumps(vars(self.progress))}
+
+    def restore(self, tensors: State, notes: dict[str, str]) -> None:
+        """Continue from what ``state`` returned."""
+        self.progress = Progress(**json.loads(notes["progress"]))
+        self.losses.copy_(tensors["losses"])
+        self.network.load_state_dict(_under("network/", tensors))
+        self.best = _under("best/", tensors)
+        for name, value in _under("snapshot/", tensors).items():
+            step, weight = name.split("/", 1)
+            self.snapshots.setdefault(int(step), {})[weight] = value
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in _under("optimizer/", tensors).items():
+            number, field_name = name.split("/", 1)
+            state.setdefault(int(number), {})[field_name] = value
+        for index, parameter in enumerate(p for group in self.optimizer.param_groups for p in group["params"]):
+            for name, value in state.get(index, {}).items():
+                if value.shape == parameter.shape:  # fused optimizers walk memory: moments must lie as their weights do
+                    state[index][name] = torch.empty_like(parameter).copy_(value)
+        self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
+
+
+def _optimizer(network: Network, train: TrainSpec) -> torch.optim.Optimizer:
+    """Return the spec's optimizer over what is not frozen, the head at the full rate."""
+    groups = surgery.parameter_groups(network, learning_rate=train.learning_rate, body_lr_scale=train.body_lr_scale)
+    if train.optimizer == "sgd":
+        return torch.optim.SGD(
+            groups, lr=train.learning_rate, momentum=train.momentum, weight_decay=train.weight_decay, fused=True
+        )
+    kind = torch.optim.Adam if train.optimizer == "adam" else torch.optim.AdamW
+    return kind(groups, lr=train.learning_rate, weight_decay=train.weight_decay, fused=True)
+
+
+def _copy(network: Network) -> State:
+    """Return a copy of the weights on the CPU, in the plain memory layout."""
+    return {
+        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, value in network.state_dict().items()
+    }
+
+
+def _under(prefix: str, tensors: State) -> State:
+    """Return the tensors whose names begin with ``prefix``, without it."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _mix(seed: int, step: int) -> int:
+    """Return a seed for one step of one run; unlike ``seed + step`` it does not repeat another run's."""
+    return int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
