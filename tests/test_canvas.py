@@ -14,10 +14,12 @@ from transfusion_lib.synthetic.canvas import (
     join,
     mark,
     noise,
+    refine,
     smoothstep,
     splat,
     spots,
     stream,
+    stretch,
     strokes,
 )
 
@@ -74,14 +76,19 @@ def test_a_mask_holds_every_spot_however_small() -> None:
 
 
 def test_noise_has_the_deviation_asked_for_and_leaves_out_what_is_too_fine() -> None:
-    layers, variance = noise(Static([stream(k) for k in range(40)]), 64, octaves={8: 0.3, 16: 0.4, 64: 5.0})
+    layers, variance = noise(Static([stream(k) for k in range(40)]), 64, coarsest=16, octaves=(0.3, 0.4, 5.0))
     assert variance == pytest.approx(0.25)
     assert layers.std() == pytest.approx(0.5, rel=0.1)
     assert abs(layers.mean()) < 0.05
 
 
+def test_refined_knots_span_the_same_surface() -> None:
+    knots = Static([stream(3)]).take(9, 9)
+    assert np.allclose(stretch(knots, 50), stretch(refine(knots), 50), atol=1e-5)
+
+
 def test_noise_is_the_same_field_at_another_size() -> None:
-    small, large = (noise(Static([stream(1)]), size, octaves={4: 1.0, 8: 1.0})[0][0] for size in (32, 96))
+    small, large = (noise(Static([stream(1)]), size, coarsest=4, octaves=(1.0, 1.0))[0][0] for size in (32, 96))
     assert np.abs(large[1::3, 1::3] - small).max() < 1e-5
 
 

@@ -12,7 +12,6 @@ from transfusion_lib.spec import DataSpec
 from transfusion_lib.synthetic import chest
 from transfusion_lib.synthetic.chest import PATHOLOGIES, REGIONS, VERSION
 
-NAME = "chest"
 TASKS = ("pathologies",)
 DEFAULTS: dict[SplitName, int] = {"train": 2000, "val": 400, "test": 1000}
 
@@ -51,7 +50,7 @@ def generate(
 def fingerprint(spec: DataSpec) -> str:
     """Return what changes whenever a picture, a label or a split changes; draws nothing."""
     what = task_of(spec, TASKS), spec.size, spec.seed, spec.uncertain, dict(counts(spec, DEFAULTS))
-    return digest(NAME, VERSION, *what)
+    return digest("chest", VERSION, *what)
 
 
 def source(spec: DataSpec, *, progress: Progress | None = None, workers: int | None = None) -> Dataset:
@@ -67,7 +66,7 @@ def source(spec: DataSpec, *, progress: Progress | None = None, workers: int | N
         labels = reported if name == "train" else drawn.truth.float()
         splits[name] = Split(images=drawn.images, labels=labels, ids=drawn.ids, units=drawn.units, masks=drawn.masks)
     return Dataset(
-        name=NAME,
+        name=spec.name,
         task=task_of(spec, TASKS),
         kind="multilabel",
         classes=PATHOLOGIES,

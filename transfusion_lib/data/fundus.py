@@ -11,7 +11,6 @@ from transfusion_lib.spec import DataSpec
 from transfusion_lib.synthetic import fundus
 from transfusion_lib.synthetic.fundus import GRADES, REGIONS, VERSION
 
-NAME = "fundus"
 TASKS = ("referable", "grade")
 DEFAULTS: dict[SplitName, int] = {"train": 2000, "val": 400, "test": 1000}
 REFERABLE = 2
@@ -48,7 +47,7 @@ def generate(
 
 def fingerprint(spec: DataSpec) -> str:
     """Return what changes whenever a picture, a label or a split changes; draws nothing."""
-    return digest(NAME, VERSION, task_of(spec, TASKS), spec.size, spec.seed, dict(counts(spec, DEFAULTS)))
+    return digest("fundus", VERSION, task_of(spec, TASKS), spec.size, spec.seed, dict(counts(spec, DEFAULTS)))
 
 
 def source(spec: DataSpec, *, progress: Progress | None = None, workers: int | None = None) -> Dataset:
@@ -60,7 +59,7 @@ def source(spec: DataSpec, *, progress: Progress | None = None, workers: int | N
         labels = (drawn.labels >= REFERABLE).long() if referable else drawn.labels
         splits[name] = Split(images=drawn.images, labels=labels, ids=drawn.ids, units=drawn.units, masks=drawn.masks)
     return Dataset(
-        name=NAME,
+        name=spec.name,
         task=task_of(spec, TASKS),
         kind="multiclass",
         classes=("not referable", "referable") if referable else GRADES,

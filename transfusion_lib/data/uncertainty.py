@@ -17,9 +17,10 @@ PUBLISHED: dict[str, Literal[0, 1]] = {
     "edema": 1,
     "pleural effusion": 1,
 }
-"""U-Ones or U-Zeros, whichever has the higher validation AUC in the CheXpert paper's Table 3. Where that paper's own
-best is U-MultiClass (cardiomegaly, pleural effusion) or U-SelfTrained (consolidation), which change the training and
-not the label, this is the next best that a relabelling can do."""
+"""U-Ones or U-Zeros, whichever has the higher validation AUC in the CheXpert paper's Table 3.
+
+Where that paper's own best is U-MultiClass (cardiomegaly, pleural effusion) or U-SelfTrained (consolidation), which
+change the training and not the label, this is the better of the two replacements."""
 
 
 def resolve(labels: Tensor, *, pathologies: Sequence[str], policy: Policy) -> Tensor:

@@ -39,7 +39,7 @@ from transfusion_lib.synthetic.canvas import (
 )
 from transfusion_lib.synthetic.vessels import Roots, grow, sprout
 
-VERSION = 1
+VERSION = 2
 """Raise when any picture, mask or label changes: it enters the data set's fingerprint."""
 
 CHANNELS = 1
@@ -118,6 +118,8 @@ class Lung:
     """y of the top of the diaphragm."""
     fluid: Array
     """Height of an effusion; 0 is none."""
+    blunt: Array
+    """Height of a scar in the angle between ribs and diaphragm."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +150,8 @@ class Scene:
     """The bands of atelectasis."""
     patch: tuple[Array, Array, Array, Array]
     """A consolidation's x, y, radius and density."""
+    haze: Array
+    """Density of the lungs that means nothing: a thick chest wall, a shallow breath."""
     bubble: Array
     """Strength of the air in the stomach."""
 
@@ -205,8 +209,9 @@ def scene(seed: int, indices: Sequence[int]) -> tuple[Scene, Static]:
     sides = []
     for side, dry in ((-1, (wet > 0.40) & (wet < 0.75)), (1, wet < 0.40)):
         raised = 0.07 * atelectasis * (band_side == side) + (0.05 if side < 0 else 0.0)
-        fluid = (0.08 + 0.65 * effusion * ill.uniform(0.6, 1)) * (effusion > 0) * ~dry
-        sides.append(Lung(side=side, dome=breath - raised, fluid=fluid))
+        fluid = (0.06 + 0.55 * effusion * ill.uniform(0.6, 1)) * (effusion > 0) * ~dry
+        blunt = exposed.chance(0.15) * exposed.uniform(0.04, 0.12)  # an old scar: like fluid, and none
+        sides.append(Lung(side=side, dome=breath - raised, fluid=fluid, blunt=blunt))
     chest = Scene(
         labels=labels,
         exposure=_exposure(exposed),
@@ -223,6 +228,7 @@ def scene(seed: int, indices: Sequence[int]) -> tuple[Scene, Static]:
         kerley=_kerley(ill, edema, width, breath),
         plates=bands,
         patch=_patch(ill, consolidation),
+        haze=exposed.uniform(0, 0.10),
         bubble=exposed.chance(0.6) * exposed.uniform(0.3, 1),
     )
     return chest, Static(studies)
@@ -239,7 +245,7 @@ def _exposure(dice: Dice) -> Exposure:
     x, y = left * dice.uniform(0.78, 0.9), dice.uniform(-0.92, -0.8)
     size, shown = 0.05, dice.chance(0.6) * dice.uniform(0.6, 1)
     letter = np.array([(0, -1), (0, 1), (0.8, 1)], np.float32)[:, :, None, None]  # an L; as far as lead goes, also an R
-    marker = strokes(x + size * letter[:, 0], y + size * letter[:, 1], np.full((3, 1, 1), 0.012, np.float32), shown)
+    marker = strokes(x + size * letter[:, 0], y + size * letter[:, 1], 0.012, shown)
     t = np.linspace(0, 1, 30, dtype=np.float32)[:, None, None]
     x0, y0, x1, y1 = (
         dice.uniform(-0.8, 0.8, 3),
@@ -252,7 +258,7 @@ def _exposure(dice: Dice) -> Exposure:
     wires = strokes(
         x0 + (x1 - x0) * t + sway * np.sin(3.1416 * wave * t),
         y0 + (y1 - y0) * t,
-        np.full((30, 1, 1), 0.006, np.float32),
+        0.006,
         wired,
     )
     return Exposure(
@@ -274,43 +280,28 @@ def _exposure(dice: Dice) -> Exposure:
 
 
 def _ribs(dice: Dice, width: Array, apex: Array) -> Strokes:
-    """Return ten pairs of ribs: the backs bright and nearly level, the fronts faint and steep; edges brighter."""
+    """Return ten pairs of ribs: the backs bright and nearly level, the fronts faint and steep."""
     n = 10
     t = np.linspace(0, 1, 14, dtype=np.float32)[:, None, None]
     level = np.arange(n, dtype=np.float32)
     y0 = apex + 0.05 + 0.122 * level + dice.normal(0.006, n)
-    reach = (width + 0.03) * np.sqrt(1 - np.clip((0.55 - 0.14 * level) / 1.0, 0, 0.75) ** 2)
+    reach = (width + 0.03) * np.sqrt(1 - np.clip(0.55 - 0.14 * level, 0, 0.75) ** 2)
     bow, fall = dice.uniform(0.04, 0.07), dice.uniform(0.22, 0.3)
-    parts = []
-    for side in (-1, 1):
-        back_x, back_y = (
-            side * (0.05 + (reach - 0.05) * np.sin(1.5708 * t)),
-            y0 - bow * np.sin(3.1416 * t) + fall * t**2,
-        )
-        front_x = side * (reach - (reach - 0.3) * t**1.3)
-        front_y = y0 + fall + 0.30 * t * (0.5 + 0.05 * level)
-        for x, y, strength in ((back_x, back_y, 0.55), (front_x, front_y, 0.25)):
-            parts.append(strokes(x, y, np.full(x.shape, 0.022, np.float32), np.full(x.shape, strength, np.float32)))
-            for edge in (-0.022, 0.022):
-                parts.append(
-                    strokes(
-                        x, y + edge, np.full(x.shape, 0.004, np.float32), np.full(x.shape, 1.7 * strength, np.float32)
-                    )
-                )
-    return join(*parts)
+    back = 0.05 + (reach - 0.05) * np.sin(1.5708 * t), y0 - bow * np.sin(3.1416 * t) + fall * t**2
+    front = reach - (reach - 0.3) * t**1.3, y0 + fall + 0.30 * t * (0.5 + 0.05 * level)
+    return join(*(_bone(s * x, y, 0.022, light) for (x, y), light in ((back, 0.55), (front, 0.25)) for s in (-1, 1)))
 
 
 def _clavicles(dice: Dice, apex: Array) -> Strokes:
     t = np.linspace(0, 1, 16, dtype=np.float32)[:, None, None]
-    parts = []
-    for side in (-1, 1):
-        x, y0 = side * (0.06 + 0.62 * t), apex + 0.14 + dice.normal(0.02)
-        y = y0 - 0.12 * t + 0.035 * np.sin(6.2832 * t) * np.ones_like(y0)
-        x = np.broadcast_to(x, y.shape)
-        parts.append(strokes(x, y, np.full(x.shape, 0.03, np.float32), np.full(x.shape, 0.6, np.float32)))
-        for edge in (-0.03, 0.03):
-            parts.append(strokes(x, y + edge, np.full(x.shape, 0.005, np.float32), np.ones(x.shape, np.float32)))
-    return join(*parts)
+    x, bend = 0.06 + 0.62 * t, 0.14 - 0.12 * t + 0.035 * np.sin(6.2832 * t)
+    return join(*(_bone(s * x, apex + bend + dice.normal(0.02), 0.03, 0.58) for s in (-1, 1)))
+
+
+def _bone(x: Array, y: Array, half: float, light: float) -> Strokes:
+    """Return tubes: a shaft, and edges that are brighter, since there the beam runs along the cortex."""
+    edges = [strokes(x, y + edge, half / 5, 1.7 * light) for edge in (-half, half)]
+    return join(strokes(x, y, half, light), *edges)
 
 
 def _vessels(dice: Dice, edema: Array) -> Strokes:
@@ -327,7 +318,7 @@ def _vessels(dice: Dice, edema: Array) -> Strokes:
         far=heading + dice.normal(0.2, 2 * n),
         turn=np.full(2 * n, 0.3, np.float32),
         length=dice.uniform(0.4, 0.62, 2 * n),
-        radius=dice.uniform(0.010, 0.017, 2 * n) * (1 + 0.5 * edema),
+        radius=dice.uniform(0.010, 0.017, 2 * n) * (dice.uniform(0.85, 1.2) + 0.35 * edema),
         strength=np.ones(2 * n, np.float32),
     )
     trunks = grow(dice, roots, points=14, winding=0.12)
@@ -346,7 +337,7 @@ def _plates(dice: Dice, seen: Array, side: Array, dome: Array) -> Strokes:
     length, tilt = dice.uniform(0.12, 0.3, n) * (0.6 + 0.6 * seen), dice.normal(0.25, n)
     x = side * dice.uniform(0.3, 0.55, n) + length * np.cos(tilt) * t
     y = dome - dice.uniform(0.03, 0.32, n) + length * np.sin(tilt) * t
-    radius = (0.004 + 0.014 * seen) * dice.uniform(0.6, 1, n) * (1 - 3 * t * t)
+    radius = (0.006 + 0.018 * seen) * dice.uniform(0.6, 1, n) * (1 - 3 * t * t)
     return strokes(x, y, radius, (seen > 0) * exist * (0.35 + 0.65 * seen))
 
 
@@ -357,12 +348,12 @@ def _kerley(dice: Dice, seen: Array, width: Array, dome: Array) -> Strokes:
     t = np.linspace(0, 1, 3, dtype=np.float32)[:, None, None]
     x = side * (width - 0.03 - dice.uniform(0.03, 0.08, n) * t)
     y = dome + dice.uniform(-0.25, 0.1, n) + 0.01 * t
-    return strokes(x, y, np.full(x.shape, 0.0035, np.float32), seen * (dice.uniform(0, 1, n) < 0.8 * seen))
+    return strokes(x, y, 0.0035, seen * (dice.uniform(0, 1, n) < 0.8 * seen))
 
 
 def _patch(dice: Dice, seen: Array) -> tuple[Array, Array, Array, Array]:
     side = dice.either(0.55, -1, 1)
-    radius = dice.uniform(0.09, 0.15) + 0.1 * seen
+    radius = dice.uniform(0.10, 0.16) + 0.1 * seen
     return side * dice.uniform(0.24, 0.46), dice.uniform(-0.45, 0.3), radius, (seen > 0) * (0.25 + 0.75 * seen)
 
 
@@ -394,15 +385,17 @@ def paint(chests: Scene, *, size: int, static: Static) -> tuple[Bytes, Bytes]:
     heart = _heart(chests, x, y)
     lungs = [_lung(chests, lung, x, y) for lung in chests.lungs]
     air = (lungs[0] + lungs[1]) * (1 - heart)
-    cloud, _ = noise(static, size, octaves={4: 0.5, 8: 0.6, 16: 0.5, 32: 0.4, 64: 0.4})
+    cloud, _ = noise(static, size, coarsest=4, octaves=(0.5, 0.6, 0.5, 0.4, 0.4))
     ill = _ill(chests, frame, air, cloud)
     density = _soft_tissue(chests, frame, heart, air, cloud)
     density += _chest_wall(chests, frame, air)
+    for lung in chests.lungs:
+        density += 0.25 * air * _below(chests, lung, lung.blunt, x, y)
     vessels = splat(along(chests.vessels, frame), frame)
     solid, fluid = ill["consolidation"], ill["pleural_effusion"]
     central = np.exp(-(((np.abs(x) - 0.12) / 0.3) ** 2)) * (0.14 + 0.05 * _layer(chests.congestion))
     density += air * central * vessels * (1 - 2.2 * solid)  # in a solid lung only the bronchi hold air
-    density += 0.26 * solid + 0.22 * ill["atelectasis"] + 0.30 * ill["edema"] + 0.34 * fluid * (1 - 0.6 * solid)
+    density += 0.30 * solid + 0.28 * ill["atelectasis"] + 0.22 * ill["edema"] + 0.34 * fluid * (1 - 0.6 * solid)
     fields = [lung * (1 - heart) > 0.5 for lung in lungs]
     signs = [(ill[name] > 0.25) & (fields[0] | fields[1]) for name in REGIONS[3:]]
     masks = np.stack([*fields, heart > 0.5, *signs], axis=1).astype(np.uint8)
@@ -452,7 +445,7 @@ def _soft_tissue(chests: Scene, frame: Frame, heart: Array, air: Array, cloud: A
     trunk = smoothstep(-0.02, 0.02, shoulders - side)
     density = 0.54 + 0.02 * cloud + 0.07 * (1 - smoothstep(0.05, 0.2, side))
     density += 0.03 * (1 - smoothstep(0.05, 0.08, side)) * (0.7 + 0.3 * np.cos(58 * y))  # vertebrae
-    density += 0.05 * heart - (0.36 + 0.025 * cloud) * air
+    density += 0.05 * heart - (0.36 + 0.025 * cloud - _layer(chests.haze)) * air
     density -= 0.07 * (1 - smoothstep(0.015, 0.05, side)) * (1 - smoothstep(-0.35, -0.2, y))  # the trachea
     below = [
         smoothstep(-0.02, 0.02, y - _base(chests, lung, lung.side * x)) * smoothstep(-0.12, 0.12, lung.side * x)
@@ -488,18 +481,21 @@ def _ill(chests: Scene, frame: Frame, air: Array, cloud: Array) -> dict[str, Arr
     wings = np.exp(-(((np.abs(x) - 0.28) / 0.24) ** 2) - ((y - 0.02) / 0.38) ** 2)
     haze = _layer(chests.congestion) * air * (wings * (0.85 + 0.3 * cloud) + 0.25)
     lines = splat(along(chests.kerley, frame), frame)
-    fluid = np.zeros_like(air)
-    for lung in chests.lungs:
-        u, depth = lung.side * x, _layer(lung.fluid)
-        level = _layer(lung.dome) + _FALL - depth * (0.7 + 0.5 * (u / _layer(chests.width)) ** 3)
-        fluid += smoothstep(-0.03, 0.03, y - level) * (depth > 0) * (u > 0) * air
+    fluid = [_below(chests, lung, lung.fluid, x, y) * air for lung in chests.lungs]
     plates = splat(along(chests.plates, frame), frame) * air
     return {
         "atelectasis": plates,
         "consolidation": patch,
         "edema": np.clip(haze + 0.5 * lines * air, 0, 1),
-        "pleural_effusion": fluid,
+        "pleural_effusion": fluid[0] + fluid[1],
     }
+
+
+def _below(chests: Scene, lung: Lung, depth: Array, x: Array, y: Array) -> Array:
+    """Return what stands in the angle between ribs and diaphragm, ``depth`` high, higher at the side than within."""
+    u = lung.side * x
+    level = _layer(lung.dome) + _FALL - _layer(depth) * (0.7 + 0.5 * (u / _layer(chests.width)) ** 3)
+    return smoothstep(-0.03, 0.03, y - level) * (_layer(depth) > 0) * (u > 0)
 
 
 def _expose(exposure: Exposure, frame: Frame, density: Array, static: Static) -> Bytes:

@@ -42,7 +42,7 @@ from transfusion_lib.synthetic.canvas import (
 )
 from transfusion_lib.synthetic.vessels import Roots, grow, sprout
 
-VERSION = 2
+VERSION = 3
 """Raise when any picture, mask or label changes: it enters the data set's fingerprint."""
 
 CHANNELS = 3
@@ -487,10 +487,12 @@ def paint(eyes: Scene, *, size: int, static: Static) -> tuple[Bytes, Bytes]:
     _defocus(picture, camera.blur * frame.scale)
     picture **= _layer(camera.gamma)
     picture *= _layer(camera.exposure) * field
-    picture += 0.02
-    picture += static.take(3, size, size).transpose(1, 0, 2, 3) * _layer(camera.noise * min(1.0, size / REFERENCE))
     masks *= (field > 0)[:, None]
-    return to_bytes(picture.transpose(1, 0, 2, 3)), masks
+    grain = static.take(3, size, size)
+    grain *= _layer(camera.noise * min(1.0, size / REFERENCE))[:, None]
+    grain += 0.02
+    grain += picture.transpose(1, 0, 2, 3)
+    return to_bytes(grain), masks
 
 
 def _layer(value: Array) -> Array:
@@ -508,8 +510,8 @@ def _field(frame: Frame, radius: Array, y: Array, cut: Array) -> Array:
 def _retina(eyes: Scene, frame: Frame, static: Static, light: Array) -> Array:
     """Return the background, (3, b, size, size): pigment, texture, macula and optic disc."""
     camera, (x, y) = eyes.camera, frame.grid()
-    ridges, variance = noise(static, frame.size, octaves={14: 0.8, 28: 0.5})
-    cloud, _ = noise(static, frame.size, octaves={4: 0.6, 8: 0.6, 16: 0.5, 32: 0.4, 64: 0.3})
+    ridges, variance = noise(static, frame.size, coarsest=14, octaves=(0.8, 0.5))
+    cloud, _ = noise(static, frame.size, coarsest=4, octaves=(0.6, 0.6, 0.5, 0.4, 0.3))
     texture = _layer(camera.tessellation) * (np.exp(-4 * ridges * ridges) - (1 + 8 * variance) ** -0.5)  # mean 0
     texture += _layer(camera.mottle) * cloud
     texture += 1
@@ -580,7 +582,7 @@ def _light_reflex(vessels: Strokes, frame: Frame, picture: Array, light: Array) 
 def _stray_light(camera: Camera, frame: Frame, picture: Array, light: Array, radius: Array) -> None:
     """Paint haze, the reflex of a small pupil, and dust on the lens."""
     (x, y), (angle, strength) = frame.grid(), camera.crescent
-    _blend(picture, (0.62, 0.55, 0.45), light, _layer(camera.haze))
+    _blend(picture, (0.62, 0.55, 0.45), light, np.broadcast_to(_layer(camera.haze), light.shape))
     side = np.maximum(x * np.cos(_layer(angle)) + y * np.sin(_layer(angle)), 0)
     _blend(picture, (0.75, 0.72, 0.62), light, _layer(strength) * smoothstep(0.75, 1, radius) * side * side)
     if camera.dust.size:
@@ -593,13 +595,22 @@ def _defocus(picture: Array, sigma: Array) -> None:
         picture[:, k] = blur(picture[:, k], float(sigma[k, 0]))
 
 
+_INVISIBLE = 1 / 512
+"""Coverage that changes a picture by less than half a grey level."""
+
+
 def _blend(picture: Array, colour: Colour, light: Array, alpha: Array) -> None:
     """Cover ``picture`` with ``colour`` under ``light`` where ``alpha`` is 1."""
-    for channel, value in zip(picture, colour, strict=True):
-        channel += alpha * (value * light - channel)
+    at = np.flatnonzero(alpha > _INVISIBLE)
+    alpha, light = alpha.ravel()[at], light.ravel()[at]
+    for channel, value in zip(picture.reshape(len(picture), -1), colour, strict=True):
+        old = channel[at]
+        channel[at] = old + alpha * (value * light - old)
 
 
 def _absorb(picture: Array, cover: Array, density: Colour) -> None:
     """Darken ``picture`` by the share ``density`` of each colour where ``cover`` is 1."""
-    for channel, value in zip(picture, density, strict=True):
-        channel *= 1 - value * cover
+    at = np.flatnonzero(cover > _INVISIBLE)
+    cover = cover.ravel()[at]
+    for channel, value in zip(picture.reshape(len(picture), -1), density, strict=True):
+        channel[at] *= 1 - value * cover
