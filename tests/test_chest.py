@@ -137,7 +137,10 @@ def test_the_exposure_knows_nothing_of_the_disease() -> None:
     for column in truth.T:
         model = LogisticRegression(C=0.1)
         scores = cross_val_predict(model, features, column, cv=4, method="predict_proba")[:, 1]
-        assert abs(roc_auc_score(column, scores) - 0.5) < 0.07
+        ill = column.sum()
+        error = np.sqrt((len(column) + 1) / (12 * ill * (len(column) - ill)))  # of an AUROC at chance
+        # Only above chance is knowledge: cross-validation without any lies a little below 0.5.
+        assert roc_auc_score(column, scores) < 0.5 + 3 * error
 
 
 def test_training_labels_are_reports_and_the_others_the_truth() -> None:

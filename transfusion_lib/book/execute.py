@@ -1,7 +1,6 @@
 """Run a chapter's notebook with typed parameters, in its own kernel, one after another."""
 
 import hashlib
-import logging
 import os
 import re
 import sys
