@@ -1,6 +1,7 @@
 """Run a chapter's notebook with typed parameters, in its own kernel, one after another."""
 
 import hashlib
+import logging
 import os
 import re
 import sys
@@ -55,6 +56,7 @@ def execute(chapter: Chapter, values: Mapping[str, Any], build: Build, *, say: S
     The notebook's metadata holds a ``stamp``, which ``check`` compares.
     """
     sys.modules.setdefault(SLOW_IMPORT, None)  # type: ignore[arg-type]
+    logging.getLogger("papermill").setLevel(logging.ERROR)  # it cannot read annotated parameters, and says so
     import papermill
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill.exceptions import PapermillException, PapermillExecutionError
