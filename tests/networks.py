@@ -76,7 +76,7 @@ def step(trained: Network, x: Tensor, *, optimizer: torch.optim.Optimizer | None
     optimizer = optimizer or torch.optim.SGD(parameters, lr=0.1)
     optimizer.zero_grad()
     loss = nn.functional.cross_entropy(trained(x), torch.arange(len(x)) % 3)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     for name, parameter in trained.named_parameters():
         if parameter.requires_grad:
             assert parameter.grad is not None, name

@@ -2,7 +2,6 @@
 
 import copy
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,69 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.books import OPENING, PARAMETERS, REPOSITORY, add_chapter, code, notebook, prose, small_project
 from transfusion_lib.book import assemble, build, check, execute, mathml, parameters, profiles, project, status
 from transfusion_lib.book.execute import Build
 from transfusion_lib.book.profiles import Profile
 from transfusion_lib.book.project import Chapter, Project
-from transfusion_lib.errors import BuildError, ParameterError, UserError
-
-REPOSITORY = Path(__file__).resolve().parents[1]
-OPENING = "# Small\n\nDoes it build?"
-PARAMETERS = (
-    'dataset = "fundus"  # name of a data set\n'
-    "seeds = [0, 1]  # one run per seed\n"
-    "steps = 10  # of training\n"
-    "threshold: float | None = None  # of the test AUC\n"
-    "smoke = True"
-)
-
-
-def code(source: str, *tags: str) -> dict[str, Any]:
-    """Return a code cell that was not executed."""
-    return {
-        "cell_type": "code",
-        "source": source,
-        "metadata": {"tags": list(tags)},
-        "outputs": [],
-        "execution_count": None,
-    }
-
-
-def prose(source: str) -> dict[str, Any]:
-    """Return a Markdown cell."""
-    return {"cell_type": "markdown", "source": source, "metadata": {}}
-
-
-def notebook(*cells: dict[str, Any]) -> dict[str, Any]:
-    """Return a notebook of the format that JupyterLab writes."""
-    numbered = [{"id": f"cell-{number}", **cell} for number, cell in enumerate(cells)]
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    return {"cells": numbered, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
-
-
-def add_chapter(place: Project, name: str, *cells: dict[str, Any]) -> Chapter:
-    """Write ``notebooks/NAME.ipynb`` and list it in the table of contents."""
-    path = place.root / "notebooks" / f"{name}.ipynb"
-    project.write_notebook(path, notebook(*cells))
-    toc = place.pages / "_toc.yml"
-    entry = f"parts:\n  - caption: More\n    chapters:\n      - file: notebooks/{name}\n"
-    toc.write_text(toc.read_text().replace("parts:\n", entry, 1))
-    return Chapter(path)
+from transfusion_lib.errors import BuildError, ParameterError, SpecError, UserError
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Project:
     """A project with the repository's pages and settings, and one small chapter."""
-    shutil.copytree(REPOSITORY / "book", tmp_path / "book")
-    shutil.copy(REPOSITORY / "_config.yml", tmp_path)
-    (tmp_path / "notebooks").mkdir()
-    toc = tmp_path / "book" / "_toc.yml"
-    toc.write_text("\n".join(line for line in toc.read_text().splitlines() if "notebooks/" not in line) + "\n")
-    for file in (tmp_path / "book" / "profiles").glob("*.toml"):
-        file.write_text(file.read_text().partition("[chapter")[0])
-    place = Project(tmp_path)
-    add_chapter(place, "01-small", prose(OPENING), code(PARAMETERS, "parameters"), code("print(seeds, smoke)"))
-    return Project(tmp_path)
+    return small_project(tmp_path)
 
 
 @pytest.fixture
@@ -461,6 +409,15 @@ def test_a_broken_cell_stops_the_build_with_chapter_cell_and_traceback(place: Pr
     assert "\x1b" not in message
     assert raised.value.exit_status == 1
     assert not (place.build / "book" / "html").exists()
+
+
+def test_a_mistake_of_the_users_is_told_without_a_traceback(place: Project) -> None:
+    mistake = "from transfusion_lib.errors import SpecError\nraise SpecError('unknown data set')"
+    add_chapter(place, "02-mistaken", prose(OPENING), code(mistake))
+    with pytest.raises(SpecError) as raised:
+        build.book(Project(place.root), only="mistaken", say=lambda _line: None)
+    assert str(raised.value) == "chapter mistaken, cell In [1]: unknown data set"
+    assert raised.value.exit_status == 2
 
 
 def test_a_kernel_that_dies_names_the_cell(place: Project) -> None:

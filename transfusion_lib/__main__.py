@@ -6,13 +6,19 @@ them, so that ``--help`` answers at once.
 
 import json
 import sys
+import time
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from transfusion_lib import __version__
-from transfusion_lib.errors import TransfusionError
+from transfusion_lib.errors import TransfusionError, UserError, unknown
+
+if TYPE_CHECKING:
+    from transfusion_lib.spec import RunSpec
+    from transfusion_lib.train import Progress
 
 app = typer.Typer(
     help="Transfusion, reproduced: make the book, one chapter, one run; look at data, networks and runs.",
@@ -66,48 +72,285 @@ def chapter(
     assignments: Assignments = None,
     profile: ProfileOption = "quick",
     list_parameters: Annotated[bool, typer.Option("--list-parameters", help="Print them and stop.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print which runs exist, which would train.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make one chapter with parameters of your own and print its page."""
     from transfusion_lib.book import build, parameters, profiles, project
 
     here = project.find()
+    given = assignments or []
     if list_parameters:
         one = here.chapter(name)
-        values = parameters.effective(one, build.resolve(one, profiles.load(here, profile), assignments or ()))
-        _list_parameters(parameters.declared(one), values, as_json=as_json)
+        values = parameters.effective(one, build.resolve(one, profiles.load(here, profile), given))
+        rows = [
+            {"name": p.name, "value": values[p.name], "type": p.type, "default": p.default, "meaning": p.meaning}
+            for p in parameters.declared(one)
+        ]
+        _print_rows(rows, as_json=as_json)
+    elif dry_run:
+        _print_plan(name, profile, given, as_json=as_json)
+    else:
+        _open(build.chapter(here, name, assignments=given, profile=profile, say=typer.echo))
+
+
+@app.command(epilog="Example: transfusion todo convergence --profile paper")
+def todo(
+    study: Annotated[str, typer.Argument(autocompletion=_chapter_names)],
+    assignments: Assignments = None,
+    profile: ProfileOption = "quick",
+    as_json: JsonOption = False,
+) -> None:
+    """Print a study's runs: which exist, which would be trained, and how long that takes."""
+    _print_plan(study, profile, assignments or [], as_json=as_json)
+
+
+def _print_plan(study: str, profile: str, assignments: list[str], *, as_json: bool) -> None:
+    from transfusion_lib.book import build, parameters, profiles, project
+
+    here = project.find()
+    chapter = here.chapter(study)
+    values = parameters.effective(chapter, build.resolve(chapter, profiles.load(here, profile), assignments))
+    from transfusion_lib import runs, studies  # seconds, so only when the command makes sense
+
+    if study not in studies.TABLE:
+        raise UserError(f"chapter {study} trains nothing. {unknown('study', study, studies.TABLE)}")
+    plan = runs.todo(studies.TABLE[study](**values).specs())
+    if as_json:
+        _print_json([{**asdict(one), "spec": one.spec.model_dump(mode="json"), "command": one.command} for one in plan])
         return
-    _open(build.chapter(here, name, assignments=assignments or (), profile=profile, say=typer.echo))
+    _print_table([
+        {"run": one.key[:12], "state": one.state, "estimate": _duration(one.estimate_s), "what": runs.label(one.spec)}
+        for one in plan
+    ])  # fmt: skip
+    missing = [one.estimate_s for one in plan if one.state == "missing"]
+    known = [seconds for seconds in missing if seconds is not None]
+    cost = f"about {_duration(sum(known))}" if len(known) == len(missing) else "no estimate before a first such run"
+    count = f"{len(plan)} runs, {len(missing)} to train"
+    typer.echo(f"{count}: {cost} on this machine" if missing else count)
 
 
-def _list_parameters(declared: Any, values: dict[str, Any], *, as_json: bool) -> None:
-    rows = [
-        {"name": p.name, "type": p.type, "value": values[p.name], "default": p.default, "meaning": p.meaning}
-        for p in declared
-    ]
+@app.command(epilog="Example: transfusion run spec.json")
+def run(
+    spec: Annotated[str, typer.Argument(metavar="SPEC", help="A JSON file, or the JSON itself.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Train one run unless the store has it, and print its final scores."""
+    from transfusion_lib.spec import RunSpec, read_spec
+
+    described = RunSpec.from_json(spec) if spec.lstrip().startswith("{") else read_spec(Path(spec))
+    from transfusion_lib import runs
+
+    [made] = runs.ensure([described], say=_note, report=_Steps())
+    if as_json:
+        _print_json(made.record)
+        return
+    finals = {name: values[-1] for name, values in made.curve.items() if not isinstance(values[-1], list)}
+    _print_table([{"run": made.key[:12], **finals}])
+
+
+class _Steps:
+    """Says on standard error, every few seconds, how far a run is."""
+
+    def __init__(self) -> None:
+        self.said = time.monotonic()
+
+    def __call__(self, spec: "RunSpec", progress: "Progress") -> None:
+        if time.monotonic() - self.said > 5:
+            self.said = time.monotonic()
+            score = progress.curve["test_auroc"][-1]
+            _note(f"    step {progress.step} of {spec.train.steps}, test AUROC {score:.3f}")
+
+
+@app.command(epilog="Example: transfusion status --json")
+def status(as_json: JsonOption = False) -> None:
+    """Print what the store holds and what the last book was made of."""
+    from transfusion_lib import runs
+    from transfusion_lib.book import project
+    from transfusion_lib.store import open_store
+
+    store = open_store()
+    record = project.find().build / "book" / "build.json"
+    book = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else None
+    found = {"store": str(store.root), "runs": len(store.keys(runs.KIND)), "running": store.working(), "book": book}
+    if as_json:
+        _print_json(found)
+        return
+    typer.echo(f"store {store.root}: {found['runs']} finished runs, {len(store.working())} running")
+    if book is None:
+        typer.echo("no book yet; make one with: transfusion book")
+        return
+    typer.echo(f"book {book['build']}, profile {book['profile']}")
+    _print_table([
+        {"chapter": row["chapter"], "outcome": row["outcome"], "seconds": row["seconds"], "started": row["started"]}
+        for row in book["chapters"]
+    ])  # fmt: skip
+
+
+@app.command(epilog="Example: transfusion verify")
+def verify(as_json: JsonOption = False) -> None:
+    """Hash every file of every finished run again; what is damaged is set aside and made again when asked for."""
+    from transfusion_lib import runs
+    from transfusion_lib.store import open_store
+
+    store = open_store()
+    checked = len(store.keys(runs.KIND))
+    problems = [asdict(problem) for problem in store.verify(runs.KIND)]
+    if as_json:
+        _print_json({"checked": checked, "problems": problems})
+    else:
+        _print_table(problems)
+        typer.echo(f"{checked} runs checked, {len(problems)} damaged")
+    if problems:
+        raise typer.Exit(1)
+
+
+data_app = typer.Typer(help="List data sets, show one's datasheet, check files of your own.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+
+@data_app.command("list", epilog="Example: transfusion data list")
+def data_list(as_json: JsonOption = False) -> None:
+    """Print every data set and where its files were found."""
+    from transfusion_lib import data
+
+    rows = [asdict(line) for line in data.listing()]
     if as_json:
         _print_json(rows)
         return
-    _print_table(rows)
+    _print_table([{"name": row["name"], "where": row["where"] or "not found", "what": row["what"]} for row in rows])
+    typer.echo("Point TRANSFUSION_DATA at your downloads. How to get a set: transfusion data show NAME")
+
+
+@data_app.command("show", epilog="Example: transfusion data show chest_xray")
+def data_show(
+    name: Annotated[str, typer.Argument(help="A data set by name, or your own folder, zip or csv.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Print a data set's datasheet: source, licence, splits, classes, units."""
+    from transfusion_lib import data
+
+    sheet = data.show(name)
+    if as_json:
+        _print_json(asdict(sheet))
+        return
+    _print_pairs({"name": sheet.name, **sheet.lines})
+    _print_table([
+        {"split": split, "images": sheet.images[split], "units": sheet.units[split],
+         **dict(zip(sheet.classes, counts, strict=True))}
+        for split, counts in sheet.counts.items()
+    ])  # fmt: skip
+    for line in sheet.left_out:
+        typer.echo(f"left out: {line}")
+
+
+@data_app.command("check", epilog="Example: transfusion data check ~/images.zip")
+def data_check(
+    path: Annotated[Path, typer.Argument(help="Your folder, zip, csv or MedMNIST file.")], as_json: JsonOption = False
+) -> None:
+    """Decode every image of your files and print every fault with its repair; exit status 2 where there is one."""
+    from transfusion_lib import data
+
+    found = data.check(path)
+    if as_json:
+        _print_json({**asdict(found), "ok": found.ok})
+    else:
+        typer.echo(f"{path}: {found.images} images, layout {found.name or 'unknown'}, {len(found.problems)} problems")
+        for line in (*found.problems, *(f"note: {note}" for note in found.notes)):
+            typer.echo(line)
+    if not found.ok:
+        raise typer.Exit(UserError.exit_status)
+
+
+@app.command(epilog="Example: transfusion models resnet50")
+def models(
+    name: Annotated[str | None, typer.Argument(help="One network, with its cut points.")] = None,
+    size: Annotated[int, typer.Option(help="Edge of the images in pixels, for the multiply-adds.")] = 224,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the networks: parameters, multiply-adds, stages, pretrained weights."""
+    from transfusion_lib import models as networks
+    from transfusion_lib.spec import ModelSpec
+
+    names = [name] if name else list(networks.TABLE)
+    found = [asdict(networks.describe(ModelSpec(name=one), size=size)) for one in names]
+    if as_json:
+        _print_json(found)
+    elif name:
+        _print_pairs(
+            {word: ", ".join(value) if isinstance(value, tuple) else value for word, value in found[0].items()}
+        )
+    else:
+        _print_table([
+            {"name": row["name"], "parameters": row["parameters"], f"MACs at {size} px": row["macs"],
+             "weights": row["weights"], "stages": " ".join(row["stages"])}
+            for row in found
+        ])  # fmt: skip
 
 
 def _open(page: Path) -> None:
     typer.echo(f"open {page.resolve().as_uri()}")
 
 
+def _note(line: str) -> None:
+    """Print a line for a person: not on standard output, which a program may read."""
+    typer.echo(line, err=True)
+
+
 def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
+    typer.echo(json.dumps(value, indent=1, ensure_ascii=False, default=str))
+
+
+def _print_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        _print_json(rows)
+    else:
+        _print_table(rows)
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
     """Print rows with equal keys as aligned columns under their names."""
     if not rows:
         return
-    texts = [[value if isinstance(value, str) else json.dumps(value) for value in row.values()] for row in rows]
-    table = [list(rows[0]), *texts]
+    table = [list(rows[0]), *([_text(value) for value in row.values()] for row in rows)]
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
     for row in table:
         typer.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _print_pairs(pairs: dict[str, Any]) -> None:
+    """Print names and values, one pair a line."""
+    width = max(map(len, pairs))
+    for name, value in pairs.items():
+        typer.echo(f"{name.ljust(width)}  {_text(value)}")
+
+
+def _text(value: Any) -> str:
+    """Return a value as a person reads it in a table."""
+    match value:
+        case str():
+            return value
+        case None:
+            return "-"
+        case bool():
+            return json.dumps(value)
+        case int():
+            return f"{value:,}"
+        case float():
+            return f"{value:.4g}"
+        case tuple():
+            return ", ".join(map(str, value))
+        case _:
+            return json.dumps(value, default=str)
+
+
+def _duration(seconds: float | None) -> str:
+    """Return seconds as a person says them."""
+    if seconds is None:
+        return "-"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _version(asked: bool) -> None:

@@ -5,7 +5,6 @@ shows progress bars. Outputs that reach a page need no script.
 """
 
 import html
-import io
 import os
 import platform
 import time
@@ -16,7 +15,7 @@ from typing import Any
 from IPython.display import HTML, display
 from matplotlib.figure import Figure
 
-from transfusion_lib import data, provenance, runs
+from transfusion_lib import data, figures, provenance, runs
 from transfusion_lib import device as devices
 from transfusion_lib.book import profiles
 from transfusion_lib.book.execute import PROGRESS
@@ -45,9 +44,7 @@ class Chapter:
 
     def show(self, figure: Figure, *, alt: str) -> None:
         """Show a figure as SVG, sharp at any zoom; ``alt`` says in a sentence what it shows."""
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
-        image = {"image/svg+xml": buffer.getvalue()}
+        image = {"image/svg+xml": figures.svg(figure)}
         display(image, raw=True, metadata={"image/svg+xml": {"alt": alt}})
 
     def glue(self, **values: object) -> None:
@@ -66,7 +63,9 @@ class Chapter:
         trained = sorted({run.record["provenance"]["finished"][:10] for run in self.found})
         rows = {
             "Code": f"<code>{_text(commit[:12])}</code>{', with uncommitted changes' if made['dirty'] else ''}",
-            "Versions": _text(f"Python {made['python']}, " + ", ".join(f"{k} {v}" for k, v in made["versions"].items())),
+            "Versions": _text(
+                f"Python {made['python']}, " + ", ".join(f"{k} {v}" for k, v in made["versions"].items())
+            ),
             "Machine": _text(_machine(made["machine"])),
             "Data": "<br>".join(dict.fromkeys(_data_line(run) for run in self.found)),
             "Runs": f"{len(self.found)}, trained {_text(' to '.join(dict.fromkeys((trained[0], trained[-1]))))}"

@@ -43,7 +43,7 @@ def bfloat16_pays() -> bool:
     Elsewhere it is emulated: measured 2.5 times slower than float32 for CBR-Tiny on a CPU without it.
     """
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 

@@ -36,6 +36,10 @@ class WeightsError(UserError):
     """Pretrained weights that are missing, damaged or of another shape."""
 
 
+class MeasureError(UserError):
+    """A measure or a statistic asked of numbers for which it is not defined."""
+
+
 class MissingExtraError(UserError):
     """An optional package that is not installed; the message holds the install line."""
 

@@ -1,5 +1,6 @@
 """Frames to figures in one style; computes nothing, reads nothing."""
 
+import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ INIT_STYLE: dict[str, dict[str, Any]] = {
     "Mean Var": {"color": "#d55e00", "linestyle": (0, (1.2, 1))},
     "pretrained": {"color": "#0072b2", "linestyle": "-"},
 }
-STYLE = {
+STYLE: dict[Any, Any] = {
     "figure.dpi": 100,
     "figure.facecolor": "none",
     "svg.hashsalt": "transfusion",  # the same data give the same file
@@ -29,11 +30,20 @@ STYLE = {
     "axes.spines.right": False,
     "axes.titlesize": 10.5,
     "axes.titlelocation": "left",
+    "axes.titlepad": 12,
     "axes.titleweight": "bold",
     "xtick.color": QUIET,
     "ytick.color": QUIET,
     "legend.frameon": False,
 }
+
+
+def svg(figure: Figure) -> str:
+    """Return the figure as SVG: sharp at any zoom, and the same text for the same data."""
+    buffer = io.StringIO()
+    with plt.rc_context(STYLE):
+        figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
+    return buffer.getvalue()
 
 
 def convergence(curves: pd.DataFrame, means: pd.DataFrame, *, threshold: float, titles: dict[str, str]) -> Figure:
@@ -44,13 +54,27 @@ def convergence(curves: pd.DataFrame, means: pd.DataFrame, *, threshold: float, 
     networks = list(dict.fromkeys(curves["network"]))
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(
-            len(networks), 1, figsize=(7.0, 3.5 * len(networks)), sharex=True, sharey=True, squeeze=False, layout="constrained"
+            len(networks),
+            1,
+            figsize=(7.0, 3.6 * len(networks)),
+            sharex=True,
+            sharey=True,
+            squeeze=False,
+            layout="constrained",
         )
+        axes[0, 0].set_ylim(float(curves["test_auroc"].min()) - 0.02, 1.0)
         for axis, network in zip(axes[:, 0], networks, strict=True):
             _panel(axis, curves[curves["network"] == network], means[means["network"] == network])
             axis.axhline(threshold, color=QUIET, linewidth=0.8, linestyle=":")
-            axis.annotate(f"threshold {threshold:g}", (1, threshold), xycoords=("axes fraction", "data"), color=QUIET,
-                          fontsize=8, ha="right", va="bottom")
+            axis.annotate(
+                f"threshold {threshold:g}",
+                (0.01, threshold),  # curves start low, so the upper left is free
+                xycoords=("axes fraction", "data"),
+                color=QUIET,
+                fontsize=8,
+                ha="left",
+                va="bottom",
+            )
             axis.set_title(titles[network])
             axis.set_ylabel("test AUROC (higher is better)")
         axes[-1, 0].set_xlabel("training step")
@@ -65,18 +89,22 @@ def _panel(axis: Axes, curves: pd.DataFrame, means: pd.DataFrame) -> None:
         for _, run in curves[curves["init"] == init].groupby("seed"):
             axis.plot(run["step"], run["test_auroc"], color=style["color"], linewidth=0.7, alpha=0.45)
         mean = means[means["init"] == init]
-        if (mean["seeds"] > 1).all():
-            low, high = mean["low"].clip(0, 1), mean["high"].clip(0, 1)
-            axis.fill_between(mean["step"], low, high, color=style["color"], alpha=0.13, linewidth=0)
+        low, high = mean["low"].clip(0, 1), mean["high"].clip(0, 1)
+        axis.fill_between(mean["step"], low, high, color=style["color"], alpha=0.13, linewidth=0)
         axis.plot(mean["step"], mean["mean"], linewidth=2.2, **style)
         ends.append((float(mean["mean"].iloc[-1]), init))
-    axis.set_ylim(max(0.35, float(curves["test_auroc"].min()) - 0.02), 1.0)
     axis.margins(x=0.01)
     last = float(curves["step"].max())
     for height, (_, init) in zip(_apart(sorted(ends), axis.get_ylim()), sorted(ends), strict=True):
         axis.annotate(
-            init, (last, height), xytext=(6, 0), textcoords="offset points", va="center", annotation_clip=False,
-            color=INIT_STYLE[init]["color"], fontweight="bold",
+            init,
+            (last, height),
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+            annotation_clip=False,
+            color=INIT_STYLE[init]["color"],
+            fontweight="bold",
         )
 
 

@@ -45,8 +45,13 @@ def score(
     if kind == "multiclass" and positive is not None:
         auroc, auprc = _binary(np.isin(labels, positive), chances[:, list(positive)].sum(1))
     else:
-        auroc, auprc = (float(np.mean([v for v in column if not np.isnan(v)] or [np.nan])) for column in zip(*parts))
+        auroc, auprc = (_mean_of_known(column) for column in zip(*parts, strict=True))
     return Scores(auroc=auroc, auprc=auprc, auroc_by_class=by_class)
+
+
+def _mean_of_known(values: Sequence[float]) -> float:
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else float("nan")
 
 
 def _binary(truth: NDArray[np.generic], chance: NDArray[np.float32]) -> tuple[float, float]:
@@ -59,7 +64,7 @@ def _binary(truth: NDArray[np.generic], chance: NDArray[np.float32]) -> tuple[fl
 
 
 def loss(outputs: Tensor, labels: Tensor, *, kind: Kind) -> Tensor:
-    """Return the mean loss of outputs (n, classes): cross-entropy, or per-label binary cross-entropy without NaN labels."""
+    """Return the mean loss of outputs (n, classes): cross-entropy, or binary per label that is not NaN."""
     outputs = outputs.float()
     if kind == "multiclass":
         return torch.nn.functional.cross_entropy(outputs, labels)

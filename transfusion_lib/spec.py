@@ -146,7 +146,9 @@ class InitSpec(Spec):
     def _consistent(self) -> Self:
         needs = self.method != "random" or (self.up_to is not None and self.above != "random")
         if needs and self.weights is None:
-            raise SpecError(f'InitSpec: method "{self.method}" needs weights: "imagenet", "tiny_imagenet_100" or a run spec')
+            raise SpecError(
+                f'InitSpec: method "{self.method}" needs weights: "imagenet", "tiny_imagenet_100" or a run spec'
+            )
         if not needs and self.weights is not None:
             raise SpecError('InitSpec: method "random" takes no weights')
         if self.up_to is None and self.above != "random":
@@ -182,7 +184,7 @@ class TrainSpec(Spec):
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Of SGD; Adam's betas are PyTorch's."""
     schedule: Literal["constant", "cosine", "one_cycle", "plateau"] = "constant"
-    """Plateau: halve after 10 evaluations without a better validation AUPRC, stop below 1e-6 (TruncatedTL, appendix)."""
+    """Plateau: halve after 10 evaluations without a better validation AUPRC, stop below 1e-6 (TruncatedTL)."""
     select: Literal["last", "best"] = "last"
     """Final weights: the last step's, or those of the best validation AUPRC."""
     freeze: str | None = None

@@ -20,6 +20,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load as load_tensors
 from safetensors.torch import save
 from torch import Tensor
 
@@ -50,9 +51,7 @@ class Entry:
 
     def tensors(self, name: str) -> dict[str, Tensor]:
         """Return the tensors of the safetensors file ``name``."""
-        from safetensors.torch import load
-
-        return load(self.read(name))
+        return load_tensors(self.read(name))
 
     def read(self, name: str) -> bytes:
         """Return the bytes of file ``name``, or raise a ``StoreError`` if they are not those that were written."""
@@ -179,8 +178,10 @@ class Store:
                 manifest = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
                 _write(fresh / MANIFEST, json.dumps(manifest, indent=1).encode())
                 place.parent.mkdir(parents=True, exist_ok=True)
-                with contextlib.suppress(FileExistsError, OSError) if place.exists() else contextlib.nullcontext():
-                    fresh.rename(place)
+                fresh.rename(place)
+            except OSError:
+                if not (place / MANIFEST).is_file():  # else another worker was first
+                    raise
             finally:
                 shutil.rmtree(fresh, ignore_errors=True)
         return Entry(place)

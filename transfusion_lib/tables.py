@@ -1,9 +1,12 @@
 """Runs to tidy frames; trains nothing, draws nothing."""
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.io.formats.style import Styler
 
 from transfusion_lib.runs import Run
 from transfusion_lib.stats import over_seeds, time_to_threshold
@@ -40,43 +43,76 @@ def curves(runs: Sequence[Run]) -> pd.DataFrame:
 
 
 def mean_curves(curves: pd.DataFrame, *, score: str = "test_auroc") -> pd.DataFrame:
-    """Return, for each network, init and step, the mean over seeds with a 95 % interval (columns mean, low, high)."""
+    """Return, for each network, init and step, the mean over seeds with a 95 % interval (columns mean, low, high).
+
+    One seed has no interval: low and high are then missing.
+    """
     rows = []
     for (network, init, step), part in curves.groupby(["network", "init", "step"], sort=False):
-        interval = over_seeds(part[score].tolist())
-        rows.append((network, init, step, interval.estimate, interval.low, interval.high, len(part)))
-    return pd.DataFrame(rows, columns=["network", "init", "step", "mean", "low", "high", "seeds"])
+        values = part[score].tolist()
+        interval = over_seeds(values) if len(values) > 1 else None
+        low, high = (interval.low, interval.high) if interval else (math.nan, math.nan)
+        rows.append((network, init, step, float(np.mean(values)), low, high))
+    return pd.DataFrame(rows, columns=["network", "init", "step", "mean", "low", "high"])
 
 
 def steps_to(curves: pd.DataFrame, *, threshold: float, in_a_row: int, score: str = "test_auroc") -> pd.DataFrame:
-    """Return one row per network and init: each seed's first step at the threshold, and the restricted mean.
+    """Return one row per network and init: each seed's first step at the threshold, and their restricted mean.
 
-    A seed that never got there is kept as ``> last``.
+    A seed that never got there is kept as ``> last`` and enters the mean with the last step, where all are censored.
     """
     rows = []
     for (network, init), part in curves.groupby(["network", "init"], sort=False):
-        found = [
-            time_to_threshold(run["step"].tolist(), run[score].tolist(), threshold=threshold, in_a_row=in_a_row)
+        times = [
+            time_to_threshold(run["step"].tolist(), run[score].tolist(), threshold=threshold, consecutive=in_a_row)
             for _, run in part.groupby("seed")
         ]
         rows.append(
             {
                 "network": network,
                 "init": init,
-                "each seed": ", ".join(f"> {one.last}" if one.step is None else str(one.step) for one in found),
-                "reached": f"{sum(not one.censored for one in found)} of {len(found)}",
-                "mean step": float(np.mean([one.restricted for one in found])),
-                "final AUROC": over_seeds(part[part.step == part.step.max()][score].tolist()).estimate,
+                "step of each seed": ", ".join(f"{'' if one.reached else '> '}{one.step:.0f}" for one in times),
+                "reached": f"{sum(one.reached for one in times)} of {len(times)}",
+                "mean step": float(np.mean([one.step for one in times])),
+                "last AUROC": float(part[part.step == part.step.max()][score].mean()),
             }
         )
     return pd.DataFrame(rows)
 
 
-def order_of(steps: pd.DataFrame, network: str) -> str:
-    """Return in words which init of a network reached the threshold first, by the mean step: "a before b before c"."""
-    rows = steps[steps["network"] == network].sort_values("mean step", kind="stable")
-    words: list[str] = []
-    for before, (_, row) in zip([None, *rows["mean step"]], rows.iterrows(), strict=False):
-        joint = "" if before is None else " with " if row["mean step"] == before else " before "
-        words += [joint, row["init"]]
-    return "".join(words)
+def convergence_titles(steps: pd.DataFrame) -> dict[str, str]:
+    """Return each panel's finding: the order of arrival at the threshold, or that there is nothing to order."""
+    return {network: f"{network}: {_arrival(steps, network)}" for network in dict.fromkeys(steps["network"])}
+
+
+def convergence_finding(steps: pd.DataFrame) -> str:
+    """Return the finding of every network in a sentence each."""
+    return " ".join(f"{title}." for title in convergence_titles(steps).values())
+
+
+def convergence_alt(steps: pd.DataFrame, *, threshold: float) -> str:
+    """Return what the figure shows, for who cannot see it."""
+    return f"Test AUROC over training steps, threshold {threshold:g}. {convergence_finding(steps)}"
+
+
+def styled(frame: pd.DataFrame) -> Styler:
+    """Return a table for a page: numbers rounded, no row numbers."""
+    formats: dict[Any, Any] = {
+        name: "{:.3f}" if "AUROC" in name else "{:.0f}" for name in frame.select_dtypes("number").columns
+    }
+    return frame.style.format(formats).hide(axis="index")
+
+
+def _arrival(steps: pd.DataFrame, network: str) -> str:
+    """Return the order of arrival at the threshold by mean step, those apart of whose seeds none arrived."""
+    rows = steps[steps["network"] == network]
+    if len(rows) == 1:
+        return f"{rows['init'].iloc[0]} weights only, no others to compare"
+    never = rows["reached"].str.startswith("0 ")
+    groups = [" and ".join(part["init"]) for _, part in rows[~never].groupby("mean step")]
+    if not groups:
+        return "no start arrives in time"
+    if len(groups) == 1 and not never.any():
+        return "no start is faster"
+    first = " first, then ".join([groups[0], ", then ".join(groups[1:])]) if groups[1:] else f"{groups[0]} first"
+    return f"{first}; {' and '.join(rows[never]['init'])} not in time" if never.any() else first

@@ -246,7 +246,7 @@ class _Run:
             done.rate_factor, done.since_best = done.rate_factor / 2, 0
 
     def mean_loss(self) -> float | None:
-        """Return the mean training loss since the last evaluation, None at step 0; a ``TrainingError`` if not finite."""
+        """Return the mean training loss since the last evaluation, None at step 0; ``TrainingError`` if not finite."""
         step, every = self.progress.step, self.train.eval_every
         if step == 0:
             return None
@@ -256,7 +256,7 @@ class _Run:
             if not math.isfinite(value):
                 raise TrainingError(
                     f"the loss is {value} at step {step - taken + number} of {self.spec.model.name}: the learning rate "
-                    f"{self.train.learning_rate} is too high for this start, or a weight is not finite; try a tenth of it"
+                    f"{self.train.learning_rate} is too high for this start, or a weight is not finite; try a tenth"
                 )
         return float(np.mean(losses))
 
@@ -303,14 +303,16 @@ class _Run:
         for name, value in _under("optimizer/", tensors).items():
             number, field_name = name.split("/", 1)
             state.setdefault(int(number), {})[field_name] = value
+        for index, parameter in enumerate(p for group in self.optimizer.param_groups for p in group["params"]):
+            for name, value in state.get(index, {}).items():
+                if value.shape == parameter.shape:  # fused optimizers walk memory: moments must lie as their weights do
+                    state[index][name] = torch.empty_like(parameter).copy_(value)
         self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
 
 
 def _optimizer(network: Network, train: TrainSpec) -> torch.optim.Optimizer:
     """Return the spec's optimizer over what is not frozen, the head at the full rate."""
-    groups = surgery.parameter_groups(
-        network, learning_rate=train.learning_rate, body_lr_scale=train.body_lr_scale
-    )
+    groups = surgery.parameter_groups(network, learning_rate=train.learning_rate, body_lr_scale=train.body_lr_scale)
     if train.optimizer == "sgd":
         return torch.optim.SGD(
             groups, lr=train.learning_rate, momentum=train.momentum, weight_decay=train.weight_decay, fused=True
@@ -321,7 +323,10 @@ def _optimizer(network: Network, train: TrainSpec) -> torch.optim.Optimizer:
 
 def _copy(network: Network) -> State:
     """Return a copy of the weights on the CPU, in the plain memory layout."""
-    return {name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in network.state_dict().items()}
+    return {
+        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, value in network.state_dict().items()
+    }
 
 
 def _under(prefix: str, tensors: State) -> State:

@@ -1,6 +1,7 @@
 """Run a chapter's notebook with typed parameters, in its own kernel, one after another."""
 
 import hashlib
+import logging
 import os
 import re
 import sys
@@ -12,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from transfusion_lib import errors
 from transfusion_lib.book import parameters, profiles
 from transfusion_lib.book.project import Chapter, import_path, read_notebook, write_notebook
-from transfusion_lib.errors import BuildError
+from transfusion_lib.errors import BuildError, UserError
 
 PROGRESS = "TRANSFUSION_PROGRESS"
 """Names a file to the kernel; each line appended to it is shown at once and never enters a page."""
@@ -49,8 +51,9 @@ class Build:
 def execute(chapter: Chapter, values: Mapping[str, Any], build: Build, *, say: Say) -> Path:
     """Execute ``chapter`` with ``values`` in place of its defaults, and return the executed notebook.
 
-    A cell that fails raises a ``BuildError`` with chapter, cell, source and traceback. The notebook's metadata
-    holds a ``stamp``, which ``check`` compares.
+    A cell that fails raises a ``BuildError`` with chapter, cell, source and traceback; one that meets a mistake of the
+    user's, a data set that is not there for instance, raises that error with the chapter's name and the cell.
+    The notebook's metadata holds a ``stamp``, which ``check`` compares.
     """
     sys.modules.setdefault(SLOW_IMPORT, None)  # type: ignore[arg-type]
     import papermill
@@ -71,6 +74,9 @@ def execute(chapter: Chapter, values: Mapping[str, Any], build: Build, *, say: S
                 extra_arguments=["--log-level=CRITICAL"],  # it warns of local TCP ports and of its own shutdown
             )
     except PapermillExecutionError as error:
+        mistake = getattr(errors, error.ename, None)
+        if isinstance(mistake, type) and issubclass(mistake, UserError):
+            raise mistake(f"chapter {chapter.name}, cell In [{error.exec_count}]: {error.evalue}") from None
         raise BuildError(failure(chapter, error.exec_count, error.source, "\n".join(error.traceback))) from None
     except DeadKernelError:
         raise BuildError(f"chapter {chapter.name}: its kernel died (out of memory?)\n{_last_cell(target)}") from None

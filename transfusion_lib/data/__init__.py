@@ -12,12 +12,31 @@ from transfusion_lib.data.cache import MEMORY
 from transfusion_lib.data.catalogue import Info
 from transfusion_lib.data.computed import ComputedSource
 from transfusion_lib.data.dataset import Dataset, Split
+from transfusion_lib.data.describe import Check, Datasheet, Line, check_files, datasheet, sheet_of_chosen
+from transfusion_lib.data.filesource import FileSource
 from transfusion_lib.data.loading import Progress
-from transfusion_lib.errors import SpecError, unknown
+from transfusion_lib.data.medmnist import MedMNISTSource
+from transfusion_lib.errors import DataError, SpecError, TransfusionError, unknown
 from transfusion_lib.places import store_root
 from transfusion_lib.spec import DataSpec
 
-__all__ = ["TABLE", "Dataset", "Source", "Split", "fingerprint", "load", "spec_for"]
+__all__ = [
+    "TABLE",
+    "Check",
+    "Dataset",
+    "Datasheet",
+    "Line",
+    "Source",
+    "Split",
+    "check",
+    "datasheet",
+    "default_cache",
+    "fingerprint",
+    "listing",
+    "load",
+    "show",
+    "spec_for",
+]
 
 
 class Source(Protocol):
@@ -40,7 +59,7 @@ class Source(Protocol):
 FUNDUS = ComputedSource(
     info=Info(
         what="synthetic fundus photographs with diabetic retinopathy",
-        tasks=("grade",),
+        tasks=("referable", "grade"),
         licence="MIT, like this program",
         source="computed by transfusion_lib.data.fundus",
         unit="patient (two eyes)",
@@ -108,6 +127,47 @@ def spec_for(name_or_path: str, **fields: object) -> DataSpec:
         raise SpecError(unknown("data set", name_or_path, TABLE) + " Nor is it a folder, zip or csv here.")
     name = "isic" if path.suffix.lower() == ".csv" else "folder"
     return DataSpec(name=name, root=str(path), **fields)  # type: ignore[arg-type]  # validated by the spec
+
+
+def listing() -> list[Line]:
+    """Return every data set: what it is, its tasks, where its files were found or how to get them."""
+    return [_line(name, source) for name, source in TABLE.items()]
+
+
+def show(name_or_path: str, *, cache: Path | None = None, **fields: object) -> Datasheet:
+    """Return the datasheet of a data set, without decoding an image; counts are empty where no file was found."""
+    spec = spec_for(name_or_path, **fields)
+    source = _source(spec)
+    line = _line(spec.name, source)
+    if isinstance(source, FileSource | MedMNISTSource) and (line.where or spec.root):
+        where = spec.root or str(line.where)
+        return sheet_of_chosen(source.choose(spec, cache=cache or default_cache()), where=where)
+    lines = source.info.notes() | {"tasks": ", ".join(source.info.tasks), "where": line.where or "not found"}
+    return Datasheet(name=spec.name, lines=lines, counts={}, images={}, units={})
+
+
+def check(path: str | Path) -> Check:
+    """Return every fault in a folder, zip, csv or MedMNIST file: the layout is recognised, every image decoded."""
+    place = Path(path).expanduser()
+    if not place.exists():
+        raise DataError(f"{place}: no such file or folder; give the place of the data")
+    if place.suffix == ".npz":
+        return medmnist.check(place)
+    if place.suffix.lower() == ".csv":
+        return check_files(place, {"isic": csvset.SOURCE})
+    return check_files(place, {name: source for name, source in TABLE.items() if isinstance(source, FileSource)})
+
+
+def _line(name: str, source: Source) -> Line:
+    where: str | None
+    try:
+        found = source.find(DataSpec(name=name))
+        where = str(found) if found else None
+    except TransfusionError:
+        where = None
+    if isinstance(source, ComputedSource):
+        where = "computed"
+    return Line(name=name, what=source.info.what, tasks=source.info.tasks, where=where, get=source.info.layout)
 
 
 def _source(spec: DataSpec) -> Source:

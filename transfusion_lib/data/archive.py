@@ -9,7 +9,6 @@ import stat
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -247,29 +246,35 @@ def open_files(path: Path, *, checksums: Checksums | None = None) -> Files:
 
     A csv stands for the folder that it lies in. A ``DataError`` says what is there instead.
     """
-    if path.is_file() and path.suffix.lower() == ".csv":
-        path = path.parent
-    if path.is_file():
-        return Zip(path)
-    if not path.is_dir():
-        raise DataError(f"{path}: no such folder or zip; give the place of the data set as root")
-    folder = Folder(path, checksums=checksums)
+    place = _container(path)
+    if place.is_file():
+        return Zip(place)
+    folder = Folder(place, checksums=checksums)
     return Mounted(folder) if any(name.lower().endswith(".zip") for name in folder.sizes) else folder
 
 
 def stamp(path: Path) -> str:
-    """Return a text that changes when the files in the folder or zip change: names, sizes, times of change."""
-    if not path.is_dir():
-        status = path.stat()
+    """Return a text that changes when the files of ``open_files(path)`` change: names, sizes, times of change."""
+    place = _container(path)
+    if place.is_file():
+        status = place.stat()
         return f"{status.st_size} {status.st_mtime_ns}"
     digest = 0
-    for folder, subfolders, names in os.walk(path, onerror=_cannot_list):
+    for folder, subfolders, names in os.walk(place, onerror=_cannot_list):
         subfolders.sort()
         for name in sorted(names):
             file = f"{folder}/{name}"  # a Path for each of 200,000 files would double the time
             status = os.lstat(file)
-            digest = zlib.crc32(f"{file} {status.st_size} {status.st_mtime_ns}".encode(errors="replace"), digest)
+            line = f"{file} {status.st_size} {status.st_mtime_ns}"
+            digest = zlib.crc32(line.encode(errors="surrogateescape"), digest)
     return f"{digest:08x}"
+
+
+def _container(path: Path) -> Path:
+    """Return the folder or zip that ``path`` stands for; a ``DataError`` if there is none."""
+    if not path.exists():
+        raise DataError(f"{path}: no such folder or zip; give the place of the data set as root")
+    return path.parent if path.is_file() and path.suffix.lower() == ".csv" else path
 
 
 def locate(names: Iterable[str], *, folders: Iterable[Path]) -> Path | None:

@@ -34,6 +34,9 @@ from transfusion_lib.errors import DataError
 MEMORY = 2 * 2**30  # bytes of images that a load may hold in memory; more is memory-mapped
 BATCH = 64 * 2**20  # bytes of images between two commits
 
+Images = Iterator[tuple[int, NDArray[np.uint8]]]
+"""Keys and their images."""
+
 ENTRY = np.dtype([("key", "<u8"), ("crc", "<u4")])
 
 
@@ -52,32 +55,44 @@ class Shelf:
         """Return which ``keys`` have no image here."""
         return ~np.isin(keys, self._index()["key"])
 
-    def add(self, images: Iterator[tuple[int, NDArray[np.uint8]]]) -> None:
-        """Append (key, image) pairs, committed every ``BATCH`` bytes; another writer waits."""
+    def fill(self, keys: NDArray[np.uint64], make: Callable[[NDArray[np.bool_]], Images]) -> None:
+        """Append the images that ``make`` yields for the keys that are missing, committed every ``BATCH`` bytes.
+
+        Another writer waits, and then finds them here.
+        """
+        if not self.missing(keys).any():
+            return
         with disk_errors(self.folder), FileLock(self.folder / "lock"):
-            index = self._index()
-            with self._images.open("ab") as file:
-                file.truncate(len(index) * self.stride)
-                pending: list[tuple[int, int]] = []
-                for key, image in images:
-                    data = image.tobytes()
-                    file.write(data)
-                    pending.append((key, zlib.crc32(data)))
-                    if len(pending) * self.stride >= BATCH:
-                        index = self._commit(file, index, pending)
-                        pending = []
-                self._commit(file, index, pending)
+            missing = self.missing(keys)
+            if missing.any():
+                self._append(make(missing))
+
+    def _append(self, images: Images) -> None:
+        index = self._index()
+        with self._images.open("ab") as file:
+            file.truncate(len(index) * self.stride)
+            pending: list[tuple[int, int]] = []
+            for key, image in images:
+                data = image.tobytes()
+                file.write(data)
+                pending.append((key, zlib.crc32(data)))
+                if len(pending) * self.stride >= BATCH:
+                    index = self._commit(file, index, pending)
+                    pending = []
+            self._commit(file, index, pending)
 
     def read(self, keys: NDArray[np.uint64], *, out: Path | None = None) -> Tensor | None:
         """Return the images of ``keys``, uint8 (n, *shape), or None where one is damaged or missing.
 
         With ``out`` they are written there first and memory-mapped: for what does not fit in memory.
         """
+        if len(keys) == 0:
+            return torch.empty((0, *self.shape), dtype=torch.uint8)
         index = self._index()
         order = np.argsort(index["key"], kind="stable")
         where = np.searchsorted(index["key"], keys, sorter=order)
         if len(index) == 0 or (where == len(index)).any():
-            return torch.empty((0, *self.shape), dtype=torch.uint8) if len(keys) == 0 else None
+            return None
         rows = order[where]
         if (index["key"][rows] != keys).any():
             return None

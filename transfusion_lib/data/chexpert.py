@@ -6,9 +6,11 @@ absent, -1 is uncertain. Without the labels of the hidden test set, ``valid.csv`
 split and a validation split is drawn from train by patient.
 """
 
-import math
 import re
 
+import torch
+
+from transfusion_lib.data import uncertainty
 from transfusion_lib.data.archive import Files
 from transfusion_lib.data.catalogue import Catalogue, Info, Item, Problems, SplitName, choose_task
 from transfusion_lib.data.filesource import FileSource
@@ -17,15 +19,8 @@ from transfusion_lib.spec import DataSpec
 
 TASKS = ("pathologies", "pathologies_all_views")
 PATHOLOGIES = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
-# The best of the three policies in Table 3 of the paper, by validation AUROC.
-PUBLISHED = {
-    "Atelectasis": "ones",
-    "Cardiomegaly": "zeros",
-    "Consolidation": "ignore",
-    "Edema": "ones",
-    "Pleural Effusion": "ones",
-}
-UNCERTAIN = {"ones": 1.0, "zeros": 0.0, "ignore": math.nan}
+Meaning = dict[str, dict[float, float]]
+"""By pathology and number in the table: 0, 1 or NaN."""
 TABLES = {"train": ("train.csv",), "valid": ("valid.csv",), "test": ("test_labels.csv", "groundtruth.csv", "test.csv")}
 PLACE = re.compile(r"(?P<patient>patient\d+)/(?P<study>study\d+)/(?P<view>view\d+_(?P<side>\w+?))\.\w+$", re.IGNORECASE)
 
@@ -43,12 +38,13 @@ def read(files: Files, spec: DataSpec, problems: Problems) -> Catalogue:
     tables = {split: read_table(files, name) for split, name in names.items() if name is not None}
     if "test" in tables and "edema" not in tables["test"].columns:  # a list of images without labels
         del tables["test"]
+    meaning = _meaning(spec)
     role: dict[str, SplitName] = {"train": "train", "valid": "val" if "test" in tables else "test", "test": "test"}
     items: list[Item] = []
     for split, table in tables.items():
         table.require("path", *map(str.lower, PATHOLOGIES))
         for row in table.rows(problems):
-            item = _item(row, table, files, spec, problems, split=role[split], frontal=task == "pathologies")
+            item = _item(row, table, files, meaning, problems, split=role[split], frontal=task == "pathologies")
             if item is not None:
                 items.append(item)
     return Catalogue(
@@ -62,7 +58,7 @@ def read(files: Files, spec: DataSpec, problems: Problems) -> Catalogue:
 
 
 def _item(
-    row: Row, table: Table, files: Files, spec: DataSpec, problems: Problems, *, split: SplitName, frontal: bool
+    row: Row, table: Table, files: Files, meaning: Meaning, problems: Problems, *, split: SplitName, frontal: bool
 ) -> Item | None:
     """Return the item of a row; None for a view that is not wanted, or where a problem was found."""
     place = PLACE.search(row["path"])
@@ -72,7 +68,7 @@ def _item(
     view = row["frontal/lateral"] if "frontal/lateral" in table.columns else place["side"]
     if frontal and view.lower() != "frontal":
         return None
-    labels = tuple(_label(row, pathology, spec, problems) for pathology in PATHOLOGIES)
+    labels = tuple(_label(row, pathology, meaning, problems) for pathology in PATHOLOGIES)
     short = f"{place['patient']}/{place['study']}/{place['view']}"
     file = files.find(row["path"]) or files.find(short)
     if file is None:
@@ -84,18 +80,23 @@ def _item(
     return Item(id=f"{split}/{short}", file=file, label=tuple(known), unit=patient, split=split, row=row.where)
 
 
-def _label(row: Row, pathology: str, spec: DataSpec, problems: Problems) -> float | None:
+def _label(row: Row, pathology: str, meaning: Meaning, problems: Problems) -> float | None:
     """Return 0, 1 or NaN (ignored); None, and a problem, for anything that CheXpert does not write."""
     text = row[pathology.lower()]
     try:
-        value = float(text or 0)
-    except ValueError:
-        value = math.inf
-    if value not in (-1, 0, 1):
+        return meaning[pathology][float(text or 0)]
+    except (ValueError, KeyError):
         problems.add(f'{row.where}: {pathology} is "{text}"; it must be 1, 0, -1 (uncertain) or blank')
         return None
-    policy = PUBLISHED[pathology] if spec.uncertain == "published" else spec.uncertain
-    return UNCERTAIN[policy] if value == -1 else value
+
+
+def _meaning(spec: DataSpec) -> Meaning:
+    """Return what a number in the table means for each pathology, under the policy of ``spec``."""
+    unsure = uncertainty.resolve(-torch.ones(1, len(PATHOLOGIES)), pathologies=PATHOLOGIES, policy=spec.uncertain)[0]
+    return {
+        pathology: {0.0: 0.0, 1.0: 1.0, -1.0: value}
+        for pathology, value in zip(PATHOLOGIES, unsure.tolist(), strict=True)
+    }
 
 
 SOURCE = FileSource(

@@ -73,6 +73,8 @@ def read(files: Files, spec: DataSpec, problems: Problems) -> Catalogue:
     units = _units(files, tables)
     items = []
     for name, table in tables.items():
+        if table.choose(IMAGE) is None:
+            raise _lacks(table, "images", IMAGE)
         table.require(*labels.columns)
         for row in table.rows(problems):
             item = _item(row, table, files, labels, units, splits[name], problems)
@@ -148,7 +150,7 @@ def _labels(tables: Sequence[Table], spec: DataSpec) -> Labels:
     if task in (ONE_HOT, MULTI_LABEL):
         columns = _bit_columns(table)
         if not columns:
-            raise DataError(f"{table.location} row 1: no columns of 0 and 1; found: {', '.join(table.header)}")
+            raise _lacks(table, "labels", LABEL)
         return Labels(task=task, columns=columns, classes=tuple(table.header[table.columns[name]] for name in columns))
     if task.lower() not in table.columns:
         raise SpecError(unknown(f"column of {table.location} for task", task, [*table.header, ONE_HOT, MULTI_LABEL]))
@@ -168,6 +170,13 @@ def _classes(tables: Sequence[Table], column: str) -> tuple[str, ...]:
     if len(counts) > max(2, sum(counts.values()) / 2):
         raise DataError(f"{location}: {column} has {len(counts)} different values; give a column of classes as task")
     return tuple(sorted(counts, key=lambda value: (not value.isdigit(), int(value) if value.isdigit() else 0, value)))
+
+
+def _lacks(table: Table, what: str, names: Sequence[str]) -> DataError:
+    """Return the error for a table without a usual column."""
+    return DataError(
+        f"{table.location} row 1: no column of {what} ({', '.join(names)}); has: {', '.join(table.header)}; rename one"
+    )
 
 
 def _units(files: Files, tables: dict[str, Table]) -> dict[str, str]:

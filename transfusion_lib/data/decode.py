@@ -4,7 +4,7 @@ Files are recognised by their content, never by their name. What cannot be read 
 """
 
 import io
-import warnings
+from pathlib import PurePosixPath
 from typing import Literal
 
 import numpy as np
@@ -15,8 +15,11 @@ from transfusion_lib.errors import DataError
 
 VERSION = 1  # raise when the same file would now give other pixels: it is part of every fingerprint
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "PPM", "GIF")
-LARGEST = 100_000_000  # pixels; fundus cameras and mammography stay below 30 million
+LARGEST = 89_478_485  # pixels, from where on Pillow warns of a bomb; cameras and mammography stay below 30 million
 FIELD_LEVEL = 10  # brightness above which a pixel belongs to the field of view of a fundus photograph
+
+# What Pillow raises on damaged files, found by damaging some; warnings where the user has made them errors.
+FAULTS = (OSError, ValueError, SyntaxError, EOFError, TypeError, LookupError, ArithmeticError, AttributeError, Warning)
 
 Fit = Literal["stretch", "field"]
 
@@ -37,7 +40,7 @@ def image(data: bytes, *, name: str, size: int, channels: int, fit: Fit = "stret
             plain = _field(plain)
         if plain.size != (size, size):
             plain = plain.resize((size, size), Image.Resampling.BILINEAR)
-    except (OSError, ValueError, SyntaxError, EOFError, TypeError, KeyError, IndexError, ArithmeticError) as error:
+    except FAULTS as error:
         raise DataError(f"{name}: damaged or truncated ({_short(error)}); copy it again from its source") from None
     pixels = np.asarray(plain, np.uint8).reshape(size, size, channels)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
@@ -48,15 +51,23 @@ def mask(data: bytes, *, name: str, size: int) -> NDArray[np.uint8]:
     return (image(data, name=name, size=size, channels=1) >= 128).astype(np.uint8)
 
 
+def named_rightly(data: bytes, name: str) -> bool:
+    """Tell whether a file's extension is one of its content's format; True for what is no image at all."""
+    try:
+        picture = _open(data, name=name)
+    except DataError:
+        return True
+    own = {ending for ending, form in Image.registered_extensions().items() if form == picture.format}
+    return picture.format == "MPO" or PurePosixPath(name).suffix.lower() in own
+
+
 def _open(data: bytes, *, name: str) -> Image.Image:
     """Return the opened but not yet decoded picture, or raise a ``DataError`` that says what the bytes are."""
     if not data:
         raise DataError(f"{name}: empty (0 bytes); copy it again from its source")
     try:
-        with warnings.catch_warnings():  # not thread-safe, but the worst outcome is one more line on stderr
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            picture = Image.open(io.BytesIO(data), formats=FORMATS)
-    except Image.DecompressionBombError:
+        picture = Image.open(io.BytesIO(data), formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise DataError(f"{name}: claims more than {LARGEST:,} pixels; resize it or leave it out") from None
     except UnidentifiedImageError:
         raise DataError(f"{name}: not an image but {_kind(data)}; export it as PNG or JPEG, or remove it") from None

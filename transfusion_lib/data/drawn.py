@@ -18,8 +18,8 @@ SplitName = Literal["train", "val", "test"]
 Progress = Callable[[int], None]
 FIRST: dict[SplitName, int] = {"train": 0, "val": 10_000_000, "test": 20_000_000}
 """Index of each split's first picture: a split keeps its patients whatever the others' sizes."""
-PIXELS_AT_ONCE = 16 * 64 * 64
-"""Pictures of this many pixels together are drawn in one go: numpy's cost per call is shared, its arrays stay in cache."""
+PIXELS_AT_ONCE = 32 * 64 * 64
+"""Pictures of this many pixels together are drawn in one go: numpy's cost per call is shared, arrays stay in cache."""
 
 
 def draw_many(

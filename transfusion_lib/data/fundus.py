@@ -11,7 +11,6 @@ from transfusion_lib.spec import DataSpec
 from transfusion_lib.synthetic import fundus
 from transfusion_lib.synthetic.fundus import GRADES, REGIONS, VERSION
 
-NAME = "fundus"
 TASKS = ("referable", "grade")
 DEFAULTS: dict[SplitName, int] = {"train": 2000, "val": 400, "test": 1000}
 REFERABLE = 2
@@ -48,19 +47,19 @@ def generate(
 
 def fingerprint(spec: DataSpec) -> str:
     """Return what changes whenever a picture, a label or a split changes; draws nothing."""
-    return digest(NAME, VERSION, task_of(spec, TASKS), spec.size, spec.seed, dict(counts(spec, DEFAULTS)))
+    return digest("fundus", VERSION, task_of(spec, TASKS), spec.size, spec.seed, dict(counts(spec, DEFAULTS)))
 
 
 def source(spec: DataSpec, *, progress: Progress | None = None, workers: int | None = None) -> Dataset:
     """Return the three splits that ``spec`` describes; a smaller training set is the beginning of a larger one."""
     referable = task_of(spec, TASKS) == "referable"
-    splits = {}
+    splits: dict[SplitName, Split] = {}
     for name, n in counts(spec, DEFAULTS).items():
         drawn = generate(n=n, size=spec.size, seed=spec.seed, first=FIRST[name], progress=progress, workers=workers)
         labels = (drawn.labels >= REFERABLE).long() if referable else drawn.labels
         splits[name] = Split(images=drawn.images, labels=labels, ids=drawn.ids, units=drawn.units, masks=drawn.masks)
     return Dataset(
-        name=NAME,
+        name=spec.name,
         task=task_of(spec, TASKS),
         kind="multiclass",
         classes=("not referable", "referable") if referable else GRADES,
@@ -69,7 +68,9 @@ def source(spec: DataSpec, *, progress: Progress | None = None, workers: int | N
         fingerprint=fingerprint(spec),
         synthetic=True,
         notes=NOTES,
-        **splits,
+        train=splits["train"],
+        val=splits["val"],
+        test=splits["test"],
     )
 
 

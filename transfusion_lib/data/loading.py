@@ -1,9 +1,11 @@
 """From the images that a catalogue names to three splits in memory: decode what is new, read the rest, check."""
 
 import os
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -16,7 +18,7 @@ from tqdm import tqdm
 
 from transfusion_lib.data import decode, splits
 from transfusion_lib.data.archive import Files
-from transfusion_lib.data.cache import Shelf, content_key
+from transfusion_lib.data.cache import Images, Shelf, content_key
 from transfusion_lib.data.catalogue import Catalogue, Info, Item, Problems
 from transfusion_lib.data.dataset import Dataset, Split
 from transfusion_lib.errors import DataError, StoreError
@@ -113,19 +115,24 @@ def _keys(pictures: Pictures, items: Sequence[Item]) -> NDArray[np.uint64]:
 
 def _decode_missing(chosen: Chosen, pictures: Pictures, *, cache: Path, progress: Progress | None) -> set[str]:
     """Decode what the cache lacks, and return the ids of what cannot be decoded."""
-    items = chosen.items
-    shelf = Shelf(cache / "images" / pictures.shelf, shape=pictures.shape)
-    lacking = shelf.missing(_keys(pictures, items))
-    todo = [item for item, lacks in zip(items, lacking, strict=True) if lacks]
-    bad: set[str] = set()
-    if todo:
-        shelf.add(_good(chosen, pictures, todo, bad, progress=progress))
+    items, bad = chosen.items, set[str]()
+
+    def make(missing: NDArray[np.bool_]) -> Images:
+        todo = [item for item, lacks in zip(items, missing, strict=True) if lacks]
+        return _good(chosen, pictures, todo, bad, progress=progress)
+
+    with quiet():
+        _shelf(pictures, cache).fill(_keys(pictures, items), make)
     return bad
+
+
+def _shelf(pictures: Pictures, cache: Path) -> Shelf:
+    return Shelf(cache / "images" / pictures.shelf, shape=pictures.shape)
 
 
 def _good(
     chosen: Chosen, pictures: Pictures, todo: Sequence[Item], bad: set[str], *, progress: Progress | None
-) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+) -> Images:
     """Yield (key, image); what cannot be decoded goes to the problems, and its id to ``bad``."""
     hidden = None if progress is None else True  # None: drawn only where stderr is a terminal
     with tqdm(total=len(todo), desc=f"decoding {pictures.shelf}", disable=hidden) as bar:
@@ -142,14 +149,13 @@ def _good(
 
 def _read(pictures: Pictures, items: Sequence[Item], *, cache: Path, mapped: bool) -> Tensor:
     """Return the images of ``items`` from the cache; a damaged cache is made again, once."""
-    keys = _keys(pictures, items)
-    shelf = Shelf(cache / "images" / pictures.shelf, shape=pictures.shape)
+    keys, shelf = _keys(pictures, items), _shelf(pictures, cache)
     out = shelf.folder / f"{content_key(*keys.tolist()):016x}.bin" if mapped else None
     images = shelf.read(keys, out=out)
     if images is None:
         shelf.clear()
         again = ((pictures.key(item), image) for item, image in pictures.make(items))
-        shelf.add((key, image) for key, image in again if not isinstance(image, DataError))
+        shelf.fill(keys, lambda _: ((key, image) for key, image in again if not isinstance(image, DataError)))
         images = shelf.read(keys, out=out)
     if images is None:
         raise StoreError(f"{shelf.folder}: what was written there reads back differently; check the disk")
@@ -210,6 +216,14 @@ class FilePictures:
             return decode.image(data, name=name, size=self.size, channels=self.channels, fit=self.fit)
         except DataError as error:
             return error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence Pillow's warnings of odd metadata; for the main thread, since the filters are the process's."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="PIL")
+        yield
 
 
 def _workers() -> int:

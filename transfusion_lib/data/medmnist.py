@@ -7,8 +7,12 @@ where there is none is one downloaded.
 
 import ast
 import hashlib
+import http.client
 import importlib.util
 import re
+import shutil
+import tempfile
+import urllib.request
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -30,9 +34,10 @@ from transfusion_lib.data.archive import Checksums
 from transfusion_lib.data.cache import StoredChecksums, atomic, content_key, disk_errors
 from transfusion_lib.data.catalogue import Catalogue, Info, Item, Problems, SplitName, choose_task
 from transfusion_lib.data.dataset import Dataset
+from transfusion_lib.data.describe import Check
 from transfusion_lib.data.filesource import data_folders
 from transfusion_lib.data.loading import Chosen, Made, Progress, assemble
-from transfusion_lib.errors import DataError, MissingExtraError
+from transfusion_lib.errors import DataError, MissingExtraError, TransfusionError
 from transfusion_lib.spec import DataSpec, canonical_json
 
 VERSION = 1  # raise when the same file would now give another data set
@@ -57,6 +62,7 @@ NAMES = (
     "synapsemnist3d",
 )
 POSITIVE = {"retinamnist": (2, 3, 4), "breastmnist": (0,)}  # referable; malignant. Other binary sets: class 1
+TIMEOUT = 30  # seconds without a byte
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "val", "test")
 
 
@@ -179,19 +185,22 @@ class MedMNISTSource:
 
     def _download(self, size: int, folder: Path) -> Path:
         """Return the file of one size, downloaded; a ``DataError`` says how to do it by hand."""
-        from torchvision.datasets.utils import download_url
-
-        url, md5 = (table()[self.name][f"{what}{_suffix(size)}"] for what in ("url", "MD5"))
+        url, md5 = (str(table()[self.name][f"{what}{_suffix(size)}"]) for what in ("url", "MD5"))
         target = folder / self._file(size)
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         with atomic(target) as partial:
             try:
-                download_url(url, str(partial.parent), filename=partial.name, md5=md5)
-            except (OSError, RuntimeError, ValueError) as error:
-                folders = " or ".join(map(str, data_folders())) or "a folder and set TRANSFUSION_DATA to it"
+                with urllib.request.urlopen(url, timeout=TIMEOUT) as response, partial.open("wb") as file:
+                    shutil.copyfileobj(response, file, 2**20)
+                with partial.open("rb") as file:
+                    found = hashlib.file_digest(file, "md5").hexdigest()
+                if found != md5:
+                    raise ValueError(f"the MD5 of what came is {found}")
+            except (OSError, ValueError, http.client.HTTPException) as error:
+                places = " or ".join(map(str, data_folders())) or "a folder, and set TRANSFUSION_DATA to it"
                 raise DataError(
-                    f"{target.name}: not found, and not downloaded ({error}); download {url} (MD5 {md5}) to {folders}"
+                    f"{target.name}: not found, and not downloaded ({error}); download {url} (MD5 {md5}) to {places}"
                 ) from None
         return target
 
@@ -351,6 +360,23 @@ def _md5(path: Path, checksums: Checksums) -> str:
         with path.open("rb") as file:
             known = checksums.put(stamp, int(hashlib.file_digest(file, "md5").hexdigest(), 16))
     return f"{known:032x}"
+
+
+def check(path: Path) -> Check:
+    """Return the faults of a file of MedMNIST: its name, checksum, labels and images."""
+    match = re.fullmatch(r"(\w+?mnist(?:3d)?)(?:_(\d+))?", path.stem)
+    if match is None or match[1] not in NAMES:
+        fault = f"{path}: not named like a file of MedMNIST, such as retinamnist.npz or retinamnist_64.npz; rename it"
+        return Check(path=path, name=None, images=0, problems=(fault,), notes=())
+    source, size = MedMNISTSource(name=match[1]), int(match[2] or 28)
+    spec = DataSpec(name=match[1], root=str(path), size=size, on_bad="skip")
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            chosen = source.choose(spec, cache=Path(scratch))
+        images = sum(1 for _ in chosen.images.make(chosen.items))
+    except TransfusionError as error:
+        return Check(path=path, name=match[1], images=0, problems=(str(error),), notes=())
+    return Check(path=path, name=match[1], images=images, problems=tuple(chosen.problems.found), notes=())
 
 
 SOURCES = {name: MedMNISTSource(name=name) for name in NAMES}

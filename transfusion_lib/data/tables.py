@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from transfusion_lib.data.catalogue import Problems
 from transfusion_lib.errors import DataError, did_you_mean
 
 DELIMITERS = ",;\t"
+UNDECODED = re.compile("[\udc80-\udcff]")  # what the error handler surrogateescape makes of a bad byte
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +53,16 @@ class Table:
 
     def rows(self, problems: Problems) -> Iterator[Row]:
         """Yield the rows that are whole and readable; the others are problems."""
+        doubtful = UNDECODED.search(self.text) is not None
         reader = csv.reader(io.StringIO(self.text, newline=""), delimiter=self.delimiter)
         try:
             for cells in reader:
                 where = f"{self.location} row {reader.line_num}"
                 if reader.line_num == 1 or not any(cells):
                     continue
-                bad = next((byte for cell in cells for byte in cell if "\udc80" <= byte <= "\udcff"), None)
+                bad = UNDECODED.search("".join(cells)) if doubtful else None
                 if bad is not None:
-                    problems.add(f"{where}: byte 0x{ord(bad) - 0xDC00:02x} is not UTF-8; save the table as UTF-8")
+                    problems.add(f"{where}: byte 0x{ord(bad[0]) - 0xDC00:02x} is not UTF-8; save the table as UTF-8")
                 elif len(cells) != len(self.header):
                     problems.add(f"{where}: {len(cells)} cells under {len(self.header)} columns; quote or fill them")
                 else:

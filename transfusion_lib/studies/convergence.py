@@ -1,4 +1,4 @@
-"""Does a pretrained start converge faster, and is it the features or only their scale? (Transfusion, section 5, Figure 6)."""
+"""Does a pretrained start converge faster, and and why? (Transfusion, section 5, Figure 6)."""
 
 from typing import Annotated, ClassVar, Literal
 

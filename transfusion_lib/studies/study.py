@@ -1,6 +1,7 @@
 """What a study is: a chapter's parameters, validated, and the runs that they ask for."""
 
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
 
@@ -34,13 +35,18 @@ class Study(BaseModel):
                 faults.append(f"{where}: {what}")
             raise ParameterError(f"chapter {cls.name}: {'; '.join(faults)}") from None
 
+    @classmethod
+    def of(cls, names: Mapping[str, Any]) -> Self:
+        """Return the study whose parameters ``names`` holds: in a notebook ``Convergence.of(globals())``."""
+        return cls(**{name: names[name] for name in cls.model_fields if name in names})
+
     def specs(self) -> list[RunSpec]:
         """Return every run that the chapter reads."""
         raise NotImplementedError
 
 
 def pretrained_name(network: str) -> str | None:
-    """Return the pretrained weights that a network has here: ImageNet's where published, else our own; None for neither."""
+    """Return the name of a network's pretrained weights: ImageNet's where published, else our own, or None."""
     names = TABLE[network].weights if network in TABLE else ()
     return names[0] if names else None
 

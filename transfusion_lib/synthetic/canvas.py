@@ -6,15 +6,17 @@ All is elementwise numpy in float32 (no BLAS, no threads), so that a picture has
 alone or in a crowd.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating[Any]]
+"""float32 throughout: float64 would slip in unnoticed and be many times slower (np.maximum.at)."""
 Bytes = NDArray[np.uint8]
 REFERENCE = 587
 """Edge in pixels of the largest picture: the camera's own resolution, whose pixels carry the noise."""
@@ -38,12 +40,14 @@ class Dice:
         start, self._next = self._next, self._next + prod(shape)
         if self._next > self._numbers.shape[1]:
             raise IndexError(f"a scene needs {self._next} numbers, its supply is {self._numbers.shape[1]}")
-        return (self._numbers[:, start : self._next] * (high - low) + low).reshape(-1, *shape)
+        numbers: Array = self._numbers[:, start : self._next] * (high - low) + low
+        return numbers.reshape(-1, *shape)
 
     def normal(self, sigma: float, *shape: int) -> Array:
         """Return numbers around 0 of standard deviation ``sigma``, (b, 1) or (b, *shape)."""
         far = np.sqrt(-2 * np.log(1 - self.uniform(0, 1, *shape)))  # Box and Muller
-        return sigma * far * np.cos(self.uniform(0, 2 * np.pi, *shape))
+        numbers: Array = sigma * far * np.cos(self.uniform(0, 2 * np.pi, *shape))
+        return numbers
 
     def chance(self, probability: float | Array) -> NDArray[np.bool_]:
         """Return True with ``probability``, (b, 1)."""
@@ -64,11 +68,17 @@ class Static:
     def __init__(self, generators: Sequence[np.random.Generator]) -> None:
         self._generators = generators
 
+    def __len__(self) -> int:
+        return len(self._generators)
+
     def take(self, *shape: int) -> Array:
         """Return (b, *shape) numbers of mean 0 and standard deviation 1."""
-        raw = np.stack([generator.bit_generator.random_raw(prod(shape)) for generator in self._generators])
-        bits = np.bitwise_count(raw).astype(np.float32)  # binomial(64, 1/2): nearly normal, and fast
-        return (bits.reshape(-1, *shape) - 32) / 4
+        n = prod(shape)
+        raw = np.stack([generator.bit_generator.random_raw((n + 1) // 2) for generator in self._generators])
+        numbers = np.bitwise_count(raw.view(np.uint32)[:, :n]).astype(np.float32)
+        numbers -= 16  # a count of 32 coins: nearly normal, and fast
+        numbers *= 8**-0.5
+        return numbers.reshape(-1, *shape)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +125,16 @@ def spots(
     return out.reshape(6, -1) if exist is None else out[:, np.broadcast_to(exist, x.shape)]
 
 
+def strokes(x: Array, y: Array, radius: Array | float, strength: Array | float, *, within: float = 2.0) -> Strokes:
+    """Return the pieces of lines, (points, b, lines), that begin in the disc of radius ``within`` and have strength."""
+    line = np.stack(np.broadcast_arrays(x, y, np.float32(radius), np.float32(strength)))
+    _, points, b, n = line.shape
+    seen = (line[0] ** 2 + line[1] ** 2 < within**2)[:-1] & (line[3, 1:] > 0)
+    at = np.flatnonzero(seen)
+    line = line.reshape(4, points * b * n)
+    return np.concatenate([line[:3, at], line[:, at + b * n], (at // n % b).astype(np.float32)[None]])
+
+
 def join(*parts: Array) -> Array:
     """Return all spots, or all strokes, of ``parts``."""
     return np.concatenate(parts, axis=1)
@@ -123,14 +143,18 @@ def join(*parts: Array) -> Array:
 def along(strokes: Strokes, frame: Frame) -> Spots:
     """Return the discs that draw ``strokes`` without gaps on ``frame``."""
     way, scale = strokes[3:6] - strokes[:3], frame.scale[strokes[7].astype(np.intp), 0]
-    number = np.ceil(np.sqrt(way[0] * way[0] + way[1] * way[1]) * scale / 0.8)
+    apart = np.maximum(0.8, np.sqrt(strokes[2] * scale))  # pixels: the edge of a wide one looks smooth all the same
+    number = np.ceil(np.sqrt(way[0] * way[0] + way[1] * way[1]) * scale / apart)
     way /= number
-    piece = np.repeat(np.arange(len(number)), number.astype(np.intp))
-    nth = np.arange(len(piece)) - (np.cumsum(number, dtype=np.intp) - number.astype(np.intp))[piece]
-    out = np.zeros((6, len(piece)), np.float32)
-    np.multiply(way[:, piece], nth.astype(np.float32) + 0.5, out=out[:3])
-    out[:3] += strokes[:3, piece]
-    out[4:] = strokes[6:, piece]
+    number = number.astype(np.intp)
+    piece = np.repeat(np.arange(len(number)), number)
+    nth = np.arange(len(piece)) - np.repeat(np.cumsum(number) - number, number)
+    out = np.empty((6, len(piece)), np.float32)
+    np.take(way, piece, axis=1, out=out[:3])
+    out[:3] *= nth.astype(np.float32) + 0.5
+    out[:3] += np.take(strokes[:3], piece, axis=1)
+    out[3] = 0
+    np.take(strokes[6:], piece, axis=1, out=out[4:])
     return out
 
 
@@ -141,16 +165,21 @@ def splat(parts: Spots, frame: Frame) -> Array:
     """
     x, y, scale = _pixels(parts, frame)
     half, soft = parts[2] * scale, np.maximum(parts[3] * scale, 1)
-    reach = np.maximum(np.ceil(half + soft / 2), 1)
-    steps = np.exp2(np.ceil(np.log2(reach))).astype(np.intp)  # few distinct patch sizes, each drawn at once
+    reach = np.ceil(half + soft / 2).astype(np.intp)
+    steps = _POWERS[np.minimum(reach, len(_POWERS) - 1)]  # few distinct patch sizes, each drawn at once
     seen = (x > -steps) & (x < frame.size - 1 + steps) & (y > -steps) & (y < frame.size - 1 + steps)
-    margin = 2 * int(steps.max(initial=1, where=seen))
+    different = np.flatnonzero(np.bincount(steps[seen]))
+    margin = 2 * int(different.max(initial=1))
     edge = frame.size + 2 * margin
     canvas = np.zeros((len(frame.scale), edge, edge), np.float32)
     drawn = np.stack([x + margin, y + margin, half, soft, parts[4], parts[5]])
-    for step in sorted(set(steps[seen].tolist())):
-        _stamp(canvas, step, drawn[:, seen & (steps == step)])
+    for step in different.tolist():
+        _stamp(canvas, step, np.compress(seen & (steps == step), drawn, axis=1))
     return canvas[:, margin:-margin, margin:-margin]
+
+
+_POWERS = np.array([1, 1] + [1 << (k - 1).bit_length() for k in range(2, 1025)])
+"""The least power of 2 that is no less than the index."""
 
 
 def _stamp(canvas: Array, step: int, parts: Spots) -> None:
@@ -208,20 +237,31 @@ def stretch(knots: Array, size: int) -> Array:
     return knots
 
 
-def noise(static: Static, size: int, *, octaves: Mapping[int, float]) -> Array:
-    """Return (b, size, size) smooth noise: the sum of ``octaves``, cells along an edge -> standard deviation.
+def refine(knots: Array) -> Array:
+    """Return the knots, (b, 2 cells + 3, 2 cells + 3), of the same surface with twice the cells."""
+    for _ in range(2):  # along the rows, then, transposed, along the columns
+        b, n, m = knots.shape
+        fine = np.empty((b, 2 * n - 3, m), np.float32)
+        fine[:, ::2] = (knots[:, :-1] + knots[:, 1:]) / 2
+        fine[:, 1::2] = (knots[:, :-2] + 6 * knots[:, 1:-1] + knots[:, 2:]) / 8
+        knots = fine.transpose(0, 2, 1)
+    return knots
 
-    Octaves too fine for the pixels are left out.
+
+def noise(static: Static, size: int, *, coarsest: int, octaves: Sequence[float]) -> tuple[Array, float]:
+    """Return (b, size, size) smooth noise, and its variance.
+
+    It is the sum of ``octaves`` of these standard deviations, the first with ``coarsest`` cells along an edge, each
+    further one with twice as many, without those too fine for the pixels.
     """
-    layers = []
-    for cells, sigma in octaves.items():
-        knots = static.take(cells + 3, cells + 3) * (sigma * 315 / 151)  # a spline of white noise has 151/315
+    knots, variance = np.zeros((len(static), coarsest + 3, coarsest + 3), np.float32), 0.0
+    for k, sigma in enumerate(octaves):
+        cells = coarsest << k
+        white = static.take(cells + 3, cells + 3)
         if cells <= size / 2:
-            layers.append(stretch(knots, size))
-    total = layers[0]
-    for layer in layers[1:]:
-        total += layer
-    return total
+            knots = white * (sigma * 315 / 151) + (refine(knots) if k else 0)  # a spline of white noise has 151/315
+            variance += sigma**2
+    return stretch(knots, size), variance
 
 
 def blur(picture: Array, sigma: float) -> Array:
@@ -241,9 +281,14 @@ def blur(picture: Array, sigma: float) -> Array:
 
 def smoothstep(low: Array | float, high: Array | float, value: Array) -> Array:
     """Return 0 below ``low``, 1 above ``high`` and a smooth rise between."""
-    t = (value - low) * (1 / (high - low))
+    t = value - low
+    t *= 1 / (high - low)
     np.minimum(np.maximum(t, 0, out=t), 1, out=t)
-    return t * t * (3 - 2 * t)
+    rise: Array = t * -2
+    rise += 3
+    rise *= t
+    rise *= t
+    return rise
 
 
 def bell(x: Array, y: Array, *, at: tuple[Array, Array], radius: float) -> Array:

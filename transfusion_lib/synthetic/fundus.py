@@ -42,7 +42,7 @@ from transfusion_lib.synthetic.canvas import (
 )
 from transfusion_lib.synthetic.vessels import Roots, grow, sprout
 
-VERSION = 2
+VERSION = 3
 """Raise when any picture, mask or label changes: it enters the data set's fingerprint."""
 
 CHANNELS = 3
@@ -119,6 +119,7 @@ class Scene:
     """Swellings of the veins: a sign of the disease, though the masks count them with the vessels."""
     drusen: Spots
     naevus: Spots
+    pigment: Spots
     lesions: dict[str, Spots]
     new_vessels: Strokes
 
@@ -172,6 +173,7 @@ def scene(seed: int, indices: Sequence[int]) -> tuple[Scene, Static]:
         vessels=vessels,
         drusen=_drusen(anatomy, fovea),
         naevus=_naevus(anatomy),
+        pigment=_pigment(anatomy),
         beads=_beads(ill, count.beaded, vessels, disc),
         lesions={
             "microaneurysms": _microaneurysms(ill, count.microaneurysms, disc, fovea),
@@ -266,6 +268,15 @@ def _drusen(dice: Dice, fovea: Point) -> Spots:
     return spots(x, y, radius, soft=radius, strength=dice.uniform(0.2, 0.45, n), exist=exist)
 
 
+def _pigment(dice: Dice) -> Spots:
+    """Return clumps of pigment, in one eye of five: small and dark, but brown where blood is red."""
+    n = 8
+    exist = dice.chance(0.2) & (np.arange(n) < dice.uniform(1, n))
+    angle, far = dice.uniform(0, 6.2832, n), 0.93 * np.sqrt(dice.uniform(0, 1, n))
+    radius, strength = dice.uniform(0.006, 0.022, n), dice.uniform(0.4, 0.9, n)
+    return spots(far * np.cos(angle), far * np.sin(angle), radius, soft=0.4 * radius, strength=strength, exist=exist)
+
+
 def _naevus(dice: Dice) -> Spots:
     """Return a grey mole of the choroid, in one eye of 16."""
     angle, far = dice.uniform(0, 6.2832), dice.uniform(0.4, 0.9)
@@ -294,9 +305,9 @@ class _Count(NamedTuple):
 # Mean numbers by grade: at severity 0 within the grade, and what severity 1 adds. The first of each that defines a
 # grade is certain, and counted in _count.
 _MICROANEURYSMS = np.array([(0, 0), (2, 5), (7, 12), (20, 8), (10, 14)], np.float32)
-_HAEMORRHAGES = np.array([(0, 0), (0, 0), (1, 11), (24, 22), (8, 30)], np.float32)
-_EXUDATES = np.array([(0, 0), (0, 0), (0.2, 1.8), (2, 1), (0.5, 2.5)], np.float32)
-_COTTON_WOOL = np.array([(0, 0), (0, 0), (0.1, 0.9), (2, 1), (0.5, 2.5)], np.float32)
+_HAEMORRHAGES = np.array([(0, 0), (0, 0), (0.5, 9.5), (20, 20), (5, 27)], np.float32)
+_EXUDATES = np.array([(0, 0), (0, 0), (0.2, 1.5), (1.6, 1), (0.4, 2.2)], np.float32)
+_COTTON_WOOL = np.array([(0, 0), (0, 0), (0.1, 0.8), (1.6, 1), (0.4, 2.2)], np.float32)
 
 
 def _count(dice: Dice, labels: Sequence[Label]) -> _Count:
@@ -316,13 +327,14 @@ def _count(dice: Dice, labels: Sequence[Label]) -> _Count:
         cotton_wool=count(_COTTON_WOOL),
         tangles=(grade == 4) * (1 + dice.count(1.2 * within)),
         boats=(grade == 4) & dice.chance(0.35),
-        beaded=dice.chance(np.array([0, 0, 0, 0.85, 0.35], np.float32)[grade]),
+        beaded=dice.chance(np.array([0, 0, 0, 1, 0.35], np.float32)[grade]),
     )
 
 
 def _places(dice: Dice, count: Array, disc: Point, fovea: Point, *, most: int) -> tuple[Array, Array, Truth]:
     """Return x, y and existence, (b, most), of places on the posterior pole, off the disc and the fovea's centre."""
-    angle, far = dice.uniform(0, 6.2832, most), 0.93 * dice.uniform(0, 1, most) ** 0.6
+    angle = dice.uniform(0, 6.2832) + 2.4 * np.arange(most, dtype=np.float32) + dice.uniform(0, 0.6, most)
+    far = 0.93 * dice.uniform(0, 1, most) ** 0.6  # golden angles: in no direction are there none
     x, y = far * np.cos(angle), far * np.sin(angle)
     free = ((x - disc[0]) ** 2 + (y - disc[1]) ** 2 > 0.04) & ((x - fovea[0]) ** 2 + (y - fovea[1]) ** 2 > 0.004)
     return x, y, free & (np.cumsum(free, axis=1) <= count)
@@ -344,11 +356,13 @@ def _heap(
     shape = (pieces, x.shape[1])
     far, angle = np.sqrt(dice.uniform(0, 0.4, *shape)), dice.uniform(0, 6.2832, *shape)
     dx, dy, size = far * np.cos(angle), far * np.sin(angle), dice.uniform(0.4, 0.65, *shape)
-    x, y, radius, strength, exist = (part[:, None] for part in (x, y, radius, strength, exist))
+    x, y, radius, strength = (part[:, None] for part in (x, y, radius, strength))
     if streak is not None:
         cos, sin = np.cos(streak)[:, None], np.sin(streak)[:, None]
         dx, dy, size = 2.2 * dx * cos - 0.45 * dy * sin, 2.2 * dx * sin + 0.45 * dy * cos, 0.45 * size
-    return spots(x + radius * dx, y + radius * dy, radius * size, soft=soft * radius, strength=strength, exist=exist)
+    return spots(
+        x + radius * dx, y + radius * dy, radius * size, soft=soft * radius, strength=strength, exist=exist[:, None]
+    )
 
 
 def _microaneurysms(dice: Dice, count: Array, disc: Point, fovea: Point) -> Spots:
@@ -360,8 +374,8 @@ def _haemorrhages(dice: Dice, count: Array, disc: Point, fovea: Point) -> Spots:
     """Return dots and blots, and flames along the nerve fibres."""
     most = 75
     x, y, exist = _places(dice, count, disc, fovea, most=most)
-    radius = 0.008 - 0.0095 * np.log((1 - dice.uniform(0, 1, most)) * (1 - dice.uniform(0, 1, most)))
-    strength, flame = dice.uniform(0.65, 1, most), dice.uniform(0, 1, most) < 0.35
+    radius = 0.007 - 0.008 * np.log((1 - dice.uniform(0, 1, most)) * (1 - dice.uniform(0, 1, most)))
+    strength, flame = dice.uniform(0.55, 1, most), dice.uniform(0, 1, most) < 0.35
     fibres = np.arctan2(y - disc[1], x - disc[0])  # they fan out from the disc
     blots = _heap(dice, x, y, radius, exist & ~flame, pieces=8, soft=0.5, strength=strength)
     return join(blots, _heap(dice, x, y, radius, exist & flame, pieces=9, soft=0.4, strength=strength, streak=fibres))
@@ -387,14 +401,23 @@ def _exudates(dice: Dice, count: Array, fovea: Point) -> Spots:
     far = spread * np.where(ring, 0.8 + 0.4 * far, np.sqrt(far))
     x = fovea[0][:, None] + away * np.cos(angle) + far * np.cos(turn)
     y = fovea[1][:, None] + away * np.sin(angle) + far * np.sin(turn)
-    radius = 0.004 - 0.003 * np.log(1 - dice.uniform(0, 1, *shape))
-    x, y, radius, exist = (part.reshape(len(x), -1) for part in (x, y, radius, exist))
-    return _heap(dice, x, y, radius, exist, pieces=3, soft=0.3, strength=dice.uniform(0.7, 1, clusters * specks))
+    radius = 0.0035 - 0.0028 * np.log(1 - dice.uniform(0, 1, *shape))
+    x, y, radius = (part.reshape(len(x), -1) for part in (x, y, radius))
+    return _heap(
+        dice,
+        x,
+        y,
+        radius,
+        exist.reshape(len(x), -1),
+        pieces=3,
+        soft=0.3,
+        strength=dice.uniform(0.5, 1, clusters * specks),
+    )
 
 
 def _cotton_wool(dice: Dice, count: Array, disc: Point, fovea: Point) -> Spots:
     x, y, exist = _places(dice, count, disc, fovea, most=10)
-    radius, strength = dice.uniform(0.03, 0.065, 10), dice.uniform(0.5, 0.9, 10)
+    radius, strength = dice.uniform(0.028, 0.062, 10), dice.uniform(0.4, 0.85, 10)
     return _heap(dice, x, y, radius, exist, pieces=10, soft=0.9, strength=strength)
 
 
@@ -464,10 +487,12 @@ def paint(eyes: Scene, *, size: int, static: Static) -> tuple[Bytes, Bytes]:
     _defocus(picture, camera.blur * frame.scale)
     picture **= _layer(camera.gamma)
     picture *= _layer(camera.exposure) * field
-    picture += 0.02
-    picture += static.take(3, size, size).transpose(1, 0, 2, 3) * _layer(camera.noise * min(1.0, size / REFERENCE))
-    masks *= (field > 0.5)[:, None]
-    return to_bytes(picture.transpose(1, 0, 2, 3)), masks
+    masks *= (field > 0)[:, None]
+    grain = static.take(3, size, size)
+    grain *= _layer(camera.noise * min(1.0, size / REFERENCE))[:, None]
+    grain += 0.02
+    grain += picture.transpose(1, 0, 2, 3)
+    return to_bytes(grain), masks
 
 
 def _layer(value: Array) -> Array:
@@ -478,16 +503,17 @@ def _layer(value: Array) -> Array:
 def _field(frame: Frame, radius: Array, y: Array, cut: Array) -> Array:
     """Return 1 inside the camera's field, 0 outside."""
     pixel = _layer(1 / frame.scale)
-    inside = 1 - smoothstep(1 - 1.5 * pixel, 1 + 0.5 * pixel, radius)
+    inside = 1 - smoothstep(1 - pixel, 1 + pixel, radius)
     return inside * (1 - smoothstep(_layer(cut) - pixel, _layer(cut) + pixel, np.abs(y)))
 
 
 def _retina(eyes: Scene, frame: Frame, static: Static, light: Array) -> Array:
     """Return the background, (3, b, size, size): pigment, texture, macula and optic disc."""
     camera, (x, y) = eyes.camera, frame.grid()
-    ridges = noise(static, frame.size, octaves={14: 0.8, 28: 0.5})
-    texture = _layer(camera.tessellation) * (np.exp(-4 * ridges * ridges) - 0.33)
-    texture += _layer(camera.mottle) * noise(static, frame.size, octaves={4: 0.6, 8: 0.6, 16: 0.5, 32: 0.4, 64: 0.3})
+    ridges, variance = noise(static, frame.size, coarsest=14, octaves=(0.8, 0.5))
+    cloud, _ = noise(static, frame.size, coarsest=4, octaves=(0.6, 0.6, 0.5, 0.4, 0.3))
+    texture = _layer(camera.tessellation) * (np.exp(-4 * ridges * ridges) - (1 + 8 * variance) ** -0.5)  # mean 0
+    texture += _layer(camera.mottle) * cloud
     texture += 1
     texture *= light
     picture = np.stack([texture * _layer(tint) for tint in camera.tint])
@@ -528,6 +554,7 @@ def _paint_structures(eyes: Scene, frame: Frame, picture: Array, light: Array) -
         return layer
 
     _blend(picture, (0.92, 0.74, 0.40), light, cover(eyes.drusen))
+    _absorb(picture, cover(eyes.pigment), (0.55, 0.60, 0.55))
     wool = cover(eyes.lesions["cotton_wool"], "cotton_wool")
     _blend(picture, (0.93, 0.88, 0.76), light, 0.8 * smoothstep(0, 1, wool))
     vessels = cover(join(along(eyes.vessels, frame), eyes.beads))
@@ -555,7 +582,7 @@ def _light_reflex(vessels: Strokes, frame: Frame, picture: Array, light: Array) 
 def _stray_light(camera: Camera, frame: Frame, picture: Array, light: Array, radius: Array) -> None:
     """Paint haze, the reflex of a small pupil, and dust on the lens."""
     (x, y), (angle, strength) = frame.grid(), camera.crescent
-    _blend(picture, (0.62, 0.55, 0.45), light, _layer(camera.haze))
+    _blend(picture, (0.62, 0.55, 0.45), light, np.broadcast_to(_layer(camera.haze), light.shape))
     side = np.maximum(x * np.cos(_layer(angle)) + y * np.sin(_layer(angle)), 0)
     _blend(picture, (0.75, 0.72, 0.62), light, _layer(strength) * smoothstep(0.75, 1, radius) * side * side)
     if camera.dust.size:
@@ -568,13 +595,22 @@ def _defocus(picture: Array, sigma: Array) -> None:
         picture[:, k] = blur(picture[:, k], float(sigma[k, 0]))
 
 
+_INVISIBLE = 1 / 512
+"""Coverage that changes a picture by less than half a grey level."""
+
+
 def _blend(picture: Array, colour: Colour, light: Array, alpha: Array) -> None:
     """Cover ``picture`` with ``colour`` under ``light`` where ``alpha`` is 1."""
-    for channel, value in zip(picture, colour, strict=True):
-        channel += alpha * (value * light - channel)
+    at = np.flatnonzero(alpha > _INVISIBLE)
+    alpha, light = alpha.ravel()[at], light.ravel()[at]
+    for channel, value in zip(picture.reshape(len(picture), -1), colour, strict=True):
+        old = channel[at]
+        channel[at] = old + alpha * (value * light - old)
 
 
 def _absorb(picture: Array, cover: Array, density: Colour) -> None:
     """Darken ``picture`` by the share ``density`` of each colour where ``cover`` is 1."""
-    for channel, value in zip(picture, density, strict=True):
-        channel *= 1 - value * cover
+    at = np.flatnonzero(cover > _INVISIBLE)
+    cover = cover.ravel()[at]
+    for channel, value in zip(picture.reshape(len(picture), -1), density, strict=True):
+        channel[at] *= 1 - value * cover

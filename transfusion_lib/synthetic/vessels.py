@@ -4,11 +4,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from transfusion_lib.synthetic.canvas import Array, Dice, Strokes
+from transfusion_lib.synthetic.canvas import Array, Dice, Strokes, strokes
 
 
 class Roots(NamedTuple):
-    """Where paths begin and where they go; all (b, paths) or broadcast to it. Angles in radians, 0 to the right, growing downwards."""
+    """Where paths begin and where they go; all (b, paths) or broadcast to it.
+
+    Angles in radians, 0 to the right, growing downwards.
+    """
 
     x: Array
     y: Array
@@ -35,11 +38,7 @@ class Paths(NamedTuple):
 
     def strokes(self) -> Strokes:
         """Return the pieces that have strength and begin in the disc of radius 1.1."""
-        _, b, n = self.x.shape
-        seen = (self.x * self.x + self.y * self.y < 1.21)[:-1] & (self.strength[1:] > 0)
-        at = np.flatnonzero(seen)
-        line = np.stack([self.x, self.y, self.radius, self.strength]).reshape(4, -1)
-        return np.concatenate([line[:3, at], line[:, at + b * n], (at // n % b).astype(np.float32)[None]])
+        return strokes(self.x, self.y, self.radius, self.strength, within=1.1)
 
 
 def grow(

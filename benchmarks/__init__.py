@@ -1,0 +1,1 @@
+"""Measured claims about speed, each a command: ``python -m benchmarks.similarity``."""

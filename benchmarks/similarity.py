@@ -1,0 +1,140 @@
+"""What the similarity measures cost: ``python -m benchmarks.similarity [--device DEVICE] [--threads N] [--small]``.
+
+1. Streaming the moments of two layers, n = 200,000, d = 1,024, against the three products alone. At most 1.5 times.
+2. All 45 pairs among 10 networks at 5 stages, factorised once each, against pair by pair. At least 3 times faster.
+3. Why the products are float64: the error of CCA from float32 products, by the conditioning of the layers.
+
+Each time is the best of the repeats. Activations are synthetic (normal); speed does not depend on their values.
+"""
+
+import argparse
+import resource
+import time
+from collections.abc import Callable, Iterator
+from itertools import combinations
+
+import torch
+from torch import Tensor
+
+from transfusion_lib.similarity import Moments, cca, factor
+
+CHUNK = 8192
+
+
+def main() -> None:
+    """Run all three and print one line for each figure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
+    parser.add_argument("--threads", type=int, help="of the CPU; PyTorch's default without it")
+    parser.add_argument("--small", action="store_true", help="a tenth of the samples, half the neurons")
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    print(f"torch {torch.__version__}, {options.device}, {torch.get_num_threads()} threads")
+    n, d = (20_000, 512) if options.small else (200_000, 1024)
+    streaming(n, d, device=options.device)
+    many_pairs(1_000 if options.small else 4_000, (32, 64, 128, 256, 512), networks=10, device=options.device)
+    accuracy(20_000, 64, device=options.device)
+
+
+def streaming(n: int, d: int, *, device: torch.device) -> None:
+    """Time ``Moments`` with CCA at the end against the bare products, chunk by chunk."""
+    pool = [torch.randn(CHUNK, d, device=device) for _ in range(4)]
+
+    def chunks() -> Iterator[tuple[Tensor, Tensor]]:
+        for start in range(0, n, CHUNK):
+            rows, number = min(CHUNK, n - start), start // CHUNK
+            yield pool[number % 2][:rows], pool[2 + number % 2][:rows]
+
+    def products(dtype: torch.dtype) -> None:
+        totals = [torch.zeros(d, d, dtype=dtype, device=device) for _ in range(3)]
+        ready = [part.to(dtype) for part in pool]
+        for start in range(0, n, CHUNK):
+            rows = min(CHUNK, n - start)
+            x, y = ready[0][:rows], ready[2][:rows]
+            for total, (left, right) in zip(totals, ((x, x), (y, y), (x, y)), strict=True):
+                total.addmm_(left.T, right)
+
+    def ours() -> None:
+        moments = Moments()
+        for x, y in chunks():
+            moments.update(x=x, y=y)
+        moments.cca("x", "y")
+
+    exact, single, full = (
+        best(call, device) for call in (lambda: products(torch.float64), lambda: products(torch.float32), ours)
+    )
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"1. n = {n:,}, d = {d:,}: three products alone {exact:.1f} s in float64, {single:.1f} s in float32")
+    print(f"   moments and CCA {full:.1f} s = {full / exact:.2f} of the float64 products (target at most 1.5)")
+    print(
+        f"   peak memory of the process {memory:.2f} GiB; the activations in float64 are {n * d * 16 / 2**30:.2f} GiB"
+    )
+
+
+def many_pairs(n: int, widths: tuple[int, ...], *, networks: int, device: torch.device) -> None:
+    """Time CCA of all pairs of networks at each stage, from arrays and from shared factors."""
+    alone = shared = 0.0
+    for d in widths:
+        layers = [torch.randn(n, d, device=device) for _ in range(networks)]
+
+        def pair_by_pair(layers: list[Tensor] = layers) -> None:
+            for x, y in combinations(layers, 2):
+                cca(x, y)
+
+        def factorised_once(layers: list[Tensor] = layers) -> None:
+            for x, y in combinations([factor(layer) for layer in layers], 2):
+                cca(x, y)
+
+        once, pairs = (best(call, device, repeats=2) for call in (factorised_once, pair_by_pair))
+        print(f"2. {networks} networks, n = {n:,}, d = {d}: pair by pair {pairs:.2f} s, factorised once {once:.2f} s")
+        alone, shared = alone + pairs, shared + once
+    print(
+        f"   all {len(widths)} stages: {alone:.1f} s and {shared:.1f} s, {alone / shared:.1f} times faster (target 3)"
+    )
+
+
+def accuracy(n: int, d: int, *, device: torch.device) -> None:
+    """Compare CCA through float32 and float64 products with the answer from memory."""
+    for decades in (0, 1, 2, 3):
+        x = torch.randn(n, d, dtype=torch.float64, device=device)
+        y = x + torch.randn_like(x)
+        mix = torch.linalg.qr(torch.randn(d, d, dtype=torch.float64, device=device))[0]
+        spectrum = torch.logspace(0, -decades, d, dtype=torch.float64, device=device)
+        x, y = ((part * spectrum @ mix).float() for part in (x, y))
+        truth = torch.from_numpy(cca(x, y).coefficients)
+        ours = torch.from_numpy(Moments().update(x=x, y=y).cca("x", "y").coefficients)
+        single = _from_float32_products(x, y)
+        errors = ", ".join(
+            f"{name} {float((found - truth).abs().max()):.0e}"
+            for name, found in (("float64", ours), ("float32", single))
+        )
+        print(f"3. spectrum over {decades} decades: largest error of a coefficient through products in {errors}")
+
+
+def _from_float32_products(x: Tensor, y: Tensor) -> Tensor:
+    """Return canonical correlations from products in float32, everything after them in float64."""
+    totals = [(left - left.mean(0)).T @ (right - right.mean(0)) for left, right in ((x, x), (y, y), (x, y))]
+    xx, yy, xy = (total.double() for total in totals)
+    white = []
+    for total in (xx, yy):
+        values, vectors = torch.linalg.eigh(total)
+        white.append(vectors / values.clamp_min(1e-300).sqrt())
+    coefficients: Tensor = torch.linalg.svdvals(white[0].T @ xy @ white[1]).clamp(0, 1).cpu()
+    return coefficients
+
+
+def best(call: Callable[[], None], device: torch.device, *, repeats: int = 3) -> float:
+    """Return the shortest of a few times in seconds."""
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        if device.type != "cpu":
+            torch.zeros(1, device=device).item()  # waits for the device
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""The convergence chapter's parts: which runs it asks for, what its tables and titles say, how its figure is drawn."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from transfusion_lib import figures, tables
+from transfusion_lib.errors import ParameterError, SpecError
+from transfusion_lib.studies import Convergence
+
+PARAMETERS: dict[str, Any] = {
+    "dataset": "fundus",
+    "size": 64,
+    "train_images": 100,
+    "val_images": 20,
+    "test_images": 30,
+    "networks": ["efficientnet_lite0", "cbr_large_t"],
+    "inits": ["random", "mean_var", "pretrained"],
+    "seeds": [0, 1],
+    "steps": 30,
+    "eval_every": 10,
+    "batch_size": 8,
+    "learning_rate": 0.001,
+    "threshold": 0.8,
+    "in_a_row": 2,
+}
+
+
+@pytest.fixture
+def curves() -> pd.DataFrame:
+    """Planted arrivals: pretrained at step 10, Mean Var at 20, random never; each the same in both seeds but one."""
+    scores = {
+        "pretrained": ([0.5, 0.9, 0.9, 0.9], [0.5, 0.9, 0.9, 0.9]),
+        "Mean Var": ([0.5, 0.9, 0.7, 0.9], [0.5, 0.7, 0.9, 0.9]),
+        "random": ([0.5, 0.6, 0.7, 0.7], [0.5, 0.6, 0.9, 0.7]),
+    }
+    rows = [
+        {"network": "Net", "init": init, "seed": seed, "step": 10 * k, "test_auroc": value}
+        for init, seeds in scores.items()
+        for seed, values in enumerate(seeds)
+        for k, value in enumerate(values)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_a_run_for_each_start_that_has_weights() -> None:
+    specs = Convergence(**PARAMETERS).specs()
+    starts = {(spec.model.name, spec.init.method) for spec in specs}
+    assert starts == {
+        ("efficientnet_lite0", "random"),
+        ("efficientnet_lite0", "mean_var"),
+        ("efficientnet_lite0", "pretrained"),
+        ("cbr_large_t", "random"),
+    }
+    assert len(specs) == len(set(specs)) == 2 * len(starts)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"inits": ["pretraind"]}, "inits.0: .*'pretrained'"),
+        ({"seeds": []}, "seeds: .*at least 1"),
+        ({"steps": "80"}, "steps: .*integer"),
+        ({"threshold": 1.5}, "threshold: .*less than 1"),
+        ({"step": 3}, 'did you mean "steps"'),
+    ],
+)
+def test_a_wrong_parameter_is_named(change: dict[str, Any], says: str) -> None:
+    with pytest.raises(ParameterError, match=says) as caught:
+        Convergence(**PARAMETERS | change)
+    assert str(caught.value).startswith("chapter convergence: ")
+
+
+def test_an_unknown_data_set_or_network_is_named() -> None:
+    with pytest.raises(SpecError, match='did you mean "fundus"'):
+        Convergence(**PARAMETERS | {"dataset": "fundos"}).specs()
+
+
+def test_steps_to_the_threshold_keep_who_never_arrived(curves: pd.DataFrame) -> None:
+    """One evaluation above the threshold is no arrival; a run that never arrives stays in the mean."""
+    found = tables.steps_to(curves, threshold=0.8, in_a_row=2).set_index("init")
+    assert found.loc["pretrained", "step of each seed"] == "10, 10"
+    assert found.loc["Mean Var", "step of each seed"] == "> 30, 20"
+    assert found.loc["random", "step of each seed"] == "> 30, > 30"
+    assert found["mean step"].tolist() == [10, 25, 30]
+    assert found["reached"].tolist() == ["2 of 2", "1 of 2", "0 of 2"]
+
+
+def test_the_title_says_the_order_that_was_measured(curves: pd.DataFrame) -> None:
+    def title(frame: pd.DataFrame) -> str:
+        return tables.convergence_titles(tables.steps_to(frame, threshold=0.8, in_a_row=2))["Net"]
+
+    assert title(curves) == "Net: pretrained first, then Mean Var; random not in time"
+    turned = curves.replace({"init": {"pretrained": "random", "random": "pretrained"}})
+    assert title(turned) == "Net: random first, then Mean Var; pretrained not in time"
+    late = pd.concat([curves, curves[curves["step"] == 30].assign(step=40, test_auroc=0.9)])
+    late.loc[(late["init"] == "random") & (late["step"] == 20), "test_auroc"] = 0.6
+    late.loc[(late["init"] == "random") & (late["step"] == 30), "test_auroc"] = 0.9
+    assert title(late) == "Net: pretrained first, then Mean Var, then random"
+    assert title(curves[curves["init"] != "Mean Var"]) == "Net: pretrained first; random not in time"
+    assert title(curves.assign(test_auroc=0.9)) == "Net: no start is faster"
+    assert title(curves.assign(test_auroc=0.6)) == "Net: no start arrives in time"
+    assert title(curves[curves["init"] == "random"]) == "Net: random weights only, no others to compare"
+
+
+def test_means_and_intervals_are_over_seeds(curves: pd.DataFrame) -> None:
+    means = tables.mean_curves(curves)
+    row = means[(means["init"] == "Mean Var") & (means["step"] == 10)].iloc[0]
+    assert row["mean"] == pytest.approx(0.8)
+    assert (row["low"] + row["high"]) / 2 == pytest.approx(0.8)
+    assert row["high"] - row["mean"] == pytest.approx(12.706 * 0.1, rel=1e-3)  # t(0.975, 1 df) x se
+    alone = tables.mean_curves(curves[curves["seed"] == 0])
+    assert alone["low"].isna().all()
+    assert np.isfinite(alone["mean"]).all()
+
+
+def test_the_same_data_draw_the_same_figure(curves: pd.DataFrame) -> None:
+    def drawn() -> str:
+        means = tables.mean_curves(curves)
+        return figures.svg(figures.convergence(curves, means, threshold=0.8, titles={"Net": "Net: a finding"}))
+
+    assert drawn() == drawn()
+
+
+def test_the_figure_is_labelled(curves: pd.DataFrame) -> None:
+    figure = figures.convergence(curves, tables.mean_curves(curves), threshold=0.8, titles={"Net": "Net: a finding"})
+    axis = figure.axes[0]
+    assert axis.get_title(loc="left") == "Net: a finding"
+    assert "AUROC" in axis.get_ylabel()
+    assert "higher is better" in axis.get_ylabel()
+    assert "step" in axis.get_xlabel()
+    texts = {text.get_text(): text for text in axis.texts}
+    assert {"pretrained", "Mean Var", "random"} < set(texts)
+    heights = sorted(texts[name].xy[1] for name in ("pretrained", "Mean Var", "random"))  # type: ignore[attr-defined]
+    low, high = axis.get_ylim()
+    assert min(np.diff(heights)) > 0.07 * (high - low), "labels overlap"
+    assert len(axis.lines) == 3 * (2 + 1) + 1

@@ -1,0 +1,395 @@
+"""Loading: cached, skipped, refused; the datasheet, the list and the check; bad input from end to end."""
+
+import resource
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.pictures import class_folders, encoded, gradient, png, write_files, write_zip
+from transfusion_lib import data
+from transfusion_lib.data import computed, decode, filesource
+from transfusion_lib.data.dataset import Dataset
+from transfusion_lib.errors import DataError, SpecError
+from transfusion_lib.spec import DataSpec
+
+Files = dict[str, bytes | str]
+
+
+def spec(root: Path, **fields: object) -> DataSpec:
+    """Return a spec of the class folders at ``root``."""
+    return DataSpec(name="folder", root=str(root), size=16, **fields)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the list of names that the decoder is called with."""
+    names: list[str] = []
+    plain = decode.image
+
+    def counting(content: bytes, *, name: str, **rest: object) -> object:
+        names.append(name)
+        return plain(content, name=name, **rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(decode, "image", counting)
+    return names
+
+
+def pixels(dataset: Dataset) -> dict[str, bytes]:
+    """Return the bytes of each image by id."""
+    splits = dataset.splits().values()
+    return {
+        name: image.numpy().tobytes() for split in splits for name, image in zip(split.ids, split.images, strict=True)
+    }
+
+
+def test_images_are_decoded_once(tmp_path: Path, counted: list[str]) -> None:
+    """Whatever the split, the subset, the packing; a new size or a changed file is decoded anew."""
+    files = class_folders()
+    root = write_files(tmp_path / "set", files)
+    cache = tmp_path / "cache"
+    first = data.load(spec(root), cache=cache)
+    assert len(counted) == 40
+    for other in (spec(root), spec(root, seed=3), spec(root, train=10), spec(write_zip(tmp_path / "z.zip", files))):
+        again = data.load(other, cache=cache)
+        assert pixels(again).items() <= pixels(first).items()
+    assert len(counted) == 40
+    data.load(spec(root).replace(size=20), cache=cache)
+    assert len(counted) == 80
+    write_files(root, {"cat/003.png": png(99)})
+    changed = data.load(spec(root), cache=cache)
+    assert len(counted) == 81
+    differing = {name for name, content in pixels(changed).items() if content != pixels(first)[name]}
+    assert differing == {"cat/003.png"}
+
+
+def test_only_what_is_wanted_is_decoded(tmp_path: Path, counted: list[str]) -> None:
+    """A small trial on a large set does not wait for all of it."""
+    data.load(
+        spec(write_files(tmp_path / "set", class_folders(per_class=40)), train=6, val=4, test=4), cache=tmp_path / "c"
+    )
+    assert len(counted) == 14
+
+
+def test_pixels_are_those_of_the_file(tmp_path: Path) -> None:
+    """The image of an id, not its neighbour's, in memory and memory-mapped."""
+    root = write_files(tmp_path / "set", {name: png(k, size=16) for k, name in enumerate(class_folders())})
+    expected = {name: gradient(k, size=16).transpose(2, 0, 1).tobytes() for k, name in enumerate(class_folders())}
+    assert pixels(data.load(spec(root), cache=tmp_path / "cache")) == expected
+    for _ in range(2):
+        mapped = data.load(spec(root), cache=tmp_path / "cache", memory=1000)
+        assert pixels(mapped) == expected
+        assert mapped.train.images[torch.tensor([2, 0])].shape == (2, 3, 16, 16)
+
+
+def test_a_damaged_cache_is_made_again(tmp_path: Path, counted: list[str]) -> None:
+    """A flipped bit in the cache never reaches a training run."""
+    root = write_files(tmp_path / "set", class_folders())
+    first = pixels(data.load(spec(root), cache=tmp_path / "cache"))
+    (file,) = (tmp_path / "cache" / "images").glob("*/images.bin")
+    content = bytearray(file.read_bytes())
+    content[1234] ^= 4
+    file.write_bytes(content)
+    assert pixels(data.load(spec(root), cache=tmp_path / "cache")) == first
+    assert len(counted) > 40
+
+
+def test_progress(tmp_path: Path) -> None:
+    """Called with what is done and how much there is; the default draws no bar outside a terminal."""
+    seen: list[tuple[int, int]] = []
+    root = write_files(tmp_path / "set", class_folders())
+    data.load(spec(root), cache=tmp_path / "cache", progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(k, 40) for k in range(1, 41)]
+
+
+def test_fingerprint_is_that_of_the_loaded_set(tmp_path: Path, counted: list[str]) -> None:
+    """Cheap: nothing is decoded; and it changes with a pixel, a label, a split, a setting, and not with the place."""
+    files = class_folders()
+    root, cache = write_files(tmp_path / "set", files), tmp_path / "cache"
+    prints = {"plain": data.fingerprint(spec(root), cache=cache)}
+    assert not counted
+    assert data.load(spec(root), cache=cache).fingerprint == prints["plain"]
+    assert data.fingerprint(spec(write_zip(tmp_path / "elsewhere.zip", files)), cache=cache) == prints["plain"]
+    prints["size"] = data.fingerprint(spec(root).replace(size=17), cache=cache)
+    prints["seed"] = data.fingerprint(spec(root, seed=1), cache=cache)
+    prints["subset"] = data.fingerprint(spec(root, train=10), cache=cache)
+    write_files(root, {"cat/000.png": png(77)})
+    prints["pixel"] = data.fingerprint(spec(root), cache=cache)
+    (root / "cat" / "000.png").rename(root / "dog" / "x.png")
+    prints["label"] = data.fingerprint(spec(root), cache=cache)
+    assert len(set(prints.values())) == len(prints)
+
+
+def test_fingerprints_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked again for the same files, nothing is read; a study with many seeds lists the files once."""
+    root = write_zip(tmp_path / "z.zip", class_folders())
+    opened = []
+    plain = filesource.archive.open_files
+
+    def counting(*args: object, **rest: object) -> object:
+        opened.append(args)
+        return plain(*args, **rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(filesource.archive, "open_files", counting)
+    for seed in (0, 1, 2, 0, 1):
+        data.fingerprint(spec(root, seed=seed), cache=tmp_path / "cache")
+    assert len(opened) == 1
+
+
+def test_unknown_names_and_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was asked, what exists, what to do."""
+    monkeypatch.delenv("TRANSFUSION_DATA", raising=False)
+    with pytest.raises(SpecError, match=r'unknown data set "fundos"; did you mean "fundus"\? Known: fundus, '):
+        data.load(DataSpec(name="fundos"), cache=tmp_path)
+    with pytest.raises(
+        DataError, match=r"chest_xray: not found \(looked in nowhere: TRANSFUSION_DATA is not set\); expected"
+    ):
+        data.load(DataSpec(name="chest_xray"), cache=tmp_path)
+    monkeypatch.setenv("TRANSFUSION_DATA", str(tmp_path))
+    with pytest.raises(DataError, match=r"chest_xray: not found \(looked in /.*\); expected .* set TRANSFUSION_DATA"):
+        data.load(DataSpec(name="chest_xray"), cache=tmp_path)
+    with pytest.raises(DataError, match=r"nowhere: no such folder or zip"):
+        data.load(DataSpec(name="chest_xray", root=str(tmp_path / "nowhere")), cache=tmp_path)
+    with pytest.raises(DataError, match=r"folder: give root, the place of the files"):
+        data.load(DataSpec(name="folder"), cache=tmp_path)
+
+
+def test_spec_for_a_name_or_a_place(tmp_path: Path) -> None:
+    """What a chapter's parameter ``dataset`` may hold."""
+    assert data.spec_for("fundus", size=32) == DataSpec(name="fundus", size=32)
+    assert data.spec_for(str(tmp_path)) == DataSpec(name="folder", root=str(tmp_path))
+    with pytest.raises(SpecError, match=r'unknown data set "fundis".*did you mean "fundus".* Nor is it a folder'):
+        data.spec_for("fundis")
+
+
+HOSTILE: dict[str, tuple[bytes, str]] = {
+    "zero bytes": (b"", "empty .0 bytes."),
+    "truncated": (png(5, size=64)[:-200], "damaged or truncated"),
+    "text": (b"not a picture", "not an image but unknown bytes"),
+    "Hounsfield": (encoded(np.full((9, 9), -1000, np.int32), "TIFF"), "values from -1000"),
+}
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_bad_image_stops_the_load_or_is_listed(tmp_path: Path, kind: str, packed: bool) -> None:
+    """One line with the file; with on_bad="skip" the rest is loaded and the datasheet counts it, every time."""
+    content, message = HOSTILE[kind]
+    files = class_folders() | {"dog/bad.png": content}
+    root = write_zip(tmp_path / "z.zip", files) if packed else write_files(tmp_path / "set", files)
+    with pytest.raises(DataError, match=message) as caught:
+        data.load(spec(root), cache=tmp_path / "cache")
+    assert "bad.png: " in str(caught.value)
+    assert "\n" not in str(caught.value)
+    for _ in range(2):
+        loaded = data.load(spec(root, on_bad="skip"), cache=tmp_path / "cache")
+        assert len(pixels(loaded)) == 40
+        assert "dog/bad.png" not in pixels(loaded)
+        assert len(loaded.left_out) == 1
+        assert "bad.png: " in loaded.left_out[0]
+        assert data.datasheet(loaded).lines["left out"] == "1"
+        assert data.datasheet(loaded).left_out == loaded.left_out
+
+
+def test_a_zip_that_leads_outside_is_refused(tmp_path: Path) -> None:
+    """Nothing is read from it, unless the member is to be skipped."""
+    root = write_zip(tmp_path / "z.zip", class_folders() | {"../../dog/evil.png": png(1)})
+    with pytest.raises(DataError, match=r"z.zip: member '../../dog/evil.png' leads out of the zip; pack the zip again"):
+        data.load(spec(root), cache=tmp_path / "cache")
+    loaded = data.load(spec(root, on_bad="skip"), cache=tmp_path / "cache")
+    assert len(pixels(loaded)) == 40
+    assert "evil.png" in loaded.left_out[0]
+
+
+def test_a_link_that_leads_outside_is_refused(tmp_path: Path) -> None:
+    """The same for folders."""
+    root = write_files(tmp_path / "set", class_folders())
+    write_files(tmp_path / "outside", {"secret.png": png(1)})
+    (root / "dog" / "link.png").symlink_to(tmp_path / "outside" / "secret.png")
+    with pytest.raises(DataError, match=r"link.png: a link that leads out of"):
+        data.load(spec(root), cache=tmp_path / "cache")
+    assert len(data.load(spec(root, on_bad="skip"), cache=tmp_path / "cache").left_out) == 1
+
+
+def test_a_split_with_one_class(tmp_path: Path) -> None:
+    """No AUROC exists: an error even where bad files are skipped."""
+    files = {f"train/{name}": content for name, content in class_folders().items()}
+    files |= {f"test/{name}": content for name, content in class_folders(per_class=5).items() if "dog" in name}
+    root = write_files(tmp_path / "set", files)
+    for on_bad in ("error", "skip"):
+        with pytest.raises(
+            DataError, match=r"folder: all 5 images of test have the same label; ask for more images, or add"
+        ):
+            data.load(spec(root, on_bad=on_bad), cache=tmp_path / "cache")
+
+
+def test_no_space_left_while_caching(tmp_path: Path) -> None:
+    """One line that names the place and the repair; afterwards the load works."""
+    root = write_files(tmp_path / "set", class_folders())
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        with pytest.raises(DataError, match=r"cache/images/.*: the data cache cannot be written .*; free space there"):
+            data.load(spec(root), cache=tmp_path / "cache")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert len(pixels(data.load(spec(root), cache=tmp_path / "cache"))) == 40
+
+
+def test_an_unwritable_cache(tmp_path: Path) -> None:
+    """The cache's place is a file."""
+    root = write_files(tmp_path / "set", class_folders())
+    (tmp_path / "cache").write_text("in the way")
+    with pytest.raises(
+        DataError, match=r"the data cache cannot be written .*; free space there, or set TRANSFUSION_CACHE"
+    ):
+        data.load(spec(root), cache=tmp_path / "cache")
+
+
+def test_odd_but_good_images_are_read(tmp_path: Path) -> None:
+    """16 bits, CMYK, palette, alpha, a wrong extension, rotated by EXIF: loaded, and the check says nothing bad."""
+    picture = Image.fromarray(gradient(3, size=32))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    odd: Files = {
+        "cat/deep.png": encoded(np.asarray(picture.convert("L")).astype(np.uint16) * 257),
+        "cat/ink.jpg": encoded(picture.convert("CMYK"), "JPEG"),
+        "cat/palette.png": encoded(picture.quantize(16)),
+        "cat/alpha.png": encoded(picture.convert("RGBA")),
+        "cat/misnamed.jpg": encoded(picture),
+        "cat/rotated.jpg": encoded(picture, "JPEG", exif=exif),
+    }
+    root = write_files(tmp_path / "set", class_folders() | odd)
+    loaded = data.load(spec(root), cache=tmp_path / "cache")
+    assert len(pixels(loaded)) == 46
+    upright = np.frombuffer(pixels(loaded)["cat/alpha.png"], np.uint8).reshape(3, 16, 16).astype(int)
+    for name in ("cat/ink.jpg", "cat/palette.png", "cat/misnamed.jpg"):
+        made = np.frombuffer(pixels(loaded)[name], np.uint8).reshape(3, 16, 16).astype(int)
+        assert abs(made - upright).mean() < 12
+    deep = np.frombuffer(pixels(loaded)["cat/deep.png"], np.uint8).reshape(3, 16, 16)
+    assert abs(deep - np.tensordot([0.299, 0.587, 0.114], upright, 1)).max() < 2
+    turned = np.frombuffer(pixels(loaded)["cat/rotated.jpg"], np.uint8).reshape(3, 16, 16).astype(int)
+    assert abs(np.rot90(turned, 1, (1, 2)) - upright).mean() < 5
+    report = data.check(root)
+    assert report.ok
+    assert any(
+        "1 file(s) hold another image format than their name says" in note and "misnamed" in note
+        for note in report.notes
+    )
+
+
+def test_check_lists_every_fault(tmp_path: Path) -> None:
+    """All at once, each a line with file, row and repair."""
+    rows = [f"{k:03d},{k % 5}" for k in range(30)]
+    rows[4], rows[9], rows[14] = "004,9", "missing,1", "013,3"
+    files: Files = {f"train_images/{k:03d}.png": png(k) for k in range(30)}
+    files["train_images/020.png"] = b""
+    files["train_images/021.png"] = files["train_images/011.png"]
+    files["train.csv"] = "\n".join(["id_code,diagnosis", *rows])
+    report = data.check(write_files(tmp_path / "aptos", files))
+    assert report.name == "aptos"
+    assert not report.ok
+    assert [("row 6" in p, "row 11" in p, "row 16" in p, "020.png" in p) for p in report.problems] == [
+        (True, False, False, False),
+        (False, True, False, False),
+        (False, False, True, False),
+        (False, False, False, True),
+    ]
+    assert all("\n" not in problem and ";" in problem for problem in report.problems)
+    assert report.notes[0].startswith("1 group(s) of identical files")
+    assert report.notes[0].endswith("0 with other labels")
+    clean: Files = {f"train_images/{k:03d}.png": png(k) for k in range(30)}
+    clean["train.csv"] = "\n".join(["id_code,diagnosis", *(f"{k:03d},{k % 5}" for k in range(30))])
+    assert data.check(write_zip(tmp_path / "clean.zip", clean)).ok
+
+
+@pytest.mark.parametrize("name", ["folder", "zip", "leak", "one class", "table"])
+def test_check_of_what_cannot_be_loaded(tmp_path: Path, name: str) -> None:
+    """An unknown layout, a damaged zip, a shared patient, a split with one class, a table without its columns."""
+    if name == "folder":
+        place, message = write_files(tmp_path / "x", {"notes.txt": "a"}), "no known layout; expected one of"
+    elif name == "zip":
+        place, message = write_files(tmp_path, {"x.zip": b"PK\x03\x04 cut"}) / "x.zip", "not a readable zip"
+    elif name == "leak":
+        files: Files = {
+            f"{s}/{c}/p{p}/{k}.png": png(hash((s, c, p, k)) % 9999)
+            for s in ("train", "test")
+            for c in "ab"
+            for p in range(6)
+            for k in range(2)
+        }
+        place, message = write_files(tmp_path / "x", files), r"unit(s) in two splits: 'a/p0'"
+    elif name == "one class":
+        place, message = write_files(tmp_path / "x", {"a/1.png": png(1), "b/2.png": png(2)}), "have the same label"
+    else:
+        place, message = (
+            write_files(tmp_path, {"x.csv": "image,size\na,2\n"}) / "x.csv",
+            "row 1: no column of labels (label, target",
+        )
+    report = data.check(place)
+    assert not report.ok
+    assert any(message in problem for problem in report.problems)
+
+
+def test_check_of_nothing(tmp_path: Path) -> None:
+    """A place that does not exist is the user's mistake."""
+    with pytest.raises(DataError, match=r"no such file or folder; give the place"):
+        data.check(tmp_path / "nothing")
+    report = data.check(write_files(tmp_path, {"other.npz": b"x"}) / "other.npz")
+    assert "not named like a file of MedMNIST" in report.problems[0]
+
+
+def test_listing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every set, with where its files are or how to get them."""
+    write_zip(tmp_path / "chest_xray.zip", {"x": b""})
+    monkeypatch.setenv("TRANSFUSION_DATA", str(tmp_path))
+    lines = {line.name: line for line in data.listing()}
+    assert set(lines) == set(data.TABLE)
+    assert lines["chest_xray"].where == str(tmp_path / "chest_xray.zip")
+    assert lines["chexpert"].where is None
+    assert lines["fundus"].where == "computed"
+    assert all(line.what and line.tasks and line.get for line in lines.values())
+
+
+def test_show_and_datasheet_agree(tmp_path: Path) -> None:
+    """Before and after decoding: the same counts, units and fingerprint."""
+    root = write_files(tmp_path / "set", class_folders())
+    shown = data.show(str(root), cache=tmp_path / "cache", size=16)
+    sheet = data.datasheet(data.load(spec(root), cache=tmp_path / "cache"))
+    assert shown.counts == sheet.counts
+    assert shown.images == sheet.images == {"train": 29, "val": 3, "test": 8}
+    assert shown.units == sheet.units
+    assert shown.lines["fingerprint"] == sheet.lines["fingerprint"]
+    assert sheet.lines["size"] == "16 x 16, 3 channel(s)"
+    assert {"what", "licence", "source", "unit", "splits", "task", "fingerprint"} <= set(sheet.lines)
+
+
+def test_show_without_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What is known of a set that the user has not got yet."""
+    monkeypatch.setenv("TRANSFUSION_DATA", str(tmp_path))
+    sheet = data.show("chexpert", cache=tmp_path)
+    assert sheet.lines["where"] == "not found"
+    assert sheet.counts == {}
+
+
+@pytest.mark.parametrize("name", ["fundus", "synthetic_chest"])
+def test_computed_sets(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawn once, then read; the table knows their tasks; the progress counts all splits."""
+    asked = DataSpec(name=name, size=32, train=12, val=8, test=8)
+    seen: list[tuple[int, int]] = []
+    first = data.load(asked, cache=tmp_path, progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (28, 28)
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    assert first.name == name
+    assert first.synthetic
+    assert first.fingerprint == data.fingerprint(asked, cache=tmp_path)
+    source = data.TABLE[name]
+    assert isinstance(source, computed.ComputedSource)
+    assert source.info.tasks == source.generator().TASKS
+    monkeypatch.setattr(computed.ComputedSource, "generator", lambda self: pytest.fail("drawn again"))
+    monkeypatch.setattr(computed.ComputedSource, "fingerprint", lambda self, spec, cache: first.fingerprint)
+    again = data.load(asked, cache=tmp_path)
+    assert pixels(again) == pixels(first)
+    assert torch.equal(again.train.labels.nan_to_num(9), first.train.labels.nan_to_num(9))

@@ -1,0 +1,57 @@
+"""The chapters as a person runs them: opened by hand, from any folder, without the builder."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from transfusion_lib.store import Store
+
+ROOT = Path(__file__).parent.parent
+TINY = {
+    "convergence": {
+        "size": 32, "train_images": 32, "val_images": 16, "test_images": 24, "networks": ["cbr_tiny"], "seeds": [0, 1],
+        "steps": 4, "eval_every": 2, "batch_size": 8,
+    },
+}  # fmt: skip
+
+
+def run_by_hand(chapter: str, folder: Path) -> Any:
+    """Execute a chapter's notebook from ``folder`` with small parameters appended to its parameters cell."""
+    (path,) = (ROOT / "notebooks").glob(f"*-{chapter}.ipynb")
+    notebook = nbformat.read(path, as_version=4)
+    (cell,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    cell.source += "".join(f"\n{name} = {value!r}" for name, value in TINY[chapter].items())
+    NotebookClient(notebook, timeout=240, kernel_name="python3").execute(cwd=str(folder))
+    return notebook
+
+
+@pytest.mark.parametrize("chapter", TINY)
+def test_a_notebook_runs_by_hand_and_finds_its_runs_again(
+    chapter: str, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TRANSFUSION_PROFILE", raising=False)
+    monkeypatch.delenv("TRANSFUSION_PROGRESS", raising=False)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    first, again = run_by_hand(chapter, ROOT / "notebooks"), run_by_hand(chapter, tmp_path)
+    texts = [json.dumps([cell.get("outputs", []) for cell in notebook.cells]) for notebook in (first, again)]
+    assert "2 trained now, 0 from the store" in texts[0]
+    assert "0 trained now, 2 from the store" in texts[1]
+    figures = [
+        (output["data"]["image/svg+xml"], output["metadata"]["image/svg+xml"]["alt"])
+        for notebook in (first, again)
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if "image/svg+xml" in output.get("data", {})
+    ]
+    assert len(figures) == 2
+    assert figures[0] == figures[1], "the same runs draw the same figure"
+    assert "Test AUROC over training steps" in figures[0][1]
+
+
+def test_every_chapter_is_tried() -> None:
+    assert {path.stem.partition("-")[2] for path in (ROOT / "notebooks").glob("*.ipynb")} == set(TINY)

@@ -1,0 +1,171 @@
+"""Splits and subsets: by unit, stratified, nested, a function of the seed."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from transfusion_lib.data import splits
+from transfusion_lib.data.catalogue import Catalogue, Item
+from transfusion_lib.errors import DataError
+from transfusion_lib.spec import DataSpec
+
+SPEC = DataSpec(name="made")
+
+
+def items(labels: Sequence[int], *, per_unit: int = 1) -> list[Item]:
+    """Return items with ``labels``, ``per_unit`` neighbours in each unit."""
+    return [Item(id=f"i{k:05d}", file="f", label=label, unit=f"u{k // per_unit}") for k, label in enumerate(labels)]
+
+
+def catalogue(made: Sequence[Item], **fields: object) -> Catalogue:
+    """Return a catalogue of ``made``."""
+    plain = Catalogue(task="t", kind="multiclass", classes=("a", "b", "c"), items=tuple(made), channels=3)
+    return replace(plain, **fields)  # type: ignore[arg-type]  # the tests give the right ones
+
+
+@given(seed=st.integers(0, 2**31 - 1), sizes=st.lists(st.integers(1, 9), min_size=40, max_size=120))
+def test_every_image_is_in_one_split_and_every_unit_too(seed: int, sizes: list[int]) -> None:
+    """Whatever the sizes of the units; the fractions are met to within a unit or two."""
+    made = [
+        Item(id=f"{unit}-{k}", file="f", label=unit % 3, unit=f"u{unit}")
+        for unit, n in enumerate(sizes)
+        for k in range(n)
+    ]
+    parts = splits.assign(catalogue(made), SPEC.replace(seed=seed))
+    assert sorted(item.id for part in parts.values() for item in part) == sorted(item.id for item in made)
+    units = [{item.unit for item in part} for part in parts.values()]
+    assert not units[0] & units[1]
+    assert not units[0] & units[2]
+    assert not units[1] & units[2]
+    assert abs(len(parts["test"]) - 0.2 * len(made)) <= 5
+    assert abs(len(parts["val"]) - 0.08 * len(made)) <= 6
+
+
+def test_a_split_is_a_function_of_the_seed() -> None:
+    """The same seed the same split, whatever the order of the items; another seed another."""
+    made = items([0, 1, 2] * 60)
+    first = splits.assign(catalogue(made), SPEC)
+    again = splits.assign(catalogue(made[::-1]), SPEC)
+    other = splits.assign(catalogue(made), SPEC.replace(seed=1))
+    assert {item.id for item in first["test"]} == {item.id for item in again["test"]}
+    assert {item.id for item in first["test"]} != {item.id for item in other["test"]}
+
+
+def test_splits_are_pinned() -> None:
+    """A changed split would change every run under the same key: raise splits.VERSION when it must."""
+    parts = splits.assign(catalogue(items([0, 0, 1] * 10, per_unit=2)), SPEC.replace(train=5))
+    assert [item.id for item in parts["test"]] == ["i00012", "i00013", "i00026", "i00027", "i00028", "i00029"]
+    assert [item.id for item in parts["val"]] == ["i00004", "i00005"]
+    assert [item.id for item in parts["train"]] == ["i00000", "i00008", "i00009", "i00016", "i00017"]
+
+
+def test_splits_are_stratified() -> None:
+    """A class of 5 % keeps its share in every split, over many seeds."""
+    made = items([0] * 950 + [1] * 50, per_unit=2)
+    for seed in range(20):
+        parts = splits.assign(catalogue(made), SPEC.replace(seed=seed))
+        for part in parts.values():
+            share = Counter(item.label for item in part)[1] / len(part)
+            assert share == pytest.approx(0.05, abs=0.016)
+
+
+def test_every_unit_is_equally_likely_to_be_tested() -> None:
+    """Large units are not preferred, nor are the first."""
+    made = [Item(id=f"{u}-{k}", file="f", label=u % 2, unit=f"u{u:02d}") for u in range(40) for k in range(1 + u % 4)]
+    counts: Counter[str] = Counter()
+    for seed in range(400):
+        counts.update({item.unit for item in splits.assign(catalogue(made), SPEC.replace(seed=seed))["test"]})
+    shares = np.array([counts[f"u{u:02d}"] for u in range(40)]) / 400
+    assert shares.min() > 0.1  # 0.2 expected, standard deviation 0.02, and units are few in a stratum
+    assert shares.max() < 0.3
+
+
+def test_subsets_are_exact_stratified_and_nested() -> None:
+    """50 images lie within 100; each class has its share within one image; other splits do not move."""
+    made = items([0] * 600 + [1] * 300 + [2] * 100)
+    whole = splits.assign(catalogue(made), SPEC)
+    chosen: set[str] = set()
+    for n in (20, 50, 100, 400):
+        parts = splits.assign(catalogue(made), SPEC.replace(train=n))
+        assert len(parts["train"]) == n
+        counts = Counter(item.label for item in parts["train"])
+        total = Counter(item.label for item in whole["train"])
+        for label in range(3):
+            assert abs(counts[label] - n * total[label] / len(whole["train"])) <= 1
+        assert chosen <= {item.id for item in parts["train"]}
+        chosen = {item.id for item in parts["train"]}
+        assert parts["test"] == whole["test"]
+        assert parts["val"] == whole["val"]
+
+
+def test_subsets_come_by_unit() -> None:
+    """A subset of patients rather than of images: half of the images from about half of the patients."""
+    made = items([k // 4 % 2 for k in range(2000)], per_unit=4)
+    part = splits.assign(catalogue(made), SPEC.replace(train=400))["train"]
+    sizes = Counter(Counter(item.unit for item in part).values())
+    assert sizes[4] >= 98
+    assert sum(sizes.values()) <= 102
+
+
+def test_more_than_there_is() -> None:
+    """The error says how many there are."""
+    with pytest.raises(DataError, match=r"made: val has 8 images, 9 were asked for; ask for at most 8"):
+        splits.assign(catalogue(items([0, 1] * 50)), SPEC.replace(val=9))
+
+
+def test_official_splits_are_kept() -> None:
+    """What is official stays; only what is missing is drawn, from train."""
+    made = [replace(item, split="test" if k < 30 else "train") for k, item in enumerate(items([0, 1] * 100))]
+    parts = splits.assign(catalogue(made), SPEC)
+    assert parts["test"] == made[:30]
+    assert len(parts["val"]) == 17
+    complete = [replace(item, split="val" if 30 <= k < 35 else item.split) for k, item in enumerate(made)]
+    parts = splits.assign(catalogue(complete), SPEC)
+    assert parts["val"] == complete[30:35]
+    topped = splits.assign(catalogue(complete, top_up_val=True), SPEC)["val"]
+    assert topped[:5] == complete[30:35]
+    assert len(topped) == 17
+
+
+def test_families_stay_together_where_a_split_is_drawn() -> None:
+    """Two units that may be one patient are never in train and val."""
+    made = [
+        Item(id=f"{k}", file="f", label=k % 2, unit=f"u{k}", family=f"f{k // 2}", split="test" if k < 20 else "train")
+        for k in range(200)
+    ]
+    parts = splits.assign(catalogue(made), SPEC)
+    assert not {item.family for item in parts["train"]} & {item.family for item in parts["val"]}
+
+
+def test_multilabel_splits_keep_the_share_of_each_label() -> None:
+    """Also with ignored labels."""
+    rng = np.random.default_rng(0)
+    labels = rng.random((3000, 3)) < [0.5, 0.2, 0.05]
+    values = np.where(rng.random((3000, 3)) < 0.1, np.nan, labels)
+    made = [Item(id=f"{k}", file="f", label=tuple(row), unit=f"{k}") for k, row in enumerate(values.tolist())]
+    parts = splits.assign(catalogue(made, kind="multilabel"), SPEC)
+    shares = {name: np.nanmean([item.label for item in part], axis=0) for name, part in parts.items()}
+    np.testing.assert_allclose(shares["test"], shares["train"], atol=0.035)
+    np.testing.assert_allclose(shares["val"], shares["train"], atol=0.05)
+
+
+def test_a_split_with_one_class_is_an_error() -> None:
+    """No AUROC exists there; with a headline of several classes, it is their sum that must vary."""
+    made = items([0, 1, 2, 2])
+    parts: splits.Parts = {"train": made, "val": made, "test": made[2:]}
+    with pytest.raises(DataError, match=r"made: all 2 images of test have the same label; ask for more images"):
+        splits.check_classes(parts, catalogue(made), name="made")
+    splits.check_classes(parts | {"test": made[:2]}, catalogue(made), name="made")
+    with pytest.raises(DataError, match="all 2 images of test"):
+        splits.check_classes(parts | {"test": made[:2]}, catalogue(made, positive=(0, 1)), name="made")
+    both = [replace(item, label=(1.0, float(k))) for k, item in enumerate(made[:2])]
+    constant = [replace(item, label=(1.0, float("nan"))) for item in made]
+    multi = catalogue(made, kind="multilabel", classes=("a", "b"))
+    splits.check_classes({"train": both, "val": both, "test": both}, multi, name="made")
+    with pytest.raises(DataError, match="all 4 images of val"):
+        splits.check_classes({"train": both, "val": constant, "test": both}, multi, name="made")

@@ -1,0 +1,178 @@
+"""What the command line says of data: the list of sets, the datasheet of one, the faults of a folder.
+
+Plain values; the command line renders them.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from transfusion_lib.data import archive, decode, leakage, splits
+from transfusion_lib.data.archive import Files
+from transfusion_lib.data.catalogue import Catalogue, Item, Problems
+from transfusion_lib.data.dataset import Dataset
+from transfusion_lib.data.filesource import FileSource
+from transfusion_lib.data.loading import Chosen, FilePictures, quiet
+from transfusion_lib.errors import DataError, TransfusionError
+from transfusion_lib.spec import DataSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A data set in the list."""
+
+    name: str
+    what: str
+    tasks: tuple[str, ...]
+    where: str | None
+    """The place of its files, "computed" for a synthetic set, None where they were not found."""
+    get: str
+    """How the files must lie, and where they come from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Datasheet:
+    """What a reader must know of a data set."""
+
+    name: str
+    lines: dict[str, str]
+    """Source, licence, unit, fingerprint and so on, by name."""
+    classes: tuple[str, ...] = ()
+    counts: dict[str, tuple[int, ...]]
+    """Images of each class (or with each label) in each split."""
+    images: dict[str, int]
+    units: dict[str, int]
+    left_out: tuple[str, ...] = ()
+    """Each file that was left out, with its reason."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """What was found in a folder or file."""
+
+    path: Path
+    name: str | None
+    """The data set whose layout it has, or None."""
+    images: int
+    problems: tuple[str, ...]
+    """One line for each fault: file, row, repair."""
+    notes: tuple[str, ...]
+    """What is worth knowing and does no harm."""
+
+    @property
+    def ok(self) -> bool:
+        """Tell whether the data can be used as they are."""
+        return not self.problems
+
+
+def datasheet(dataset: Dataset) -> Datasheet:
+    """Return the datasheet of a loaded data set."""
+    split_labels = {name: split.labels for name, split in dataset.splits().items()}
+    if dataset.kind == "multiclass":
+        counts = {
+            name: tuple(int((labels == k).sum()) for k in range(len(dataset.classes)))
+            for name, labels in split_labels.items()
+        }
+    else:
+        counts = {name: tuple(map(int, (labels == 1).sum(0))) for name, labels in split_labels.items()}
+    size = " x ".join(map(str, dataset.train.images.shape[2:]))
+    lines = {
+        **dataset.notes,
+        "task": dataset.task,
+        "size": f"{size}, {dataset.train.images.shape[1]} channel(s)",
+        "synthetic": "yes" if dataset.synthetic else "no",
+        "left out": str(len(dataset.left_out)),
+        "fingerprint": dataset.fingerprint,
+    }
+    return Datasheet(
+        name=dataset.name,
+        lines=lines,
+        classes=dataset.classes,
+        counts=counts,
+        images={name: len(split) for name, split in dataset.splits().items()},
+        units={name: len(set(split.units)) for name, split in dataset.splits().items()},
+        left_out=dataset.left_out,
+    )
+
+
+def sheet_of_chosen(chosen: Chosen, *, where: str) -> Datasheet:
+    """Return the datasheet of a data set whose images were not decoded."""
+    catalogue = chosen.catalogue
+    lines = chosen.info.notes() | dict(catalogue.notes)
+    lines |= {"task": catalogue.task, "where": where, "left out": str(len(chosen.problems.found))}
+    return Datasheet(
+        name=chosen.spec.name,
+        lines=lines | {"fingerprint": chosen.fingerprint},
+        classes=catalogue.classes,
+        counts={name: _counts(part, catalogue) for name, part in chosen.parts.items()},
+        images={name: len(part) for name, part in chosen.parts.items()},
+        units={name: len({item.unit for item in part}) for name, part in chosen.parts.items()},
+        left_out=tuple(chosen.problems.found),
+    )
+
+
+def _counts(items: Sequence[Item], catalogue: Catalogue) -> tuple[int, ...]:
+    if catalogue.kind == "multilabel":
+        columns = zip(*(item.label for item in items if isinstance(item.label, tuple)), strict=True)
+        return tuple(column.count(1) for column in columns)
+    counted = Counter(item.label for item in items)
+    return tuple(counted[k] for k in range(len(catalogue.classes)))
+
+
+def check_files(path: Path, candidates: Mapping[str, FileSource]) -> Check:
+    """Return every fault of the images in a folder, zip or csv.
+
+    The first candidate that recognises its layout is taken; a single one need not.
+    """
+    problems = Problems(raising=False)
+    name: str | None = None
+    items: tuple[Item, ...] = ()
+    notes: list[str] = []
+    try:
+        files = archive.open_files(path)
+        fitting = (name for name, source in candidates.items() if len(candidates) == 1 or source.recognise(files))
+        name = next(fitting, None)
+        if name is None:
+            layouts = "; ".join(f"{source.info.layout} ({name})" for name, source in candidates.items())
+            raise DataError(f"{path}: no known layout; expected one of: {layouts}")
+        spec = DataSpec(name=name, root=str(path), on_bad="skip")
+        catalogue = candidates[name].catalogue(files, spec, problems)
+        items = catalogue.items
+        with quiet():
+            notes = _decode_all(files, catalogue, spec, problems)
+        parts = splits.assign(catalogue, spec)
+        notes += _repeated(files, parts)
+        leakage.check_units({split: [item.unit for item in part] for split, part in parts.items()}, name=name)
+        splits.check_classes(parts, catalogue, name=name)
+    except TransfusionError as error:
+        problems.found.append(str(error))
+    return Check(path=path, name=name, images=len(items), problems=tuple(problems.found), notes=tuple(notes))
+
+
+def _decode_all(files: Files, catalogue: Catalogue, spec: DataSpec, problems: Problems) -> list[str]:
+    """Decode every image and mask, and return notes on names that belie the content, which does no harm here."""
+    pictures = FilePictures(name="check", files=files, size=spec.size, channels=catalogue.channels, fit=catalogue.fit)
+    for each in (pictures, replace(pictures, masks=True)) if catalogue.regions else (pictures,):
+        for _, image in each.make(catalogue.items):
+            if isinstance(image, DataError):
+                problems.add(str(image))
+    misnamed = [item.file for item in catalogue.items if not decode.named_rightly(files.read(item.file), item.file)]
+    note = f"{len(misnamed):,} file(s) hold another image format than their name says; read by their content"
+    return [f"{note}: {', '.join(misnamed[:3])}"] if misnamed else []
+
+
+def _repeated(files: Files, parts: splits.Parts) -> list[str]:
+    """Return a note on files with the same content: how many groups, across splits, with conflicting labels."""
+    groups: dict[tuple[int, int], list[tuple[str, Item]]] = defaultdict(list)
+    for split, part in parts.items():
+        for item in part:
+            groups[files.sizes[item.file], files.checksum(item.file)].append((split, item))
+    repeated = [group for group in groups.values() if len(group) > 1]
+    if not repeated:
+        return []
+    across = sum(len({split for split, _ in group}) > 1 for group in repeated)
+    conflicting = sum(len({str(item.label) for _, item in group}) > 1 for group in repeated)
+    return [
+        f"{len(repeated):,} group(s) of identical files, {across:,} across splits, {conflicting:,} with other labels"
+    ]
