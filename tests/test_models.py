@@ -217,11 +217,16 @@ def check_truncated(spec: ModelSpec, cut: str, *, pooled: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "above"),
-    [("cbr_tiny", "pool2"), ("resnet18", "conv1"), ("efficientnet_lite0", "block4.1"), ("efficientnet_b0", "conv1")],
+    ("name", "above", "factor"),
+    [
+        ("cbr_tiny", "pool2", 2),
+        ("resnet18", "conv1", 4),
+        ("efficientnet_lite0", "block4.1", 2),
+        ("efficientnet_b0", "conv1", 3),  # 32 channels become 11: depthwise must stay depthwise
+    ],
 )
-def test_a_slim_network_trains(name: str, above: str) -> None:
-    check_slim(ModelSpec(name=name), Slim(above=above), trains=True)
+def test_a_slim_network_trains(name: str, above: str, factor: int) -> None:
+    check_slim(ModelSpec(name=name), Slim(above=above, factor=factor), trains=True)
 
 
 @pytest.mark.slow

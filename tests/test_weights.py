@@ -147,6 +147,9 @@ def test_a_file_in_the_folder_is_used(publish: Publish, tmp_path: Path, monkeypa
     monkeypatch.setitem(
         models.TABLE, "resnet18", replace(models.TABLE["resnet18"], imagenet=Download(url=f"file:///none/{path.name}"))
     )
+    cached = tmp_path / "hub" / "hub" / "checkpoints"
+    cached.mkdir(parents=True)
+    (cached / path.name).write_bytes(b"broken")  # the folder that the user names comes first
     monkeypatch.setenv("TRANSFUSION_WEIGHTS", str(path.parent))
     loaded = weights.load("imagenet", network="resnet18")
     assert torch.equal(loaded["body.block2.1.conv1.weight"], state["layer2.0.conv1.weight"])
