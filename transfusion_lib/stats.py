@@ -114,14 +114,15 @@ def combine(parts: Sequence[Interval], weights: Sequence[float], *, level: float
     )
 
 
-def over_seeds(values: ArrayLike, *, level: float = 0.95) -> Interval:
+def over_seeds(values: ArrayLike, *, what_varies: Varies = "seed", level: float = 0.95) -> Interval:
     """Return the mean of one value per seed with Student's interval. Its standard deviation is ``se * sqrt(n)``.
 
-    Needs at least 2 values: one seed says nothing of how seeds vary.
+    Needs at least 2 values: one seed says nothing of how seeds vary. ``what_varies`` names another kind of
+    repetition, of a time measurement for example.
     """
     v = _vector(values, "values over seeds", least=2)
     se = float(v.std(ddof=1)) / math.sqrt(len(v))
-    return _interval(float(v.mean()), se, df=len(v) - 1, level=level, n=len(v), varies="seed")
+    return _interval(float(v.mean()), se, df=len(v) - 1, level=level, n=len(v), varies=what_varies)
 
 
 def contrast(groups: Sequence[ArrayLike], weights: Sequence[float], *, level: float = 0.95) -> Interval:
@@ -336,13 +337,27 @@ class Time:
 class Survival:
     """Times to a threshold of several runs, those that never reached it included."""
 
+    times: tuple[Time, ...]
+    horizon: float
+    """Nobody is censored before it."""
     mean: Interval
     """Mean of the time or the horizon, whichever comes first (restricted mean), in steps."""
-    horizon: float
-    reached: int
-    n: int
-    curve: "pd.DataFrame"
-    """Kaplan-Meier: share of the runs still below the threshold, by step, with its pointwise interval."""
+
+    @property
+    def reached(self) -> int:
+        """How many runs arrived by the horizon."""
+        return sum(time.reached and time.step <= self.horizon for time in self.times)
+
+    def curve(self, *, level: float = 0.95) -> "pd.DataFrame":
+        """Return the Kaplan-Meier share of runs still below the threshold, by step: share, low, high (pointwise)."""
+        import pandas as pd
+        from lifelines import KaplanMeierFitter
+
+        fitter = KaplanMeierFitter(alpha=1 - _share(level, "level"))
+        fitter.fit([time.step for time in self.times], [time.reached for time in self.times])
+        curve: pd.DataFrame = pd.concat([fitter.survival_function_, fitter.confidence_interval_], axis=1)
+        curve.columns = pd.Index(["share", "low", "high"])
+        return curve
 
 
 def time_to_threshold(steps: ArrayLike, scores: ArrayLike, *, threshold: float, consecutive: int = 2) -> Time:
@@ -367,37 +382,27 @@ def time_to_threshold(steps: ArrayLike, scores: ArrayLike, *, threshold: float, 
 def survival(
     times: Sequence[Time], *, grid: float = 0.0, horizon: float | None = None, level: float = 0.95
 ) -> Survival:
-    """Return the Kaplan-Meier curve and the restricted mean of times to a threshold, one run per seed.
+    """Return the restricted mean, over seeds, of times to a threshold, with Student's interval.
 
     ``horizon`` defaults to the shortest censored run, or the latest arrival if all arrived; groups that are compared
-    need the same one. Student's interval over seeds. ``grid`` is the number of steps between evaluations: seeds that
-    arrive at the same evaluation did not arrive at the same step, so the variance is at least that of a uniform
-    variable on the grid, grid^2 / 12 (unless no run arrived).
+    need the same one. As nobody is censored before it, the area under the Kaplan-Meier curve is a plain mean.
+    ``grid`` is the number of steps between evaluations: seeds that arrive at the same evaluation did not arrive at
+    the same step, so the variance is at least that of a uniform variable on the grid, grid^2 / 12 (unless no run
+    arrived).
     """
-    import pandas as pd
-    from lifelines import KaplanMeierFitter
-    from lifelines.utils import restricted_mean_survival_time
-
     if len(times) < 2:
         raise MeasureError(f"times over seeds need at least 2 runs, got {len(times)}")
     censored = [time.step for time in times if not time.reached]
-    end = horizon if horizon is not None else min(censored, default=max(time.step for time in times))
+    end = float(horizon if horizon is not None else min(censored, default=max(time.step for time in times)))
     if any(step < end for step in censored):
         raise MeasureError(
             f"a run was stopped at step {min(censored):g}, before the horizon {end:g}: shorten the horizon"
         )
-    fitter = KaplanMeierFitter(alpha=1 - _share(level, "level"))
-    fitter.fit([time.step for time in times], [time.reached for time in times])
-    mean, spread = (float(value) for value in restricted_mean_survival_time(fitter, t=end, return_variance=True))
-    # lifelines returns the variance of one restricted time, not of their mean; nobody is censored before the horizon.
-    n = len(times)
-    reached = sum(time.reached and time.step <= end for time in times)
-    least = grid**2 / 12 * (n - 1) / n if reached else 0.0
-    se = math.sqrt(max(least, spread) / (n - 1))
-    interval = _interval(mean, se, df=n - 1, level=level, n=n, varies="seed")
-    curve = pd.concat([fitter.survival_function_, fitter.confidence_interval_], axis=1)
-    curve.columns = pd.Index(["share", "low", "high"])
-    return Survival(mean=interval, horizon=float(end), reached=reached, n=n, curve=curve)
+    # Not lifelines' restricted_mean_survival_time: it integrates the step function numerically, slowly and with
+    # warnings, and the variance it returns is that of one time, not of their mean.
+    plain = over_seeds([min(time.step, end) for time in times], level=level)
+    least = grid / math.sqrt(12 * len(times)) if any(time.reached and time.step <= end for time in times) else 0.0
+    return Survival(times=tuple(times), horizon=end, mean=replace(plain, se=max(plain.se, least)).at(level))
 
 
 # Relations
