@@ -410,11 +410,19 @@ def test_time_to_threshold_refuses_a_broken_curve() -> None:
 def test_restricted_mean_keeps_the_censored_run() -> None:
     times = [Time(step=100, reached=True), Time(step=200, reached=True), Time(step=400, reached=False)]
     found = stats.survival(times)
-    assert (found.horizon, found.reached, found.n) == (400, 2, 3)
+    assert (found.horizon, found.reached, found.mean.n) == (400, 2, 3)
     expected = stats.over_seeds([100, 200, 400])
     assert found.mean.estimate == pytest.approx(expected.estimate)
     assert (found.mean.low, found.mean.high) == pytest.approx((expected.low, expected.high))
-    assert found.curve["share"].loc[200.0] == pytest.approx(1 / 3)
+    assert found.curve()["share"].loc[200.0] == pytest.approx(1 / 3)
+
+
+def test_restricted_mean_is_the_area_under_the_kaplan_meier_curve() -> None:
+    times = [Time(step=step, reached=step < 90) for step in (20, 40, 40, 70, 90, 90)]
+    found = stats.survival(times)
+    curve = found.curve()
+    area = float((curve["share"].to_numpy()[:-1] * np.diff(curve.index.to_numpy(float))).sum())
+    assert found.mean.estimate == pytest.approx(area)
 
 
 def test_restricted_mean_at_a_shorter_horizon() -> None:

@@ -1,0 +1,223 @@
+"""From evidence to a verdict, by the claim's rule and nothing else."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from transfusion_lib.claims.rules import LEVEL, Claim, Part, Region
+from transfusion_lib.claims.table import TABLE
+from transfusion_lib.errors import MeasureError, unknown
+from transfusion_lib.stats import Interval
+
+Outcome = Literal["supported", "contradicted", "inconclusive", "not tested"]
+Cases = Mapping[str, Mapping[str, Interval]]
+
+LARGEST_FLOOR = 0.5
+"""Where chance gives more than half of the scale, differences of similarity are compressed beyond use."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arrival:
+    """How the runs of one arm arrived at the threshold, to see whether times are resolved at all."""
+
+    reached: int
+    runs: int
+    mean: float
+    """Restricted mean, in steps."""
+    grid: float
+    """Steps between evaluations."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What a chapter hands over about one claim."""
+
+    parts: Cases
+    """For each part of the claim, each case (network, data set, stage) with its interval."""
+    seeds: int
+    """The smallest number of seeds behind any of the intervals."""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """Mean final score of each arm, where the claim needs them."""
+    arrivals: Mapping[str, Arrival] = field(default_factory=dict)
+    """Arrival of each arm at the threshold, where the claim needs them."""
+    floors: Mapping[str, float] = field(default_factory=dict)
+    """Expected similarity of independent data of each comparison, where the claim needs them."""
+    runs: tuple[str, ...] = ()
+    """Keys of the runs behind it."""
+    figure: str | None = None
+    """The page and anchor of the figure that shows it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One number that a verdict rests on."""
+
+    part: str
+    case: str
+    estimate: float
+    low: float
+    high: float
+    level: float
+    what_varies: str
+    n: int
+    region: str
+    """What the claim says of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What became of a claim, and why."""
+
+    claim: str
+    outcome: Outcome
+    reason: str
+    """One sentence."""
+    findings: tuple[Finding, ...] = ()
+    seeds: int | None = None
+    runs: tuple[str, ...] = ()
+    figure: str | None = None
+
+
+def judge(claim: str | Claim, evidence: Evidence | None) -> Verdict:
+    """Return the verdict on a claim (or its id) from what was measured; None is not tested.
+
+    Evidence for parts that the claim does not have, or without what its saturation checks need, is a mistake of the
+    chapter's and raises a ``MeasureError``.
+    """
+    if isinstance(claim, str):
+        if claim not in TABLE:
+            raise MeasureError(unknown("claim", claim, TABLE))
+        claim = TABLE[claim]
+    if evidence is None:
+        return Verdict(claim=claim.id, outcome="not tested", reason="No chapter of this profile measured it.")
+    _complete(claim, evidence)
+    outcome, reason = _decide(claim, evidence)
+    findings = tuple(
+        _finding(claim.parts[name], name, case, interval)
+        for name, cases in evidence.parts.items()
+        for case, interval in cases.items()
+        if _finite(interval)
+    )
+    return Verdict(
+        claim=claim.id,
+        outcome=outcome,
+        reason=reason,
+        findings=findings,
+        seeds=evidence.seeds,
+        runs=evidence.runs,
+        figure=evidence.figure,
+    )
+
+
+def _complete(claim: Claim, evidence: Evidence) -> None:
+    for name in evidence.parts:
+        if name not in claim.parts:
+            raise MeasureError(f"claim {claim.id}: {unknown('part', name, claim.parts)}")
+    for check in claim.needs:
+        if not getattr(evidence, check):
+            raise MeasureError(f"claim {claim.id}: the evidence needs {check} to tell whether the data are saturated")
+
+
+def _decide(claim: Claim, evidence: Evidence) -> tuple[Outcome, str]:
+    doubt = _too_little(claim, evidence) or _saturated(claim, evidence)
+    if doubt:
+        return "inconclusive", doubt
+    given = {name: cases for name, cases in evidence.parts.items() if claim.parts[name].presupposed}
+    asked = {name: cases for name, cases in evidence.parts.items() if not claim.parts[name].presupposed}
+    for name, case, interval in _each(given):
+        if not _inside(interval.at(LEVEL), claim.parts[name].region):
+            return "inconclusive", f"The claim has no subject: {_say(claim, name, case, interval.at(LEVEL))}."
+    number = sum(len(cases) for cases in asked.values())
+    level = 1 - (1 - LEVEL) / number
+    undecided = []
+    for name, case, interval in _each(asked):
+        if _outside(interval.at(level), claim.parts[name].region):
+            corrected = f", corrected for {number} cases" if number > 1 else ""
+            return "contradicted", f"{_capital(_say(claim, name, case, interval.at(level)))}{corrected}."
+        if not _inside(interval.at(LEVEL), claim.parts[name].region):
+            undecided.append(_say(claim, name, case, interval.at(LEVEL)))
+    if undecided:
+        return "inconclusive", f"{len(undecided)} of {number} intervals leave it open, first {undecided[0]}."
+    regions = ", ".join(f"{name} {claim.parts[name].region}" for name in asked)
+    return "supported", f"All {number} intervals lie where the claim says ({regions}), over {evidence.seeds} seeds."
+
+
+def _too_little(claim: Claim, evidence: Evidence) -> str | None:
+    """Return why the evidence is too little for any verdict, if it is."""
+    missing = [name for name in claim.parts if not evidence.parts.get(name)]
+    if missing:
+        return f"Not measured: {', '.join(missing)}."
+    counts = [interval.n for *_, interval in _each(evidence.parts) if interval.what_varies.startswith("seed")]
+    seeds = min([evidence.seeds, *counts])
+    if seeds < claim.min_seeds:
+        return f"{seeds} seed{'' if seeds == 1 else 's'}; the rule asks for {claim.min_seeds}."
+    for name, case, interval in _each(evidence.parts):
+        where = f"{name} of {case}"
+        if interval.what_varies == "test case":
+            return f"The interval of {where} does not cover what another seed would change."
+        if not _finite(interval):
+            return f"The interval of {where} is not finite."
+        if interval.se == 0 and interval.what_varies != "nothing" and interval.scale != "proportion":
+            return f"All seeds give the same number for {where}: it is saturated, or the runs are one."
+    return None
+
+
+def _saturated(claim: Claim, evidence: Evidence) -> str | None:
+    """Return why the data cannot show a difference, if they cannot."""
+    low, high = claim.informative
+    for arm, score in evidence.scores.items():
+        if not low <= score <= high:
+            return f"Saturated: the mean score of {arm} is {score:.3f}, outside {low:g} to {high:g}."
+    if evidence.arrivals:
+        arms = evidence.arrivals.values()
+        if not any(arm.reached for arm in arms):
+            return "No run arrived at the threshold, so all times are censored."
+        if all(arm.mean <= arm.grid for arm in arms):
+            return "All arms were at the threshold by the first evaluation: the grid is too coarse to tell them apart."
+    for where, floor in evidence.floors.items():
+        if not floor <= LARGEST_FLOOR:
+            return f"Independent data would already give {floor:.2f} in {where}: too few samples for its channels."
+    return None
+
+
+def _inside(interval: Interval, region: Region) -> bool:
+    return interval.low > region.low and interval.high < region.high
+
+
+def _outside(interval: Interval, region: Region) -> bool:
+    return interval.high <= region.low or interval.low >= region.high
+
+
+def _finite(interval: Interval) -> bool:
+    return math.isfinite(interval.estimate) and math.isfinite(interval.se)
+
+
+def _each(parts: Cases) -> list[tuple[str, str, Interval]]:
+    return [(name, case, interval) for name, cases in parts.items() for case, interval in cases.items()]
+
+
+def _say(claim: Claim, name: str, case: str, interval: Interval) -> str:
+    numbers = f"{interval.estimate:.3g}"
+    if interval.what_varies != "nothing":
+        numbers += f" ({interval.low:.3g} to {interval.high:.3g})"
+    return f"{name} of {case} is {numbers}, where the claim says {claim.parts[name].region}"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _finding(part: Part, name: str, case: str, interval: Interval) -> Finding:
+    shown = interval.at(LEVEL)
+    return Finding(
+        part=name,
+        case=case,
+        estimate=shown.estimate,
+        low=shown.low,
+        high=shown.high,
+        level=shown.level,
+        what_varies=shown.what_varies,
+        n=shown.n,
+        region=str(part.region),
+    )

@@ -1,0 +1,35 @@
+"""Intervals and tests. Each says what varies: the seed of the run, the test case, or both.
+
+The two kinds of uncertainty answer different questions and are never mixed by accident: an interval over seeds says
+how far another training run may lie, one over test cases how far another test set may lie. An ``Interval`` keeps its
+standard error and degrees of freedom, so that a rule can ask for another level or a one-sided test.
+
+Random numbers come from the caller's NumPy generator. Knows only arrays.
+"""
+
+from transfusion_lib.stats.cases import Metric as Metric
+from transfusion_lib.stats.cases import auroc as auroc
+from transfusion_lib.stats.cases import delong as delong
+from transfusion_lib.stats.cases import delong_difference as delong_difference
+from transfusion_lib.stats.cases import over_cases as over_cases
+from transfusion_lib.stats.cases import over_seeds_and_cases as over_seeds_and_cases
+from transfusion_lib.stats.interval import Interval as Interval
+from transfusion_lib.stats.interval import Scale as Scale
+from transfusion_lib.stats.interval import Varies as Varies
+from transfusion_lib.stats.relations import r_squared as r_squared
+from transfusion_lib.stats.relations import spearman as spearman
+from transfusion_lib.stats.relations import trend as trend
+from transfusion_lib.stats.seeds import combine as combine
+from transfusion_lib.stats.seeds import contrast as contrast
+from transfusion_lib.stats.seeds import difference as difference
+from transfusion_lib.stats.seeds import exact as exact
+from transfusion_lib.stats.seeds import holm as holm
+from transfusion_lib.stats.seeds import interaction as interaction
+from transfusion_lib.stats.seeds import over_seeds as over_seeds
+from transfusion_lib.stats.seeds import ratio as ratio
+from transfusion_lib.stats.seeds import share as share
+from transfusion_lib.stats.seeds import share_of_gain as share_of_gain
+from transfusion_lib.stats.times import Survival as Survival
+from transfusion_lib.stats.times import Time as Time
+from transfusion_lib.stats.times import survival as survival
+from transfusion_lib.stats.times import time_to_threshold as time_to_threshold
