@@ -229,11 +229,12 @@ def imports(path: Path) -> Iterator[str]:
 LAYERS = (
     {"errors", "places"},
     {"spec", "device", "similarity", "stats", "metrics", "synthetic", "store", "figures"},
-    {"data", "models", "provenance", "book"},
-    {"init", "surgery", "weights"},
+    {"data", "models", "provenance", "claims"},
+    {"init", "surgery", "weights", "book"},
     {"train"},
     {"runs"},
-    {"activations", "studies", "tables", "claims"},
+    {"activations", "analyses", "studies"},
+    {"tables"},
     {"chapter"},
     {"__main__"},
 )

@@ -205,6 +205,39 @@ def verify(as_json: JsonOption = False) -> None:
         raise typer.Exit(1)
 
 
+@app.command(epilog="Example: transfusion claims T11")
+def claims(
+    name: Annotated[str | None, typer.Argument(help="One claim, with its rule and what its verdict rests on.")] = None,
+    profile: ProfileOption = "quick",
+    as_json: JsonOption = False,
+) -> None:
+    """Print the papers' claims with the verdicts of the last book made under a profile."""
+    from transfusion_lib import claims as declared
+    from transfusion_lib.book import profiles, project
+
+    here = project.find()
+    profiles.load(here, profile)
+    if name is not None and name not in declared.TABLE:
+        raise UserError(unknown("claim", name, declared.TABLE))
+    board = declared.scoreboard(here.build / "book" / "verdicts.json", profile=profile)
+    rows = [
+        {"claim": verdict.claim, "verdict": verdict.outcome, "statement": declared.TABLE[verdict.claim].statement,
+         "source": declared.TABLE[verdict.claim].source, "chapter": declared.TABLE[verdict.claim].chapter,
+         "estimand": declared.TABLE[verdict.claim].estimand, "rule": declared.TABLE[verdict.claim].rule,
+         "reason": verdict.reason, "findings": [asdict(finding) for finding in verdict.findings],
+         "runs": list(verdict.runs)}
+        for verdict in board
+        if name in (None, verdict.claim)
+    ]  # fmt: skip
+    if as_json:
+        _print_json(rows)
+    elif name is not None:
+        _print_pairs({word: value for word, value in rows[0].items() if word not in ("findings", "runs")})
+        _print_table(rows[0]["findings"])
+    else:
+        _print_table([{word: row[word] for word in ("claim", "verdict", "statement")} for row in rows])
+
+
 data_app = typer.Typer(help="List data sets, show one's datasheet, check files of your own.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 

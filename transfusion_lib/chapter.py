@@ -4,6 +4,7 @@ The same code serves the builder, whose log follows ``TRANSFUSION_PROGRESS``, an
 shows progress bars. Outputs that reach a page need no script.
 """
 
+import base64
 import html
 import os
 import platform
@@ -12,13 +13,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from IPython.display import HTML, display
 from matplotlib.figure import Figure
+from pandas.io.formats.style import Styler
 
-from transfusion_lib import data, figures, provenance, runs
+from transfusion_lib import claims, data, figures, provenance, runs
 from transfusion_lib import device as devices
-from transfusion_lib.book import profiles
-from transfusion_lib.book.execute import PROGRESS
+from transfusion_lib.book import profiles, verdicts
+from transfusion_lib.book.execute import PROGRESS, VERDICTS
+from transfusion_lib.claims import Evidence, Verdict
 from transfusion_lib.runs import Run
 from transfusion_lib.spec import RunSpec
 from transfusion_lib.studies.study import Study
@@ -33,6 +37,7 @@ class Chapter:
         self.profile = profiles.current()
         self.began = time.monotonic()
         self.found: list[Run] = []
+        self.shown = 0
 
     def runs(self) -> list[Run]:
         """Return the study's runs; the store's are read, the missing are trained where the profile allows it."""
@@ -42,10 +47,26 @@ class Chapter:
         display(HTML(reporter.summary(time.monotonic() - self.began)))
         return self.found
 
-    def show(self, figure: Figure, *, alt: str) -> None:
-        """Show a figure as SVG, sharp at any zoom; ``alt`` says in a sentence what it shows."""
+    def show(self, figure: Figure, *, alt: str, caption: str, data: pd.DataFrame | Styler) -> None:
+        """Show a figure as SVG, sharp at any zoom, and below it its caption, its numbers as CSV and its code.
+
+        ``alt`` says in a sentence what the figure shows, ``caption`` how to read it (what varies, how often).
+        ``data`` holds what is drawn, a row per mark.
+        """
         image = {"image/svg+xml": figures.svg(figure)}
         display(image, raw=True, metadata={"image/svg+xml": {"alt": alt}})
+        self.shown += 1
+        frame = data.data if isinstance(data, Styler) else data
+        display(HTML(_below(caption, frame, f"{self.study.name}-{self.shown}.csv", figures.source(figure))))
+
+    def judge(self, claim: str, evidence: Evidence | None) -> Verdict:
+        """Judge a claim by its rule, show the verdict with what it rests on, and keep it for the scoreboard."""
+        verdict = claims.judge(claim, evidence)
+        file = os.environ.get(VERDICTS)
+        if file:
+            claims.write(Path(file), [verdict], profile=self.profile.name)
+        display(HTML(verdicts.card(verdict)))
+        return verdict
 
     def glue(self, **values: object) -> None:
         """Make numbers and words available to the text, which names them and never types them."""
@@ -83,6 +104,9 @@ def open_chapter(study: Study) -> Chapter:
     names = dict.fromkeys(spec.data.name for spec in study.specs())
     kinds = [f"{name}: {data.TABLE[name].info.what}" for name in names]
     live = "runs are trained live where the store lacks them" if chapter.profile.live else "recorded runs only"
+    judged = verdicts.placeholder(study.name)
+    if judged:
+        display(HTML(judged))
     display(
         HTML(
             f'<div class="tf-banner"><p><b>Profile {_text(chapter.profile.name)}</b>: {live}.</p>'
@@ -150,6 +174,16 @@ class _Reporter:
             f"<details><summary>{len(self.lines)} runs: {trained} trained now, {len(self.lines) - trained} from the "
             f"store, {seconds:.0f} s</summary>{lines}</details>"
         )
+
+
+def _below(caption: str, data: pd.DataFrame, file: str, source: tuple[str, str] | None) -> str:
+    """Return what stands below a figure. The CSV is in the link itself, so it works offline and in a live notebook."""
+    csv = base64.b64encode(data.to_csv(index=False).encode()).decode()
+    links = f'<a download="{file}" href="data:text/csv;base64,{csv}">Data (CSV)</a>'
+    if source is not None:
+        where, code = source
+        links += f"<details><summary>Code: {_text(where)}</summary><pre>{_text(code)}</pre></details>"
+    return f'<div class="tf-below"><p>{_text(caption)}</p>{links}</div>'
 
 
 def _text(value: object) -> str:

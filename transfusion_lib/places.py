@@ -15,3 +15,8 @@ def store_root() -> Path:
     if (checkout / "pyproject.toml").is_file():
         return checkout / ".store"
     return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "transfusion"
+
+
+def records_root() -> Path:
+    """Return the folder of the published records, ``results`` in the checkout; a store that is only read."""
+    return Path(__file__).resolve().parent.parent / "results"

@@ -21,6 +21,9 @@ from transfusion_lib.errors import BuildError, UserError
 PROGRESS = "TRANSFUSION_PROGRESS"
 """Names a file to the kernel; each line appended to it is shown at once and never enters a page."""
 
+VERDICTS = "TRANSFUSION_VERDICTS"
+"""Names the file to the kernel to which a chapter adds its verdicts on claims."""
+
 SLOW_IMPORT = "rfc3987_syntax"
 """A checker of IRIs that jsonschema imports if it can: four seconds in every process that reads a notebook.
 No schema of ours has an IRI; None in its place in ``sys.modules`` makes that import fail, which jsonschema expects."""
@@ -41,6 +44,11 @@ class Build:
     def source(self) -> Path:
         """The assembled pages and executed notebooks."""
         return self.folder / "source"
+
+    @property
+    def verdicts(self) -> Path:
+        """The verdicts of this build's chapters, in the format of ``claims``."""
+        return self.folder / "verdicts.json"
 
     @property
     def html(self) -> Path:
@@ -126,6 +134,7 @@ def _environment(build: Build) -> Iterator[None]:
     wanted = {
         profiles.VARIABLE: build.profile,
         PROGRESS: str(build.folder.resolve() / "progress.log"),
+        VERDICTS: str(build.verdicts.resolve()),
         "PYTHONPATH": import_path(),
         "JUPYTER_PREFER_ENV_PATH": "1",  # a "python3" kernel of the user's must not stand in for this interpreter
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # debugpy's warning on stderr

@@ -1,0 +1,72 @@
+"""Verdicts on pages: one row for every claim, badges where the claims are judged, and nothing that is not escaped."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.books import code, notebook, prose
+from transfusion_lib import claims
+from transfusion_lib.book import project, verdicts
+from transfusion_lib.book.execute import Build
+from transfusion_lib.book.project import Chapter
+from transfusion_lib.claims import TABLE, Evidence, Verdict
+from transfusion_lib.stats import over_seeds
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Build:
+    """A build in which the chapter "convergence" supported T11."""
+    made = Build(id="B", profile="quick", folder=tmp_path)
+    made.source.mkdir()
+    claims.write(made.verdicts, [t11()], profile="quick")
+    return made
+
+
+def t11() -> Verdict:
+    """Return a verdict that a planted speed-up supports."""
+    evidence = Evidence(
+        parts={"speed_up": {"Net": over_seeds([10.0, 11.0, 12.0])}},
+        seeds=3,
+        scores={"pretrained": 0.9},
+        arrivals={"pretrained": claims.Arrival(reached=3, runs=3, mean=20.0, grid=10.0)},
+    )
+    return claims.judge("T11", evidence)
+
+
+def test_the_scoreboard_has_every_claim_and_links_those_that_were_judged(build: Build) -> None:
+    verdicts.write_scoreboard([Chapter(Path("notebooks/01-convergence.ipynb"))], build)
+    text = (build.source / "scoreboard.md").read_text()
+    assert text.count("<tr><td>") == len(TABLE) == 26
+    assert "<b>1</b> supported, <b>25</b> not tested" in text
+    assert '<a href="notebooks/01-convergence.html#T11">T11</a>' in text
+    assert text.count("<a href=") == 1
+
+
+def test_badges_stand_on_top_of_the_chapter_that_judges(build: Build, tmp_path: Path) -> None:
+    executed = notebook(prose("# A\n\nB?"), code("open_chapter(study)"))
+    executed["metadata"]["transfusion"] = {"chapter": "convergence"}
+    html = {"text/html": verdicts.placeholder("convergence")}
+    executed["cells"][1]["outputs"] = [{"output_type": "display_data", "data": html, "metadata": {}}]
+    path = tmp_path / "a.ipynb"
+    project.write_notebook(path, executed)
+    verdicts.place(path, build)
+    (output,) = json.loads(path.read_text())["cells"][1]["outputs"]
+    shown = output["data"]["text/html"]
+    assert "tf-supported" in shown
+    assert 'href="#T11"' in shown
+    assert "T12" in shown
+    assert verdicts.placeholder("none") is None
+
+
+def test_a_card_shows_reason_rule_and_numbers_as_text() -> None:
+    verdict = t11()
+    hostile = replace(verdict, findings=(replace(verdict.findings[0], case="<img src=x>"),), reason="<script>")
+    shown = verdicts.card(hostile)
+    assert 'id="T11"' in shown
+    assert TABLE["T11"].statement in shown
+    assert "Supported if for every case" in shown
+    assert "<img" not in shown
+    assert "<script" not in shown
+    assert ">11<" in shown

@@ -1,0 +1,100 @@
+"""Verdicts as pages show them: the card where a claim is judged, badges on top of its chapter, the scoreboard."""
+
+import html
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from transfusion_lib import claims
+from transfusion_lib.book.execute import Build
+from transfusion_lib.book.project import Chapter, read_notebook, write_notebook
+from transfusion_lib.claims import TABLE, Verdict
+
+OUTCOMES = ("supported", "contradicted", "inconclusive", "not tested")
+_CLAIMS = '<div class="tf-claims">'
+PAPERS = {"T": "Transfusion (Raghu et al. 2019)", "R": "TruncatedTL (Peng et al. 2023)"}
+
+
+def card(verdict: Verdict) -> str:
+    """Return a claim, its verdict, the reason, and every number that it rests on."""
+    claim = TABLE[verdict.claim]
+    rows = "".join(
+        f"<tr><td>{_text(one.part)}</td><td>{_text(one.case)}</td><td>{one.estimate:.3g}</td>"
+        f"<td>{one.low:.3g} to {one.high:.3g}</td><td>{_text(one.what_varies)}, {one.n}</td>"
+        f"<td>{_text(one.region)}</td></tr>"
+        for one in verdict.findings
+    )
+    head = "".join(
+        f"<th>{word}</th>" for word in ("quantity", "case", "estimate", "95 % interval", "what varies", "claim says")
+    )
+    numbers = f"<details><summary>numbers</summary><table><tr>{head}</tr>{rows}</table></details>" if rows else ""
+    return (
+        f'<div class="tf-claim" id="{claim.id}"><p>{badge(verdict)} <b>{claim.id}.</b> {_text(claim.statement)} '
+        f'<span class="tf-source">{_text(claim.source)}</span></p><p>{_text(verdict.reason)}</p>'
+        f"<details><summary>rule, fixed before the runs</summary><p>{_text(claim.estimand)}.</p>"
+        f"<p>{_text(claim.rule)}</p></details>{numbers}</div>"
+    )
+
+
+def badge(verdict: Verdict) -> str:
+    """Return the outcome in a word, with its colour and a mark that needs none."""
+    mark = dict(zip(OUTCOMES, "✓✗?–", strict=True))[verdict.outcome]
+    name = verdict.outcome.replace(" ", "-")
+    return f'<span class="tf-verdict tf-{name}"><span aria-hidden="true">{mark} </span>{verdict.outcome}</span>'
+
+
+def placeholder(chapter: str) -> str | None:
+    """Return the claims that a chapter will judge, if any; ``place`` adds the verdicts once they are known."""
+    lines = _lines({}, chapter)
+    return f"{_CLAIMS}{lines}</div>" if lines else None
+
+
+def place(notebook: Path, build: Build) -> None:
+    """Put the verdicts of an executed chapter where its ``placeholder`` stands."""
+    document = read_notebook(notebook)
+    chapter = document["metadata"]["transfusion"]["chapter"]
+    known = claims.read(build.verdicts, profile=build.profile)
+    for cell in document["cells"]:
+        for output in cell.get("outputs", []):
+            text = "".join(output.get("data", {}).get("text/html", ""))
+            if text.startswith(_CLAIMS):
+                output["data"]["text/html"] = f"{_CLAIMS}{_lines(known, chapter)}</div>"
+    write_notebook(notebook, document)
+
+
+def write_scoreboard(chapters: Sequence[Chapter], build: Build) -> None:
+    """Write ``scoreboard.md``, which the landing page includes: one row a claim, linked to where it was judged."""
+    board = claims.scoreboard(build.verdicts, profile=build.profile)
+    pages = {chapter.name: chapter.page for chapter in chapters}
+    count = {outcome: sum(verdict.outcome == outcome for verdict in board) for outcome in OUTCOMES}
+    total = ", ".join(f"<b>{number}</b> {outcome}" for outcome, number in count.items() if number)
+    parts = [f'<p class="tf-total">{len(board)} claims: {total}.</p>']
+    for letter, paper in PAPERS.items():
+        rows = "".join(_row(verdict, pages) for verdict in board if verdict.claim.startswith(letter))
+        head = '<tr><th scope="col">verdict</th><th scope="col">claim</th><th scope="col">what we find</th></tr>'
+        parts.append(
+            f'<table class="tf-board"><caption>{paper}</caption><thead>{head}</thead><tbody>{rows}</tbody></table>'
+        )
+    (build.source / "scoreboard.md").write_text("```{raw} html\n" + "\n".join(parts) + "\n```\n", encoding="utf-8")
+
+
+def _row(verdict: Verdict, pages: Mapping[str, str]) -> str:
+    claim = TABLE[verdict.claim]
+    page = pages.get(claim.chapter)
+    name = f'<a href="{page}.html#{claim.id}">{claim.id}</a>' if page and verdict.outcome != "not tested" else claim.id
+    return (
+        f"<tr><td>{badge(verdict)}</td><td><b>{name}</b> {_text(claim.statement)}</td>"
+        f"<td>{_text(verdict.reason)}</td></tr>"
+    )
+
+
+def _lines(known: Mapping[str, Verdict], chapter: str) -> str:
+    lines = []
+    for claim in TABLE.values():
+        if claim.chapter == chapter:
+            outcome = badge(known[claim.id]) if claim.id in known else ""
+            lines.append(f'<p>{outcome} <a href="#{claim.id}"><b>{claim.id}</b></a> {_text(claim.statement)}</p>')
+    return "".join(lines)
+
+
+def _text(value: object) -> str:
+    return html.escape(str(value))
