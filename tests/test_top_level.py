@@ -234,7 +234,7 @@ LAYERS = (
     {"train"},
     {"runs"},
     {"activations", "analyses", "studies"},
-    {"tables"},
+    {"records", "tables"},
     {"chapter"},
     {"__main__"},
 )

@@ -44,6 +44,9 @@ def _profile_names(incomplete: str) -> list[str]:
 ProfileOption = Annotated[
     str, typer.Option("--profile", metavar="PROFILE", help="quick, published or paper.", autocompletion=_profile_names)
 ]
+LiveOption = Annotated[
+    bool, typer.Option("--live", help="Train what is missing, also where the profile only reads records.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 Assignments = Annotated[
     list[str] | None,
@@ -59,11 +62,12 @@ def book(
         str | None,
         typer.Option(metavar="CHAPTER", help="Leave all other chapters out.", autocompletion=_chapter_names),
     ] = None,
+    live: LiveOption = False,
 ) -> None:
     """Make the book and print the page to open."""
     from transfusion_lib.book import build, project
 
-    _open(build.book(project.find(), profile=profile, only=only, say=typer.echo))
+    _open(build.book(project.find(), profile=profile, only=only, live=live, say=typer.echo))
 
 
 @app.command(epilog="Example: transfusion chapter convergence -p seeds=[0,1]")
@@ -73,6 +77,7 @@ def chapter(
     profile: ProfileOption = "quick",
     list_parameters: Annotated[bool, typer.Option("--list-parameters", help="Print them and stop.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print which runs exist, which would train.")] = False,
+    live: LiveOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make one chapter with parameters of your own and print its page."""
@@ -91,7 +96,7 @@ def chapter(
     elif dry_run:
         _print_plan(name, profile, given, as_json=as_json)
     else:
-        _open(build.chapter(here, name, assignments=given, profile=profile, say=typer.echo))
+        _open(build.chapter(here, name, assignments=given, profile=profile, live=live, say=typer.echo))
 
 
 @app.command(epilog="Example: transfusion todo convergence --profile paper")
@@ -187,12 +192,45 @@ def status(as_json: JsonOption = False) -> None:
     ])  # fmt: skip
 
 
+@app.command(epilog="Example: transfusion publish")
+def publish(
+    profile: Annotated[str, typer.Option("--profile", help="Whose runs.", autocompletion=_profile_names)] = "published",
+    into: Annotated[Path | None, typer.Option(metavar="FOLDER", help="By default results/ of the checkout.")] = None,
+) -> None:
+    """Copy a profile's finished runs and their analyses, without weights, into the records that git holds."""
+    from transfusion_lib.book import build, parameters, profiles, project
+
+    here = project.find()
+    chosen = profiles.load(here, profile)
+    wanted = here.chapter_names if chosen.chapters is None else chosen.chapters
+    from transfusion_lib import places, records, studies
+    from transfusion_lib.store import open_store
+
+    specs = [
+        spec
+        for name in wanted
+        if name in studies.TABLE
+        for spec in studies.TABLE[name](
+            **parameters.effective(here.chapter(name), build.resolve(here.chapter(name), chosen))
+        ).specs()
+    ]
+    folder = into or places.records_root()
+    new = records.Records(folder).publish(specs, source=open_store())
+    typer.echo(f"{folder}: {new[0]} new runs, {new[1]} new analyses; {len(set(specs))} runs of profile {profile}")
+
+
 @app.command(epilog="Example: transfusion verify")
-def verify(as_json: JsonOption = False) -> None:
+def verify(
+    records: Annotated[bool, typer.Option("--records", help="Check the published records instead.")] = False,
+    as_json: JsonOption = False,
+) -> None:
     """Hash every file of every finished run again; what is damaged is set aside and made again when asked for."""
     from transfusion_lib import runs
     from transfusion_lib.store import open_store
 
+    if records:
+        _verify_records(as_json=as_json)
+        return
     store = open_store()
     checked = len(store.keys(runs.KIND))
     problems = [asdict(problem) for problem in store.verify(runs.KIND)]
@@ -220,7 +258,7 @@ def claims(
     if name is not None and name not in declared.TABLE:
         raise UserError(unknown("claim", name, declared.TABLE))
     board = declared.scoreboard(here.build / "book" / "verdicts.json", profile=profile)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"claim": verdict.claim, "verdict": verdict.outcome, "statement": declared.TABLE[verdict.claim].statement,
          "source": declared.TABLE[verdict.claim].source, "chapter": declared.TABLE[verdict.claim].chapter,
          "estimand": declared.TABLE[verdict.claim].estimand, "rule": declared.TABLE[verdict.claim].rule,
@@ -236,6 +274,19 @@ def claims(
         _print_table(rows[0]["findings"])
     else:
         _print_table([{word: row[word] for word in ("claim", "verdict", "statement")} for row in rows])
+
+
+def _verify_records(*, as_json: bool) -> None:
+    from transfusion_lib.records import open_records
+
+    recorded = open_records()
+    problems = recorded.verify()
+    if as_json:
+        _print_json({"checked": len(recorded.by_spec), "problems": problems})
+    else:
+        typer.echo("\n".join([*problems, f"{len(recorded.by_spec)} records checked, {len(problems)} problems"]))
+    if problems:
+        raise typer.Exit(1)
 
 
 data_app = typer.Typer(help="List data sets, show one's datasheet, check files of your own.", no_args_is_help=True)

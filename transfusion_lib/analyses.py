@@ -70,7 +70,7 @@ def _describe(value: Any, involved: list[Run]) -> Any:
     match value:
         case Run():
             involved.append(value)
-            return {"run": value.key}
+            return {"$run": value.key}  # no argument is called so
         case BaseModel():
             return value.model_dump(mode="json")
         case None | bool() | int() | float() | str():

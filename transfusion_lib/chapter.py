@@ -16,9 +16,8 @@ from typing import Any
 import pandas as pd
 from IPython.display import HTML, display
 from matplotlib.figure import Figure
-from pandas.io.formats.style import Styler
 
-from transfusion_lib import claims, data, figures, provenance, runs
+from transfusion_lib import claims, data, figures, provenance, records, runs
 from transfusion_lib import device as devices
 from transfusion_lib.book import profiles, verdicts
 from transfusion_lib.book.execute import PROGRESS, VERDICTS
@@ -40,14 +39,18 @@ class Chapter:
         self.shown = 0
 
     def runs(self) -> list[Run]:
-        """Return the study's runs; the store's are read, the missing are trained where the profile allows it."""
+        """Return the study's runs: the published records, or, where the profile trains, the store's and new ones."""
         specs = self.study.specs()
+        if not self.profile.live:
+            self.found = records.open_records().load(specs)
+            display(HTML(f"<p>{len(self.found)} recorded runs; nothing was trained for this page.</p>"))
+            return self.found
         with _Reporter(specs) as reporter:
-            self.found = runs.ensure(specs, live=self.profile.live, say=reporter.say, report=reporter.report)
+            self.found = runs.ensure(specs, say=reporter.say, report=reporter.report)
         display(HTML(reporter.summary(time.monotonic() - self.began)))
         return self.found
 
-    def show(self, figure: Figure, *, alt: str, caption: str, data: pd.DataFrame | Styler) -> None:
+    def show(self, figure: Figure, *, alt: str, caption: str, data: pd.DataFrame) -> None:
         """Show a figure as SVG, sharp at any zoom, and below it its caption, its numbers as CSV and its code.
 
         ``alt`` says in a sentence what the figure shows, ``caption`` how to read it (what varies, how often).
@@ -56,8 +59,7 @@ class Chapter:
         image = {"image/svg+xml": figures.svg(figure)}
         display(image, raw=True, metadata={"image/svg+xml": {"alt": alt}})
         self.shown += 1
-        frame = data.data if isinstance(data, Styler) else data
-        display(HTML(_below(caption, frame, f"{self.study.name}-{self.shown}.csv", figures.source(figure))))
+        display(HTML(_below(caption, data, f"{self.study.name}-{self.shown}.csv", figures.source(figure))))
 
     def judge(self, claim: str, evidence: Evidence | None) -> Verdict:
         """Judge a claim by its rule, show the verdict with what it rests on, and keep it for the scoreboard."""

@@ -65,6 +65,11 @@ class Run:
 
     def weights(self, step: int | None = None) -> State:
         """Return the selected weights, or those of a step that the spec keeps as a snapshot; step 0 always exists."""
+        if "final.safetensors" not in self.entry.manifest():
+            raise MissingRunError(
+                f"run {self.key[:12]} is a record, without weights; train it again with: "
+                f"transfusion run {shlex.quote(self.spec.to_json())}"
+            )
         if step is None:
             return self.entry.tensors("final.safetensors")
         if step == 0 and 0 not in self.spec.train.snapshots:

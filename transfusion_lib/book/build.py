@@ -18,20 +18,29 @@ from transfusion_lib.book.render import render
 from transfusion_lib.spec import canonical_json
 
 
-def book(project: Project, *, profile: str = profiles.DEFAULT, only: str | None = None, say: Say) -> Path:
+def book(
+    project: Project, *, profile: str = profiles.DEFAULT, only: str | None = None, live: bool = False, say: Say
+) -> Path:
     """Build the book under a profile and return the page to open.
 
-    ``only`` leaves all other chapters out. A ``UserError`` is a name that does not exist; a ``BuildError`` holds
-    the chapter, cell and traceback, or the faults of the pages.
+    ``only`` leaves all other chapters out, ``live`` trains also where the profile only reads records. A ``UserError``
+    is a name that does not exist; a ``BuildError`` holds the chapter, cell and traceback, or the faults of the pages.
     """
     chosen = profiles.load(project, profile)
-    chapters = [project.chapter(only)] if only else list(project.chapters)
+    wanted = project.chapter_names if chosen.chapters is None else chosen.chapters
+    chapters = [project.chapter(only)] if only else [one for one in project.chapters if one.name in wanted]
     plan = [(chapter, chosen.parameters(chapter)) for chapter in chapters]
-    return _make(project, plan, chosen, project.build / "book", say=say) / "index.html"
+    return _make(project, plan, chosen, project.build / "book", live=live, say=say) / "index.html"
 
 
 def chapter(
-    project: Project, name: str, *, assignments: Sequence[str] = (), profile: str = profiles.DEFAULT, say: Say
+    project: Project,
+    name: str,
+    *,
+    assignments: Sequence[str] = (),
+    profile: str = profiles.DEFAULT,
+    live: bool = False,
+    say: Say,
 ) -> Path:
     """Build a book of one chapter, with ``key=value`` assignments over the profile's, and return its page.
 
@@ -42,7 +51,7 @@ def chapter(
     values = resolve(one, chosen, assignments)
     text = canonical_json({"profile": profile, "parameters": parameters.effective(one, values)})
     folder = project.build / "chapters" / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-    return _make(project, [(one, values)], chosen, folder, say=say) / f"{one.page}.html"
+    return _make(project, [(one, values)], chosen, folder, live=live, say=say) / f"{one.page}.html"
 
 
 def resolve(chapter: Chapter, profile: Profile, assignments: Sequence[str] = ()) -> dict[str, Any]:
@@ -51,11 +60,17 @@ def resolve(chapter: Chapter, profile: Profile, assignments: Sequence[str] = ())
 
 
 def _make(
-    project: Project, plan: Sequence[tuple[Chapter, Mapping[str, Any]]], profile: Profile, folder: Path, *, say: Say
+    project: Project,
+    plan: Sequence[tuple[Chapter, Mapping[str, Any]]],
+    profile: Profile,
+    folder: Path,
+    *,
+    live: bool,
+    say: Say,
 ) -> Path:
     """Execute ``plan`` and render it in ``folder``; return the folder of the pages."""
     began = time.monotonic()
-    build = Build(id=_new_id(), profile=profile.name, folder=folder)
+    build = Build(id=_new_id(), profile=profile.name, folder=folder, live=live)
     chapters = [chapter for chapter, _ in plan]
     toc = contents(project, chapters)
     if folder.exists():

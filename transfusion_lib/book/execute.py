@@ -39,6 +39,8 @@ class Build:
     profile: str
     folder: Path
     """Holds ``source/`` (what Sphinx reads) and ``html/`` (what the reader opens)."""
+    live: bool = False
+    """Whether chapters train also where the profile only reads records."""
 
     @property
     def source(self) -> Path:
@@ -135,6 +137,7 @@ def _environment(build: Build) -> Iterator[None]:
         profiles.VARIABLE: build.profile,
         PROGRESS: str(build.folder.resolve() / "progress.log"),
         VERDICTS: str(build.verdicts.resolve()),
+        profiles.LIVE: "1" if build.live else "",
         "PYTHONPATH": import_path(),
         "JUPYTER_PREFER_ENV_PATH": "1",  # a "python3" kernel of the user's must not stand in for this interpreter
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # debugpy's warning on stderr

@@ -16,6 +16,8 @@ from transfusion_lib.book.project import Chapter, Project, find
 from transfusion_lib.errors import ParameterError, UserError, unknown
 
 VARIABLE = "TRANSFUSION_PROFILE"
+LIVE = "TRANSFUSION_LIVE"
+"""Set where a profile of records is to be trained, so that its records can be published."""
 DEFAULT = "quick"
 
 
@@ -28,7 +30,9 @@ class Profile(BaseModel):
     description: str
     """One sentence: what is computed, on what data, at what cost."""
     live: bool
-    """Whether chapters may train what the store lacks; otherwise they only read."""
+    """Whether chapters may train what the store lacks; otherwise they read the published records and nothing else."""
+    chapters: Annotated[tuple[str, ...] | None, Field(strict=False)] = None
+    """The chapters that the profile has parameters for; None is all."""
     chapter: Annotated[Mapping[str, dict[str, Any]], Field(default_factory=dict)]
     """Parameters by chapter, where they differ from the notebook's own."""
 
@@ -54,7 +58,7 @@ def load(project: Project, name: str = DEFAULT) -> Profile:
         profile = Profile(name=name, **tomllib.loads(file.read_text(encoding="utf-8")))
     except (tomllib.TOMLDecodeError, ValidationError, TypeError) as error:
         raise UserError(f"book/profiles/{name}.toml: {error}") from None
-    for chapter in profile.chapter:
+    for chapter in (*profile.chapter, *(profile.chapters or ())):
         if chapter not in project.chapter_names:
             raise UserError(f"book/profiles/{name}.toml: {unknown('chapter', chapter, project.chapter_names)}")
     return profile
@@ -62,4 +66,5 @@ def load(project: Project, name: str = DEFAULT) -> Profile:
 
 def current() -> Profile:
     """Return the profile that this process, a chapter's kernel for instance, works under."""
-    return load(find(), os.environ.get(VARIABLE) or DEFAULT)
+    profile = load(find(), os.environ.get(VARIABLE) or DEFAULT)
+    return profile.model_copy(update={"live": True}) if os.environ.get(LIVE) else profile

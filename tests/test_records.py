@@ -1,0 +1,105 @@
+"""Records: complete, without weights, found by what they describe, and never mistaken for another run."""
+
+import csv
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from transfusion_lib import analyses, places, runs
+from transfusion_lib.errors import MissingRunError, StoreError
+from transfusion_lib.records import Records, open_records
+from transfusion_lib.runs import Run
+from transfusion_lib.spec import InitSpec, RunSpec
+from transfusion_lib.store import Store
+
+
+@analyses.stored(version=1)
+def biggest(run: Run) -> dict[str, Any]:
+    """Return the largest weight of a run."""
+    return {"biggest": max(float(value.abs().max()) for value in run.weights().values())}
+
+
+@pytest.fixture
+def specs(store: Store, small: RunSpec) -> list[RunSpec]:
+    """A finished run and one that starts from it, with an analysis."""
+    source = small.replace(train=small.train.replace(steps=2, eval_every=1))
+    child = source.replace(init=InitSpec(method="pretrained", weights=source), seed=4)
+    made = runs.ensure([child], store=store)
+    biggest(made[0])
+    return [child]
+
+
+@pytest.fixture
+def recorded(specs: list[RunSpec], store: Store, tmp_path: Path) -> Records:
+    """Their records."""
+    found = Records(tmp_path / "results")
+    assert found.publish(specs, source=store) == (2, 1), "the source of the weights is recorded too"
+    return found
+
+
+def test_a_record_says_what_the_run_says_but_has_no_weights(
+    recorded: Records, specs: list[RunSpec], store: Store
+) -> None:
+    (run,) = recorded.load(specs)
+    (made,) = runs.ensure(specs, store=store)
+    assert run.curve == made.curve
+    assert run.key == made.key
+    assert run.cases["test_scores"].equal(made.cases["test_scores"])
+    assert not list(recorded.store.root.rglob("final*"))
+    with pytest.raises(MissingRunError, match="without weights; train it again with: transfusion run"):
+        run.weights()
+
+
+def test_records_are_read_without_data_or_store(
+    recorded: Records, specs: list[RunSpec], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(store.root)
+    monkeypatch.setattr(runs, "key", lambda spec: pytest.fail("the key needs the data"))
+    monkeypatch.setattr(places, "records_root", lambda: recorded.store.root)
+    (run,) = open_records().load(specs)
+    assert biggest(run)["biggest"] > 0
+
+
+def test_the_place_of_the_data_is_nobody_elses_business(recorded: Records, specs: list[RunSpec]) -> None:
+    elsewhere = specs[0].replace(data=specs[0].data.replace(root="/my/own/folder"))
+    assert recorded.load([elsewhere])[0].key == recorded.load(specs)[0].key
+
+
+def test_what_was_not_recorded_is_named(recorded: Records, specs: list[RunSpec]) -> None:
+    other = specs[0].replace(seed=77)
+    with pytest.raises(MissingRunError, match=r"records 2 runs, but not 1 of these 2; .*seed 77.*transfusion run"):
+        recorded.load([specs[0], other])
+
+
+def test_publishing_again_adds_nothing_and_an_unfinished_run_writes_nothing(
+    recorded: Records, specs: list[RunSpec], store: Store, tmp_path: Path
+) -> None:
+    before = {path: path.read_bytes() for path in recorded.store.root.rglob("*") if path.is_file()}
+    assert recorded.publish(specs, source=store) == (0, 0)
+    assert {path: path.read_bytes() for path in recorded.store.root.rglob("*") if path.is_file()} == before
+    with pytest.raises(MissingRunError):
+        Records(tmp_path / "other").publish([specs[0].replace(seed=9)], source=store)
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_changed_record_is_found(recorded: Records) -> None:
+    assert recorded.verify() == []
+    assert recorded.stale() == []
+    victim = next(recorded.store.root.glob("runs/*/record.json"))
+    victim.write_text(victim.read_text().replace("0.", "1.", 1))
+    (problem,) = recorded.verify()
+    assert str(victim) in problem
+
+
+def test_the_contents_name_every_run(recorded: Records) -> None:
+    with (recorded.store.root / "contents.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["key"] for row in rows} == set(recorded.store.keys("runs"))
+    assert all(0 <= float(row["test_auroc"]) <= 1 for row in rows)
+
+
+def test_no_records_are_an_error_that_says_how_to_make_them(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="transfusion publish"):
+        open_records(tmp_path)
