@@ -449,7 +449,7 @@ def test_other_parameters_have_another_folder_and_the_environment_is_left_alone(
 ) -> None:
     folders = []
 
-    def record(_project: Project, _plan: Any, _profile: Profile, folder: Path, *, say: Any) -> Path:
+    def record(_project: Project, _plan: Any, _profile: Profile, folder: Path, **_options: Any) -> Path:
         folders.append(folder.name)
         return folder
 
