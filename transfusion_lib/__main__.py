@@ -138,6 +138,9 @@ def _print_plan(study: str, profile: str, assignments: list[str], *, as_json: bo
 @app.command(epilog="Example: transfusion run spec.json")
 def run(
     spec: Annotated[str, typer.Argument(metavar="SPEC", help="A JSON file, or the JSON itself.")],
+    weights: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write its weights there, as those that ship are written.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train one run unless the store has it, and print its final scores."""
@@ -147,6 +150,10 @@ def run(
     from transfusion_lib import runs
 
     [made] = runs.ensure([described], say=_note, report=_Steps())
+    if weights is not None:
+        from transfusion_lib.weights import pack
+
+        pack(made.weights(), weights)
     if as_json:
         _print_json(made.record)
         return

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from transfusion_lib.book import check, parameters, profiles, status, verdicts
+from transfusion_lib.book import check, networks, parameters, profiles, status, verdicts
 from transfusion_lib.book.assemble import assemble, contents, pages
 from transfusion_lib.book.execute import Build, Say, execute
 from transfusion_lib.book.profiles import Profile
@@ -87,6 +87,7 @@ def _make(
         say(f"    executed in {rows[-1]['seconds']:.0f} s")
     status.write(rows, profile, build)
     verdicts.write_scoreboard(chapters, build)
+    networks.write(build)
     say("rendering the pages")
     made = render(build)
     check.rendered(made, pages(toc), build)
