@@ -1,6 +1,7 @@
 """The command line: exit status, messages for people, JSON for programs."""
 
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -131,6 +132,7 @@ def test_version(call: Call) -> None:
         (["chapter", "convergence", "-p", "seeds"], "key=value"),
         (["chapter", "convergence", "--dry-run", "-p", "steps=0"], "steps: Input should be greater than 0"),
         (["chapter", "convergence", "--dry-run", "-p", "dataset=fundos"], '"fundos"; did you mean "fundus"?'),
+        (["train", "convergence", "--engine", "slurm"], 'unknown engine "slurm"'),
         (["todo", "convergense"], 'did you mean "convergence"?'),
         (["run", "nowhere.json"], "nowhere.json: cannot read the spec"),
         (["run", "{}"], "the given JSON: "),
@@ -235,6 +237,18 @@ def test_a_run_is_trained_once_told_counted_and_verified(small: Path, call: Call
     assert damaged.status == 1
     assert json.loads(damaged.out)["problems"][0]["key"] == plan[0]["key"]
     assert json.loads(call("todo", "convergence", "--json").out)[0]["state"] == "missing"
+
+
+def test_a_study_is_trained_and_its_commands_make_nothing_twice(small: Path, call: Call) -> None:
+    lines = call("todo", "convergence", "--commands").out.splitlines()
+    assert len(lines) == 1
+    trained = call("train", "convergence", "--engine", "here")
+    assert (trained.status, trained.out) == (0, "")
+    assert "[1/1] fundus 32 px, cbr_tiny, random, seed 0: trained in" in trained.err
+    assert call("todo", "convergence", "--commands").out == ""
+    assert "from the store" in call(*shlex.split(lines[0])[1:]).err
+    [row] = json.loads(call("train", "convergence", "--json").out)
+    assert row["run"] == "fundus 32 px, cbr_tiny, random, seed 0"
 
 
 # Data and networks

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from transfusion_lib import analyses, places, runs
+from transfusion_lib import analyses, places, run, runs
 from transfusion_lib.errors import MissingRunError, StoreError
 from transfusion_lib.records import Records, open_records
 from transfusion_lib.runs import Run
@@ -42,24 +42,24 @@ def recorded(specs: list[RunSpec], store: Store, tmp_path: Path) -> Records:
 def test_a_record_says_what_the_run_says_but_has_no_weights(
     recorded: Records, specs: list[RunSpec], store: Store
 ) -> None:
-    (run,) = recorded.load(specs)
+    (one,) = recorded.load(specs)
     (made,) = runs.ensure(specs, store=store)
-    assert run.curve == made.curve
-    assert run.key == made.key
-    assert run.cases["test_scores"].equal(made.cases["test_scores"])
+    assert one.curve == made.curve
+    assert one.key == made.key
+    assert one.cases["test_scores"].equal(made.cases["test_scores"])
     assert not list(recorded.store.root.rglob("final*"))
     with pytest.raises(MissingRunError, match="without weights; train it again with: transfusion run"):
-        run.weights()
+        one.weights()
 
 
 def test_records_are_read_without_data_or_store(
     recorded: Records, specs: list[RunSpec], store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.rmtree(store.root)
-    monkeypatch.setattr(runs, "key", lambda spec: pytest.fail("the key needs the data"))
+    monkeypatch.setattr(run, "key", lambda spec: pytest.fail("the key needs the data"))
     monkeypatch.setattr(places, "records_root", lambda: recorded.store.root)
-    (run,) = open_records().load(specs)
-    assert biggest(run)["biggest"] > 0
+    (one,) = open_records().load(specs)
+    assert biggest(one)["biggest"] > 0
 
 
 def test_the_place_of_the_data_is_nobody_elses_business(recorded: Records, specs: list[RunSpec]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.runs_alike import same
 from transfusion_lib import data, runs
 from transfusion_lib.device import Resources
 from transfusion_lib.errors import DataError, MissingRunError, SpecError
@@ -35,16 +36,6 @@ def train(spec: RunSpec, root: Path, said: Path) -> None:
         say=say,
         report=lambda _spec, progress: say(progress.step),
         resources=Resources(device=torch.device("cpu"), checkpoint_every_s=0.0),
-    )
-
-
-def same(one: runs.Run, two: runs.Run) -> bool:
-    """Whether two runs agree in every number that is not a time."""
-    weights = one.weights(), two.weights()
-    return (
-        one.curve == two.curve
-        and all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
-        and all(torch.equal(one.cases[name], two.cases[name]) for name in one.cases)
     )
 
 

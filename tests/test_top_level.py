@@ -228,11 +228,15 @@ def imports(path: Path) -> Iterator[str]:
 # Each imports only from the lines above it. "similarity" and "stats" know only arrays.
 LAYERS = (
     {"errors", "places"},
+    {"interrupts"},
     {"spec", "device", "similarity", "stats", "metrics", "synthetic", "store", "figures"},
     {"data", "models", "provenance", "claims"},
     {"init", "surgery", "weights", "book"},
-    {"train"},
+    {"train", "run"},
+    {"trainer"},
+    {"grid"},
     {"runs"},
+    {"engines"},
     {"activations", "analyses", "studies"},
     {"records", "tables"},
     {"chapter"},

@@ -1,7 +1,7 @@
 """The command line: ``transfusion``, or ``python -m transfusion_lib``.
 
-Exit status 0 is success, 2 a mistake of the user's, 1 a failure. Heavy modules are imported by the command that needs
-them, so that ``--help`` answers at once.
+Exit status 0 is success, 2 a mistake of the user's, 1 a failure, 75 a stop on request: the same command goes on from
+there. Heavy modules are imported by the command that needs them, so that ``--help`` answers at once.
 """
 
 import json
@@ -17,6 +17,7 @@ from transfusion_lib import __version__
 from transfusion_lib.errors import TransfusionError, UserError, unknown
 
 if TYPE_CHECKING:
+    from transfusion_lib.runs import Standing, Todo
     from transfusion_lib.spec import RunSpec
     from transfusion_lib.train import Progress
 
@@ -41,6 +42,10 @@ def _profile_names(incomplete: str) -> list[str]:
     return [name for name in profiles.names(project.find()) if name.startswith(incomplete)]
 
 
+def _engine_names(incomplete: str) -> list[str]:
+    return [name for name in ("auto", "here", "processes", "ray") if name.startswith(incomplete)]
+
+
 ProfileOption = Annotated[
     str, typer.Option("--profile", metavar="PROFILE", help="quick, published or paper.", autocompletion=_profile_names)
 ]
@@ -53,6 +58,7 @@ Assignments = Annotated[
     typer.Option("-p", "--parameter", metavar="KEY=VALUE", help="Set one parameter; repeat for more."),
 ]
 ChapterName = Annotated[str, typer.Argument(autocompletion=_chapter_names)]
+StudyName = Annotated[str, typer.Argument(metavar="STUDY", autocompletion=_chapter_names)]
 
 
 @app.command(epilog="Example: transfusion book --profile quick")
@@ -101,16 +107,70 @@ def chapter(
 
 @app.command(epilog="Example: transfusion todo convergence --profile paper")
 def todo(
-    study: Annotated[str, typer.Argument(autocompletion=_chapter_names)],
+    study: StudyName,
     assignments: Assignments = None,
     profile: ProfileOption = "quick",
+    commands: Annotated[
+        bool, typer.Option("--commands", help="Print a command for each missing run, a line each, sources first.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Print a study's runs: which exist, which would be trained, and how long that takes."""
-    _print_plan(study, profile, assignments or [], as_json=as_json)
+    """Print a study's runs: which exist, which would be trained, and how long that takes.
+
+    The lines of --commands are for a queue, a Slurm array for example: each makes its run unless the store has it,
+    and a source of weights too, so they may run in any order, twice, or at once.
+    """
+    if commands:
+        for one in _plan(study, profile, assignments or []):
+            if one.state != "done":
+                typer.echo(one.command)
+    else:
+        _print_plan(study, profile, assignments or [], as_json=as_json)
 
 
-def _print_plan(study: str, profile: str, assignments: list[str], *, as_json: bool) -> None:
+@app.command(epilog="Example: transfusion train convergence -p seeds=[0,1,2,3] --engine processes --workers 2")
+def train(
+    study: StudyName,
+    assignments: Assignments = None,
+    profile: ProfileOption = "quick",
+    engine: Annotated[
+        str, typer.Option(help="auto, here, processes or ray.", autocompletion=_engine_names, metavar="ENGINE")
+    ] = "auto",
+    workers: Annotated[int | None, typer.Option(min=1, help="How many runs at once; what fits by default.")] = None,
+    address: Annotated[str | None, typer.Option(help="Of a Ray cluster; without it Ray is started here.")] = None,
+    gpus_per_run: Annotated[float | None, typer.Option(help="Of Ray: 0.25 lets four runs share a GPU.")] = None,
+    retries: Annotated[int, typer.Option(min=0, help="More tries for a run whose worker died.")] = 2,
+    as_json: JsonOption = False,
+) -> None:
+    """Train every run of a study that the store lacks, and say how far the whole is.
+
+    Commands that share a store share the work. SIGTERM stops at the next step with checkpoints and exit status 75:
+    the same command goes on from there.
+    """
+    from transfusion_lib import engines, interrupts, runs
+
+    chosen = engines.named(engine, workers=workers, address=address, gpus_per_run=gpus_per_run, retries=retries)
+    specs = [one.spec for one in _plan(study, profile, assignments or [])]
+    with interrupts.on_sigterm():
+        made = runs.ensure(specs, engine=chosen, say=_note, watch=_Standings())
+    if as_json:
+        _print_json([{"key": one.key, "run": runs.label(one.spec)} for one in made])
+
+
+class _Standings:
+    """Says on standard error, every few seconds, how far all runs are."""
+
+    def __init__(self) -> None:
+        self.said = time.monotonic()
+
+    def __call__(self, standing: "Standing") -> None:
+        if time.monotonic() - self.said > 5:
+            self.said = time.monotonic()
+            _note(f"    {standing}")
+
+
+def _plan(study: str, profile: str, assignments: list[str]) -> "list[Todo]":
+    """Return how the runs of a study stand."""
     from transfusion_lib.book import build, parameters, profiles, project
 
     here = project.find()
@@ -120,7 +180,13 @@ def _print_plan(study: str, profile: str, assignments: list[str], *, as_json: bo
 
     if study not in studies.TABLE:
         raise UserError(f"chapter {study} trains nothing. {unknown('study', study, studies.TABLE)}")
-    plan = runs.todo(studies.TABLE[study](**values).specs())
+    return runs.todo(studies.TABLE[study](**values).specs())
+
+
+def _print_plan(study: str, profile: str, assignments: list[str], *, as_json: bool) -> None:
+    plan = _plan(study, profile, assignments)
+    from transfusion_lib import runs
+
     if as_json:
         _print_json([{**asdict(one), "spec": one.spec.model_dump(mode="json"), "command": one.command} for one in plan])
         return
@@ -143,13 +209,17 @@ def run(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train one run unless the store has it, and print its final scores."""
+    """Train one run unless the store has it, and print its final scores.
+
+    SIGTERM stops it at the next step with a checkpoint and exit status 75: the same command goes on from there.
+    """
     from transfusion_lib.spec import RunSpec, read_spec
 
     described = RunSpec.from_json(spec) if spec.lstrip().startswith("{") else read_spec(Path(spec))
-    from transfusion_lib import runs
+    from transfusion_lib import interrupts, runs
 
-    [made] = runs.ensure([described], say=_note, report=_Steps())
+    with interrupts.on_sigterm():
+        [made] = runs.ensure([described], say=_note, report=_Steps())
     if weights is not None:
         from transfusion_lib.weights import pack
 
@@ -437,11 +507,9 @@ def _text(value: Any) -> str:
 
 def _duration(seconds: float | None) -> str:
     """Return seconds as a person says them."""
-    if seconds is None:
-        return "-"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    from transfusion_lib.grid import duration
+
+    return "-" if seconds is None else duration(seconds)
 
 
 def _version(asked: bool) -> None:

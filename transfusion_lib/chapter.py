@@ -17,7 +17,7 @@ import pandas as pd
 from IPython.display import HTML, display
 from matplotlib.figure import Figure
 
-from transfusion_lib import claims, data, figures, provenance, records, runs
+from transfusion_lib import claims, data, engines, figures, provenance, records, runs
 from transfusion_lib import device as devices
 from transfusion_lib.book import profiles, verdicts
 from transfusion_lib.book.execute import PROGRESS, VERDICTS
@@ -46,7 +46,7 @@ class Chapter:
             display(HTML(f"<p>{len(self.found)} recorded runs; nothing was trained for this page.</p>"))
             return self.found
         with _Reporter(specs) as reporter:
-            self.found = runs.ensure(specs, say=reporter.say, report=reporter.report)
+            self.found = runs.ensure(specs, say=reporter.say, report=reporter.report, engine=engines.automatic)
         display(HTML(reporter.summary(time.monotonic() - self.began)))
         return self.found
 
@@ -130,7 +130,7 @@ class _Reporter:
     def __init__(self, specs: Sequence[RunSpec]) -> None:
         self.lines: list[str] = []
         self.file = Path(os.environ[PROGRESS]) if os.environ.get(PROGRESS) else None
-        self.bar: Any = None
+        self.bars: dict[str, Any] = {}
         self.specs = specs
         self.said = time.monotonic()
 
@@ -138,27 +138,28 @@ class _Reporter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.bar is not None:
-            self.bar.close()
+        for bar in self.bars.values():
+            bar.close()
 
     def say(self, line: str) -> None:
         """Note a line that tells where one run came from."""
         self.lines.append(line)
         self._log(line)
-        if self.bar is not None:
-            self.bar.close()
-            self.bar = None
 
     def report(self, spec: RunSpec, progress: Progress) -> None:
         """Show how far a run is."""
         score = progress.curve["test_auroc"][-1]
         if self.file is None:
-            if self.bar is None:
+            name = runs.label(spec)
+            if name not in self.bars:
                 from tqdm.auto import tqdm
 
-                self.bar = tqdm(total=spec.train.steps, desc=runs.label(spec), leave=False)
-            self.bar.update(progress.step - self.bar.n)
-            self.bar.set_postfix(test_auroc=score)
+                self.bars[name] = tqdm(total=spec.train.steps, desc=name, leave=False)
+            bar = self.bars[name]
+            bar.update(progress.step - bar.n)
+            bar.set_postfix(test_auroc=score)
+            if progress.step == spec.train.steps:
+                self.bars.pop(name).close()
         elif time.monotonic() - self.said > 15:
             self._log(f"    {runs.label(spec)}: step {progress.step} of {spec.train.steps}, test AUROC {score:.3f}")
 

@@ -1,7 +1,9 @@
 """The device at hand, what pays on it, and its description; the only file that says "cuda"."""
 
+import contextlib
 import os
 import platform
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,10 +21,16 @@ class Resources:
     device: torch.device
     checkpoint_every_s: float = 20.0
     """Seconds between checkpoints: a killed run repeats at most this much."""
+    threads: int = 1
+    """Threads of one run on a CPU. A sum depends on how it is divided, so a fixed number gives the same bits in every
+    engine and on every number of cores; several runs at once use several cores."""
 
 
 def resources(*, checkpoint_every_s: float = 20.0) -> Resources:
-    """Return the best device of this machine, or the one that ``TRANSFUSION_DEVICE`` names ("cpu", "cuda:1")."""
+    """Return the best device of this machine, or the one that ``TRANSFUSION_DEVICE`` names ("cpu", "cuda:1").
+
+    ``TRANSFUSION_THREADS`` is the number of threads of one run, for a single large run on many cores.
+    """
     wanted = os.environ.get("TRANSFUSION_DEVICE")
     try:
         device = torch.device(wanted or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -33,7 +41,44 @@ def resources(*, checkpoint_every_s: float = 20.0) -> Resources:
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")  # TF32: float32 runs at three times the speed
         torch.backends.cudnn.benchmark = True
-    return Resources(device=device, checkpoint_every_s=checkpoint_every_s)
+    return Resources(device=device, checkpoint_every_s=checkpoint_every_s, threads=_threads())
+
+
+def _threads() -> int:
+    wanted = os.environ.get("TRANSFUSION_THREADS", "1")
+    if not wanted.isdecimal() or int(wanted) < 1:
+        raise UserError(f'TRANSFUSION_THREADS="{wanted}" is no number of threads; use 1, 2, ...')
+    return int(wanted)
+
+
+@contextlib.contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Let PyTorch compute with ``count`` threads in this block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def cores() -> int:
+    """Return the number of processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def places(chosen: Resources, *, workers: int | None = None) -> list[str]:
+    """Return the device of each worker process: one per GPU, or as many on the CPU as its cores feed.
+
+    With ``workers`` there are as many, dealt over the GPUs in turn.
+    """
+    if chosen.device.type != "cuda":
+        return ["cpu"] * (workers or max(1, cores() // chosen.threads))
+    wanted = chosen.device.index is not None
+    gpus = [str(chosen.device)] if wanted else [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    return [gpus[number % len(gpus)] for number in range(workers or len(gpus))]
 
 
 @cache

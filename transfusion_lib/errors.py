@@ -56,6 +56,16 @@ class TrainingError(TransfusionError):
     """Training stopped: a loss that is not finite, or memory that ran out."""
 
 
+class InterruptedRunError(TransfusionError):
+    """Training stopped on request, with a checkpoint; 75 is EX_TEMPFAIL: start the same command again."""
+
+    exit_status = 75
+
+
+class ClaimedError(TransfusionError):
+    """Another process works on this run now."""
+
+
 class BuildError(TransfusionError):
     """A chapter failed, did not run, or is stale; the book is not built."""
 

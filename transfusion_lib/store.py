@@ -24,7 +24,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save
 from torch import Tensor
 
-from transfusion_lib.errors import StoreError
+from transfusion_lib.errors import ClaimedError, StoreError
 from transfusion_lib.places import store_root
 
 MANIFEST = "MANIFEST.json"
@@ -148,8 +148,11 @@ class Store:
         return found
 
     @contextlib.contextmanager
-    def claim(self, key: str, *, waiting: Callable[[], None] | None = None) -> Iterator[Claim]:
-        """Hold the only claim on ``key``; another process's is waited for, ``waiting`` being called once."""
+    def claim(self, key: str, *, wait: bool = True, waiting: Callable[[], None] | None = None) -> Iterator[Claim]:
+        """Hold the only claim on ``key``.
+
+        Another process's is waited for, ``waiting`` being called once; without ``wait`` it raises ``ClaimedError``.
+        """
         folder = self.root / "work" / key
         with _disk_errors(self.root):
             folder.mkdir(parents=True, exist_ok=True)
@@ -157,6 +160,8 @@ class Store:
             try:
                 lock.acquire(blocking=False)
             except Timeout:
+                if not wait:
+                    raise ClaimedError(f"another process works on {key}") from None
                 if waiting:
                     waiting()
                 lock.acquire(poll_interval=0.2)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from transfusion_lib import device as devices
-from transfusion_lib import metrics, surgery
+from transfusion_lib import interrupts, metrics, surgery
 from transfusion_lib.data.batches import order, to_input
 from transfusion_lib.data.dataset import Dataset, Split
 from transfusion_lib.device import Resources
@@ -144,10 +144,13 @@ class _Run:
                 report(done)
             if done.step == self.train.steps or stop:
                 break
-            if checkpoint and time.monotonic() - written > self.resources.checkpoint_every_s:
+            asked = interrupts.requested()
+            if checkpoint and (asked or time.monotonic() - written > self.resources.checkpoint_every_s):
                 done.seconds = before + time.monotonic() - started
                 checkpoint.write(*self.state())
                 written = time.monotonic()
+            if asked:
+                interrupts.check(f"at step {done.step} of {self.train.steps} of {self.spec.model.name}")
             self.take_step()
         return self.result()
 

@@ -1,0 +1,109 @@
+"""Train one run under its claim and put it into the store: what every engine does in the end."""
+
+import json
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Literal
+
+from safetensors.torch import save
+
+from transfusion_lib import data, provenance
+from transfusion_lib import device as devices
+from transfusion_lib.data.dataset import Dataset
+from transfusion_lib.device import Resources
+from transfusion_lib.run import KIND, digest, find, key, source_of
+from transfusion_lib.spec import DataSpec, RunSpec
+from transfusion_lib.store import Claim, Entry, Store
+from transfusion_lib.train import Progress, Result, fit
+
+
+@dataclass(frozen=True)
+class Made:
+    """How a run came into the store."""
+
+    how: Literal["trained", "found"]
+    """Trained here, or made by another process meanwhile."""
+    seconds: float
+
+
+class Trainer:
+    """Trains runs one after another, keeping the last data set in memory."""
+
+    def __init__(self, store: Store, resources: Resources) -> None:
+        self.store, self.resources = store, resources
+        self.dataset: Dataset | None = None
+        self.described: DataSpec | None = None
+
+    def train(self, spec: RunSpec, report: Callable[[Progress], None], *, wait: bool = False) -> Made:
+        """Train ``spec`` under its claim, or take what another process finished meanwhile.
+
+        ``ClaimedError`` is raised where another process trains it now, unless ``wait`` is true.
+        """
+        name, began = key(spec), time.monotonic()
+        with self.store.claim(name, wait=wait) as claim, self.threads():
+            if find(spec, self.store) is not None:
+                return Made("found", time.monotonic() - began)
+            dataset = self.load(spec)
+            result = fit(
+                spec,
+                dataset,
+                source=source_of(spec, self.store),
+                resources=self.resources,
+                checkpoint=claim,
+                report=report,
+            )
+            self.publish(name, spec, dataset, result, claim)
+            return Made("trained", time.monotonic() - began)
+
+    def threads(self) -> AbstractContextManager[None]:
+        """Return the block in which PyTorch has the threads of one run."""
+        return devices.threads(self.resources.threads)
+
+    def load(self, spec: RunSpec) -> Dataset:
+        """Return the data of ``spec``; consecutive runs on the same data read it once."""
+        if self.dataset is None or self.described != spec.data:
+            self.dataset = data.load(spec.data)
+            self.described = spec.data
+        return self.dataset
+
+    def publish(self, name: str, spec: RunSpec, dataset: Dataset, result: Result, claim: Claim) -> Entry:
+        """Write the finished run into the store and drop its checkpoint."""
+        record = {
+            "key": name,
+            "spec": spec.model_dump(mode="json"),
+            "dataset": {
+                "name": dataset.name,
+                "task": dataset.task,
+                "kind": dataset.kind,
+                "classes": dataset.classes,
+                "positive": dataset.positive,
+                "synthetic": dataset.synthetic,
+                "fingerprint": data.fingerprint(spec.data),
+                "cases": {part: len(split) for part, split in dataset.splits().items()},
+                "left_out": dataset.left_out,
+            },
+            "weights": digest(spec),
+            "curve": result.curve,
+            "selected_step": result.selected_step,
+            "seconds": round(result.seconds, 3),
+            "provenance": provenance.record(self.resources.device),
+        }
+        cases = {
+            "test_scores": result.test_scores,
+            "test_labels": dataset.test.labels.cpu(),
+            "val_scores": result.val_scores,
+            "val_labels": dataset.val.labels.cpu(),
+        }
+        files = {
+            "spec.json": spec.to_json(indent=1).encode(),
+            "record.json": json.dumps(record, indent=1, allow_nan=False).encode(),
+            "cases.safetensors": save({part: values.contiguous() for part, values in cases.items()}),
+            "final.safetensors": save(result.final),
+        }
+        for step, state in result.snapshots.items():
+            files[f"snapshot-{step}.safetensors"] = save(state)
+        entry = self.store.add(KIND, name, files)
+        self.store.forget_work(claim.folder.name)
+        return entry
