@@ -178,7 +178,7 @@ def test_a_notebooks_parameters_are_its_studys(chapter: project.Chapter) -> None
     defaults = parameters.effective(chapter, {})
     study = studies.TABLE[chapter.name]
     assert list(defaults) == list(study.model_fields)
-    assert study.of(defaults).specs()
+    assert study.of(defaults).data()
 
 
 @pytest.mark.parametrize("chapter", NOTEBOOKS)

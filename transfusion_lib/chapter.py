@@ -90,12 +90,14 @@ class Chapter:
                 f"Python {made['python']}, " + ", ".join(f"{k} {v}" for k, v in made["versions"].items())
             ),
             "Machine": _text(_machine(made["machine"])),
-            "Data": "<br>".join(dict.fromkeys(_data_line(run) for run in self.found)),
-            "Runs": f"{len(self.found)}, trained {_text(' to '.join(dict.fromkeys((trained[0], trained[-1]))))}"
-            f"<details><summary>keys</summary>{'<br>'.join(_run_line(run) for run in self.found)}</details>",
             "Profile": _text(f"{self.profile.name}: {self.profile.description}"),
             "This page": f"computed in {time.monotonic() - self.began:.0f} s, {made['finished']}",
         }
+        if self.found:
+            days = " to ".join(dict.fromkeys((trained[0], trained[-1])))
+            keys = "<br>".join(_run_line(run) for run in self.found)
+            rows["Data"] = "<br>".join(dict.fromkeys(_data_line(run) for run in self.found))
+            rows["Runs"] = f"{len(self.found)}, trained {_text(days)}<details><summary>keys</summary>{keys}</details>"
         body = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in rows.items())
         return HTML(f'<div class="tf-foot"><table>{body}</table></div>')
 
@@ -103,7 +105,7 @@ class Chapter:
 def open_chapter(study: Study) -> Chapter:
     """Show the banner (profile, data, whether synthetic) and the effective parameters, and return the chapter."""
     chapter = Chapter(study)
-    names = dict.fromkeys(spec.data.name for spec in study.specs())
+    names = dict.fromkeys(spec.name for spec in study.data())
     kinds = [f"{name}: {data.TABLE[name].info.what}" for name in names]
     live = "runs are trained live where the store lacks them" if chapter.profile.live else "recorded runs only"
     judged = verdicts.placeholder(study.name)

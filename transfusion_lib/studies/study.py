@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, Validatio
 
 from transfusion_lib.errors import ParameterError, did_you_mean
 from transfusion_lib.models import TABLE
-from transfusion_lib.spec import InitSpec, RunSpec
+from transfusion_lib.spec import DataSpec, InitSpec, RunSpec
 
 
 class Study(BaseModel):
@@ -43,6 +43,10 @@ class Study(BaseModel):
     def specs(self) -> list[RunSpec]:
         """Return every run that the chapter reads."""
         raise NotImplementedError
+
+    def data(self) -> list[DataSpec]:
+        """Return the data sets that the chapter is about."""
+        return list(dict.fromkeys(spec.data for spec in self.specs()))
 
 
 def pretrained_name(network: str) -> str | None:

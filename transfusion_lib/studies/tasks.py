@@ -1,0 +1,49 @@
+"""What the tasks look like and how the data are split (Transfusion, section 2 and Figure 1). Trains nothing."""
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from transfusion_lib.data import spec_for
+from transfusion_lib.spec import DataSpec, RunSpec
+from transfusion_lib.studies.study import Study
+
+Count = Annotated[int, Field(gt=0)]
+
+
+class Tasks(Study):
+    """Data sets to look at, in pictures large enough to see and at the size that networks train on."""
+
+    name: ClassVar[str] = "tasks"
+
+    datasets: Annotated[list[str], Field(min_length=1)]
+    size: Count
+    train_images: Count | None
+    val_images: Count | None
+    test_images: Count | None
+    picture_size: Count
+    pictures: Count
+    examples: Count
+
+    def specs(self) -> list[RunSpec]:
+        """Return no runs: this chapter only looks."""
+        return []
+
+    def data(self) -> list[DataSpec]:
+        """Return the data sets as the other chapters train on them."""
+        return [
+            spec_for(name, size=self.size, train=self.train_images, val=self.val_images, test=self.test_images)
+            for name in self.datasets
+        ]
+
+    def large(self) -> list[DataSpec]:
+        """Return a few pictures of each data set, large and, where it has one, under its task of many classes."""
+        found = [
+            spec_for(name, size=self.picture_size, train=self.pictures, val=self.val_images, test=self.test_images)
+            for name in self.datasets
+        ]
+        return [spec.replace(task=FINE[spec.name]) if spec.name in FINE else spec for spec in found]
+
+
+FINE = {"fundus": "grade", "eyepacs": "grade", "aptos": "grade", "chest_xray": "three_class"}
+"""The tasks that name what is seen rather than what to do about it."""
