@@ -15,7 +15,7 @@ from transfusion_lib.store import Store
 
 RUNS = {name: bool(study.model_fields.get("seeds")) for name, study in studies.TABLE.items()}
 ROOT = Path(__file__).parent.parent
-TINY = {
+TINY: dict[str, dict[str, Any]] = {
     "convergence": {
         "size": 32, "train_images": 32, "val_images": 16, "test_images": 24, "networks": ["cbr_tiny"], "seeds": [0, 1],
         "steps": 4, "eval_every": 2, "batch_size": 8,
@@ -30,7 +30,7 @@ TINY = {
 def run_by_hand(chapter: str, folder: Path) -> Any:
     """Execute a chapter's notebook from ``folder`` with small parameters appended to its parameters cell."""
     (path,) = (ROOT / "notebooks").glob(f"*-{chapter}.ipynb")
-    notebook = nbformat.read(path, as_version=4)
+    notebook: Any = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
     (cell,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
     cell.source += "".join(f"\n{name} = {value!r}" for name, value in TINY[chapter].items())
     NotebookClient(notebook, timeout=240, kernel_name="python3").execute(cwd=str(folder))

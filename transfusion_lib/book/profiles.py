@@ -38,8 +38,10 @@ class Profile(BaseModel):
 
     def parameters(self, chapter: Chapter) -> dict[str, Any]:
         """Return what this profile changes in ``chapter``, typed; a ``ParameterError`` names the profile's file."""
+        given = self.chapter.get(chapter.name, {})
+        values = {name: None if value == "None" else value for name, value in given.items()}  # TOML has no null
         try:
-            return parameters.checked(chapter, self.chapter.get(chapter.name, {}))
+            return parameters.checked(chapter, values)
         except ParameterError as error:
             raise ParameterError(f"book/profiles/{self.name}.toml: {error}") from None
 

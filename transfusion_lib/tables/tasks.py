@@ -100,7 +100,7 @@ def balance_titles(counts: pd.DataFrame) -> dict[str, str]:
     """Return, for each data set, how far the class shares of two splits differ at most."""
     shares = counts.pivot_table(index=["data", "class"], columns="split", values="share", sort=False)
     gaps = (shares.max(axis=1) - shares.min(axis=1)).groupby("data").max()
-    return {name: f"{name}: class shares differ by at most {gap:.0%} between splits" for name, gap in gaps.items()}
+    return {str(name): f"{name}: class shares differ by at most {gap:.0%} between splits" for name, gap in gaps.items()}
 
 
 def counts(specs: Sequence[DataSpec]) -> pd.DataFrame:
@@ -155,7 +155,7 @@ def _picture(split: Split, place: int, outlined: Sequence[int]) -> Picture:
     pixels = split.images[place].numpy()
     outline = None
     if split.masks is not None and outlined:
-        outline = split.masks[place, list(outlined)].numpy().any(axis=0)
+        outline = np.asarray(split.masks[place, list(outlined)].any(dim=0))
     return Picture(
         pixels=pixels[0] if len(pixels) == 1 else np.moveaxis(pixels, 0, -1), title=split.ids[place], outline=outline
     )
