@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from transfusion_lib.book import check, networks, parameters, profiles, status, verdicts
+from transfusion_lib.book import check, manual, networks, parameters, profiles, status, verdicts
 from transfusion_lib.book.assemble import assemble, contents, pages
 from transfusion_lib.book.execute import Build, Say, execute
 from transfusion_lib.book.profiles import Profile
@@ -88,6 +88,7 @@ def _make(
     status.write(rows, profile, build)
     verdicts.write_scoreboard(chapters, build)
     networks.write(build)
+    manual.write(chapters, build)
     say("rendering the pages")
     made = render(build)
     check.rendered(made, pages(toc), build)

@@ -76,6 +76,7 @@ class Interval:
 
 
 def interval(estimate: float, se: float, *, df: float, level: float, n: int, varies: Varies) -> Interval:
+    """Return a linear interval from a standard error, symmetric at ``level``."""
     wide = Interval(estimate=estimate, low=estimate, high=estimate, what_varies=varies, n=int(n), se=se, df=df)
     return wide.at(level)
 
