@@ -7,12 +7,13 @@ READY = .venv/.ready
 # Compiled modules halve the time of every command; where they are switched off, switch them on for .venv.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help book chapter test check lab lock clean
+.PHONY: help book chapter test look check lab lock clean
 
 help:
 	@echo "make book [PROFILE=quick]             the whole book; ends with the page to open"
 	@echo "make chapter NAME=convergence ARGS=\"-p seeds=[0,1]\"   one chapter, other parameters"
 	@echo "make test [ARGS=...]                  the tests"
+	@echo "make look                             the built book in Chromium: links, errors, phones, accessibility"
 	@echo "make check                            style and types"
 	@echo "make lab                              JupyterLab on the chapters"
 	@echo "make lock [ARGS=--upgrade]            requirements.lock from pyproject.toml"
@@ -26,6 +27,9 @@ chapter: $(READY)
 
 test: $(READY)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 $(ARGS)
+
+look: $(READY)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 -m browser tests/test_reader.py $(ARGS)
 
 check: $(READY)
 	$(BIN)/ruff check .

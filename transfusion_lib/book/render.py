@@ -29,7 +29,19 @@ def render(build: Build) -> Path:
     made = source / "_build" / "html"
     if done.returncode or not (made / "index.html").is_file():
         raise BuildError(f"the pages do not render (exit {done.returncode})\n\n{_complaints(log)}")
+    _mend(made)
     return made
+
+
+def _mend(made: Path) -> None:
+    """Take back a role that Sphinx gives the list of references: a screen reader expects list items in it."""
+    for page in made.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        if _WRONG_ROLE in text:
+            page.write_text(text.replace(_WRONG_ROLE, '<div class="citation-list"'), encoding="utf-8")
+
+
+_WRONG_ROLE = '<div role="list" class="citation-list"'
 
 
 def _complaints(log: str) -> str:

@@ -82,5 +82,6 @@ def balance(counts: pd.DataFrame, *, titles: Mapping[str, str]) -> Figure:
 
 
 def _show(axis: Axes, pixels: NDArray[np.uint8]) -> None:
-    axis.imshow(pixels, cmap="gray", vmin=0, vmax=255)
+    # "none" stores the pixels as they are; resampled to the figure's they are several times larger.
+    axis.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="none")
     axis.axis("off")
