@@ -296,27 +296,50 @@ def publish(
     typer.echo(f"{folder}: {new[0]} new runs, {new[1]} new analyses; {len(set(specs))} runs of profile {profile}")
 
 
-@app.command(epilog="Example: transfusion verify")
+@app.command(epilog="Example: transfusion verify --sample 3")
 def verify(
     records: Annotated[bool, typer.Option("--records", help="Check the published records instead.")] = False,
+    sample: Annotated[int, typer.Option(min=0, help="Also train this many runs again from scratch and compare.")] = 0,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the sample; a new one each time without it.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Hash every file of every finished run again; what is damaged is set aside and made again when asked for."""
-    from transfusion_lib import runs
+    """Hash every file of every finished run again; what is damaged is set aside and made again when asked for.
+
+    A run that is trained again must give the same bits on the same processor, threads and PyTorch, and elsewhere
+    scores within 0.05 at every evaluation.
+    """
+    from transfusion_lib import recheck, runs
     from transfusion_lib.store import open_store
 
+    if records and sample:
+        raise UserError("--sample trains runs of the store again; published records have no weights to start from")
     if records:
         _verify_records(as_json=as_json)
         return
     store = open_store()
     checked = len(store.keys(runs.KIND))
     problems = [asdict(problem) for problem in store.verify(runs.KIND)]
+    drawn = time.time_ns() % 2**31 if seed is None else seed
+    compared = []
+    for run in recheck.sample(store, sample, seed=drawn):
+        _note(f"training again: {runs.label(run.spec)}")
+        compared.append(recheck.again(run, store))
+    rows = [
+        {"run": one.key[:12], "agrees": one.agrees, "curve differs by": one.curve, "probabilities by": one.scores,
+         "tolerance": one.tolerance, "what": one.what}
+        for one in compared
+    ]  # fmt: skip
     if as_json:
-        _print_json({"checked": checked, "problems": problems})
+        again = [{**asdict(one), "agrees": one.agrees} for one in compared]
+        _print_json({"checked": checked, "problems": problems, "sample": again, "seed": drawn})
     else:
         _print_table(problems)
+        _print_table(rows)
         typer.echo(f"{checked} runs checked, {len(problems)} damaged")
-    if problems:
+        if sample:
+            differ = sum(not one.agrees for one in compared)
+            typer.echo(f"{len(compared)} trained again (seed {drawn}), {differ} differ")
+    if problems or not all(one.agrees for one in compared):
         raise typer.Exit(1)
 
 
