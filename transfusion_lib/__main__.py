@@ -42,6 +42,9 @@ def _profile_names(incomplete: str) -> list[str]:
     return [name for name in profiles.names(project.find()) if name.startswith(incomplete)]
 
 
+BENCHMARKS = ("train", "data", "similarity", "store", "book")
+
+
 def _engine_names(incomplete: str) -> list[str]:
     return [name for name in ("auto", "here", "processes", "ray") if name.startswith(incomplete)]
 
@@ -324,7 +327,7 @@ def verify(
     for run in recheck.sample(store, sample, seed=drawn):
         _note(f"training again: {runs.label(run.spec)}")
         compared.append(recheck.again(run, store))
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"run": one.key[:12], "agrees": one.agrees, "curve differs by": one.curve, "probabilities by": one.scores,
          "tolerance": one.tolerance, "what": one.what}
         for one in compared
@@ -341,6 +344,36 @@ def verify(
             typer.echo(f"{len(compared)} trained again (seed {drawn}), {differ} differ")
     if problems or not all(one.agrees for one in compared):
         raise typer.Exit(1)
+
+
+@app.command(epilog="Example: transfusion bench train --network cbr_tiny")
+def bench(
+    what: Annotated[str, typer.Argument(metavar="WHAT", help="train, data, similarity, store or book.")],
+    network: Annotated[str | None, typer.Option(help="Of bench train: only this one.")] = None,
+    pairs: Annotated[int, typer.Option(min=1, help="Of bench train: how often both are measured in turn.")] = 7,
+    small: Annotated[bool, typer.Option("--small", help="Of bench similarity: a tenth of the samples.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Where to keep the result; build/bench/WHAT.json.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure beside a peer and beside the machine's limit, and keep the result for the book's page of speed."""
+    from transfusion_lib.book import project
+
+    if what not in BENCHMARKS:
+        raise UserError(unknown("benchmark", what, BENCHMARKS))
+    root = project.find().root
+    if not (root / "benchmarks" / "report.py").is_file():
+        raise UserError(f"{root} has no folder benchmarks: they are measured from a checkout, not from an installation")
+    sys.path.insert(0, str(root))
+    from importlib import import_module
+
+    say = _note if as_json else typer.echo
+    options = {"train": {"network": network, "pairs": pairs}, "similarity": {"small": small}}.get(what, {})
+    path = out or root / "build" / "bench" / f"{what}.json"
+    report = import_module("benchmarks.report").Report(what, say, path)
+    import_module(f"benchmarks.{what}").measure(report, **options)
+    if as_json:
+        _print_json(report.result())
+    _note(f"kept in {path}")
 
 
 @app.command(epilog="Example: transfusion claims T11")
