@@ -1,4 +1,4 @@
-"""What loading data costs: ``python -m benchmarks.data``, each line in a fresh process.
+"""What loading data costs: ``transfusion bench data``, each figure in a fresh process.
 
 1. First load of the 5,856 chest x-rays at 64 px: decoded into an empty cache. At most 40 s on two cores, below 1.5 GB.
 2. Second load, from that cache. Under 1 s.
@@ -8,7 +8,6 @@ Needs ``TRANSFUSION_DATA``, the folder of chest_xray.zip, for 1 and 2. Times do 
 importing PyTorch; memory, the process's peak, does.
 """
 
-import argparse
 import json
 import os
 import resource
@@ -18,42 +17,38 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.report import Report
 from transfusion_lib import data
 from transfusion_lib.spec import DataSpec
 
 PICTURES = {64: 2000, 224: 400}  # drawn in one go, by size
-MEGABYTE = 2**20
+RATES = {64: 400, 224: 60}  # promised on two cores
 
 
-def main() -> None:
-    """Run all and print one line for each figure; with ``--one`` measure a single load and print JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--one", nargs=2, metavar=("SPEC", "CACHE"), help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.one:
-        print(json.dumps(measured(DataSpec.from_json(options.one[0]), cache=Path(options.one[1]))))
-        return
-    print(f"{len(os.sched_getaffinity(0))} cores")
+def measure(report: Report) -> None:
+    """Measure all and report the figures."""
     with tempfile.TemporaryDirectory() as folder:
         if "TRANSFUSION_DATA" in os.environ:
-            for which in ("first", "second"):
-                report(f"chest x-rays at 64 px, {which} load", DataSpec(name="chest_xray"), cache=Path(folder))
+            spec = DataSpec(name="chest_xray")
+            first = load(report, "chest x-rays at 64 px, first load", spec, cache=Path(folder), at_most=40)
+            load(report, "chest x-rays at 64 px, second load", spec, cache=Path(folder), at_most=1)
+            report.add("peak memory of the first load", first["peak"] / 2**30, "GiB", at_most=1.5)
         else:
-            print("chest x-rays: not measured, TRANSFUSION_DATA is not set")
+            report.note("chest x-rays: not measured, TRANSFUSION_DATA is not set")
         for size, n in PICTURES.items():
             spec = DataSpec(name="fundus", size=size, train=n, val=2, test=2)
-            report(f"fundus at {size} px", spec, cache=Path(folder))
+            found = load(report, f"{n} fundus photographs at {size} px", spec, cache=Path(folder))
+            rate = found["images"] / found["seconds"]
+            report.add(f"fundus photographs at {size} px", rate, "a second", at_least=RATES[size])
 
 
-def report(what: str, spec: DataSpec, *, cache: Path) -> None:
-    """Measure one load in a process of its own and print it."""
-    command = [sys.executable, "-m", "benchmarks.data", "--one", spec.to_json(), str(cache)]
-    found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-    rate = found["images"] / found["seconds"]
-    print(
-        f"{what}: {found['images']:,} images in {found['seconds']:.2f} s, {rate:,.0f} a second, "
-        f"{found['processor_seconds']:.2f} s of processor time, peak {found['peak'] / MEGABYTE:,.0f} MB"
-    )
+def load(report: Report, what: str, spec: DataSpec, *, cache: Path, at_most: float | None = None) -> dict[str, float]:
+    """Measure one load in a process of its own, report and return it."""
+    command = [sys.executable, "-m", "benchmarks.data", spec.to_json(), str(cache)]
+    found: dict[str, float] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    details = f"{found['images']:,} images, {found['processor_seconds']:.2f} s of processor time"
+    report.add(what, found["seconds"], "s", at_most=at_most, details=details)
+    return found
 
 
 def measured(spec: DataSpec, *, cache: Path) -> dict[str, float]:
@@ -71,4 +66,4 @@ def measured(spec: DataSpec, *, cache: Path) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main()
+    print(json.dumps(measured(DataSpec.from_json(sys.argv[1]), cache=Path(sys.argv[2]))))

@@ -1,4 +1,4 @@
-"""What the similarity measures cost: ``python -m benchmarks.similarity [--device DEVICE] [--threads N] [--small]``.
+"""What the similarity measures cost: ``transfusion bench similarity [--small]``.
 
 1. Streaming the moments of two layers, n = 200,000, d = 1,024, against the three products alone. At most 1.5 times.
 2. All 45 pairs among 10 networks at 5 stages, factorised once each, against pair by pair. At least 3 times faster.
@@ -7,7 +7,6 @@
 Each time is the best of the repeats. Activations are synthetic (normal); speed does not depend on their values.
 """
 
-import argparse
 import resource
 import time
 from collections.abc import Callable, Iterator
@@ -16,28 +15,24 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
+from benchmarks.report import Report
+from transfusion_lib import device as devices
 from transfusion_lib.similarity import Moments, cca, factor
 
 CHUNK = 8192
 
 
-def main() -> None:
-    """Run all three and print one line for each figure."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
-    parser.add_argument("--threads", type=int, help="of the CPU; PyTorch's default without it")
-    parser.add_argument("--small", action="store_true", help="a tenth of the samples, half the neurons")
-    options = parser.parse_args()
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    print(f"torch {torch.__version__}, {options.device}, {torch.get_num_threads()} threads")
-    n, d = (20_000, 512) if options.small else (200_000, 1024)
-    streaming(n, d, device=options.device)
-    many_pairs(1_000 if options.small else 4_000, (32, 64, 128, 256, 512), networks=10, device=options.device)
-    accuracy(20_000, 64, device=options.device)
+def measure(report: Report, *, small: bool = False) -> None:
+    """Measure all three and report the figures; ``small`` takes a tenth of the samples and half the neurons."""
+    device = devices.resources().device
+    n, d = (20_000, 512) if small else (200_000, 1024)
+    with devices.threads(devices.cores()):
+        streaming(report, n, d, device=device)
+        many_pairs(report, 1_000 if small else 4_000, (32, 64, 128, 256, 512), networks=10, device=device)
+        accuracy(report, 20_000, 64, device=device)
 
 
-def streaming(n: int, d: int, *, device: torch.device) -> None:
+def streaming(report: Report, n: int, d: int, *, device: torch.device) -> None:
     """Time ``Moments`` with CCA at the end against the bare products, chunk by chunk."""
     pool = [torch.randn(CHUNK, d, device=device) for _ in range(4)]
 
@@ -65,14 +60,15 @@ def streaming(n: int, d: int, *, device: torch.device) -> None:
         best(call, device) for call in (lambda: products(torch.float64), lambda: products(torch.float32), ours)
     )
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"1. n = {n:,}, d = {d:,}: three products alone {exact:.1f} s in float64, {single:.1f} s in float32")
-    print(f"   moments and CCA {full:.1f} s = {full / exact:.2f} of the float64 products (target at most 1.5)")
-    print(
-        f"   peak memory of the process {memory:.2f} GiB; the activations in float64 are {n * d * 16 / 2**30:.2f} GiB"
+    report.note(f"n = {n:,}, d = {d:,}: three products alone {exact:.1f} s in float64, {single:.1f} s in float32")
+    report.add(
+        "moments and CCA, against the float64 products", full / exact, "times", at_most=1.5, details=f"{full:.1f} s"
     )
+    whole = n * d * 16 / 2**30
+    report.add("peak memory of the process", memory, "GiB", details=f"the activations in float64 are {whole:.2f} GiB")
 
 
-def many_pairs(n: int, widths: tuple[int, ...], *, networks: int, device: torch.device) -> None:
+def many_pairs(report: Report, n: int, widths: tuple[int, ...], *, networks: int, device: torch.device) -> None:
     """Time CCA of all pairs of networks at each stage, from arrays and from shared factors."""
     alone = shared = 0.0
     for d in widths:
@@ -87,14 +83,15 @@ def many_pairs(n: int, widths: tuple[int, ...], *, networks: int, device: torch.
                 cca(x, y)
 
         once, pairs = (best(call, device, repeats=2) for call in (factorised_once, pair_by_pair))
-        print(f"2. {networks} networks, n = {n:,}, d = {d}: pair by pair {pairs:.2f} s, factorised once {once:.2f} s")
+        report.note(f"{networks} networks, n = {n:,}, d = {d}: {pairs:.2f} s pair by pair, {once:.2f} s factorised")
         alone, shared = alone + pairs, shared + once
-    print(
-        f"   all {len(widths)} stages: {alone:.1f} s and {shared:.1f} s, {alone / shared:.1f} times faster (target 3)"
+    details = f"{alone:.1f} s pair by pair, {shared:.1f} s factorised once"
+    report.add(
+        "all pairs at all stages from shared factors", alone / shared, "times faster", at_least=3, details=details
     )
 
 
-def accuracy(n: int, d: int, *, device: torch.device) -> None:
+def accuracy(report: Report, n: int, d: int, *, device: torch.device) -> None:
     """Compare CCA through float32 and float64 products with the answer from memory."""
     for decades in (0, 1, 2, 3):
         x = torch.randn(n, d, dtype=torch.float64, device=device)
@@ -105,11 +102,9 @@ def accuracy(n: int, d: int, *, device: torch.device) -> None:
         truth = torch.from_numpy(cca(x, y).coefficients)
         ours = torch.from_numpy(Moments().update(x=x, y=y).cca("x", "y").coefficients)
         single = _from_float32_products(x, y)
-        errors = ", ".join(
-            f"{name} {float((found - truth).abs().max()):.0e}"
-            for name, found in (("float64", ours), ("float32", single))
-        )
-        print(f"3. spectrum over {decades} decades: largest error of a coefficient through products in {errors}")
+        for name, found in (("float64", ours), ("float32", single)):
+            error = float((found - truth).abs().max())
+            report.add(f"largest error of CCA through {name} products, spectrum over {decades} decades", error, "")
 
 
 def _from_float32_products(x: Tensor, y: Tensor) -> Tensor:
@@ -134,7 +129,3 @@ def best(call: Callable[[], None], device: torch.device, *, repeats: int = 3) ->
             torch.zeros(1, device=device).item()  # waits for the device
         times.append(time.perf_counter() - start)
     return min(times)
-
-
-if __name__ == "__main__":
-    main()

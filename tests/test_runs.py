@@ -1,6 +1,7 @@
 """Runs by their specs: trained once, resumed bit for bit after kill -9, shared between processes, never half-read."""
 
 import multiprocessing
+import os
 import random
 import re
 import signal
@@ -11,11 +12,12 @@ import pytest
 import torch
 
 from tests.runs_alike import same
-from transfusion_lib import data, runs
+from transfusion_lib import data, interrupts, runs
 from transfusion_lib.device import Resources
-from transfusion_lib.errors import DataError, MissingRunError, SpecError
+from transfusion_lib.errors import DataError, InterruptedRunError, MissingRunError, SpecError
 from transfusion_lib.spec import DataSpec, InitSpec, RunSpec
 from transfusion_lib.store import Store
+from transfusion_lib.train import Progress
 
 # Children are forked from a server that has imported the library once.
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -187,3 +189,30 @@ def test_two_processes_asked_for_one_run_train_it_once(store: Store, small: RunS
     assert [process.exitcode for process in both] == [0, 0]
     assert said.read_text().count("trained in") == 1
     assert len(re.findall("made by another process|from the store", said.read_text())) == 1
+
+
+@pytest.mark.parametrize("when", [0, 5, 10])
+def test_sigterm_stops_with_a_checkpoint_and_the_same_request_goes_on(
+    store: Store, small: RunSpec, tmp_path: Path, when: int
+) -> None:
+    (plain,) = runs.ensure([small], store=Store(tmp_path / "plain"))
+
+    def stop(_spec: RunSpec, progress: Progress) -> None:
+        if progress.step == when:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(InterruptedRunError, match=f"at step {when} of 12 of cbr_tiny.*75"), interrupts.on_sigterm():
+        runs.ensure([small], report=stop)
+    assert store.keys("runs") == []
+    steps: list[int] = []
+    (run,) = runs.ensure([small], report=lambda _spec, progress: steps.append(progress.step))
+    assert steps == [step for step in (0, 5, 10, 12) if step > when], "it began again instead of going on"
+    assert same(run, plain)
+
+
+def test_a_stop_between_runs_starts_no_other(store: Store, small: RunSpec) -> None:
+    interrupts.request()
+    with pytest.raises(InterruptedRunError), interrupts.on_sigterm():
+        runs.ensure([small])
+    assert list(store.root.glob("work/*/checkpoint*")) == []
+    assert not interrupts.requested()

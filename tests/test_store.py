@@ -5,13 +5,15 @@ import multiprocessing
 import os
 import signal
 import stat
+import threading
 import time
 from pathlib import Path
 
 import pytest
 import torch
 
-from transfusion_lib.errors import StoreError
+from transfusion_lib import heartbeat
+from transfusion_lib.errors import ClaimedError, StoreError
 from transfusion_lib.store import Store
 
 FILES = {"record.json": b'{"a": 1}', "sub.bin": b"\x00\x01"}
@@ -147,3 +149,131 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: py
         store.add("runs", "k", FILES)
     assert store.find("runs", "k") is None
     assert list((tmp_path / "fresh").iterdir()) == []
+
+
+# Hosts that do not see each other's locks
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beat and lose patience in tenths of a second."""
+    monkeypatch.setattr(heartbeat, "BEAT_S", 0.05)
+    monkeypatch.setattr(heartbeat, "STALE_S", 0.4)
+
+
+def foreign(root: Path, beat: int = 0, time: str = "2001-01-01T00:00:00") -> Path:
+    """Write the file of a holder on another host, as it stands at one of its beats."""
+    path = root / "work" / "k" / heartbeat.FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"host": "other", "pid": 1, "token": "t", "beat": beat, "time": time}))
+    return path
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("age", [-1e9, 0.0, 1e9])
+def test_a_dead_hosts_claim_falls_to_who_has_watched_it(tmp_path: Path, age: float) -> None:
+    """Whatever the file's times say: clocks jump."""
+    path = foreign(tmp_path)
+    os.utime(path, (time.time() - age,) * 2)
+    store, began = Store(tmp_path), time.monotonic()
+    with pytest.raises(ClaimedError), store.claim("k", wait=False):
+        pass
+    with store.claim("k"):
+        assert time.monotonic() - began >= 0.4
+        assert json.loads(path.read_text())["host"] == heartbeat.host()
+    assert not path.exists()
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_living_hosts_claim_is_waited_for(tmp_path: Path) -> None:
+    """Another host that beats is left alone for as long as it does."""
+    path, end = foreign(tmp_path), time.monotonic() + 1.2
+
+    def beat() -> None:
+        number = 0
+        while time.monotonic() < end:
+            number += 1
+            path.with_name("new").write_text(foreign(tmp_path.with_name("else"), number).read_text())
+            path.with_name("new").replace(path)
+            time.sleep(0.05)
+        path.unlink()
+
+    beating = threading.Thread(target=beat)
+    beating.start()
+    with Store(tmp_path).claim("k"):
+        assert time.monotonic() >= end
+    beating.join()
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_holder_keeps_its_file_changing_and_sees_it_taken(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with store.claim("k") as claim:
+        path = claim.folder / heartbeat.FILE
+        before = path.read_bytes()
+        time.sleep(0.3)
+        assert path.read_bytes() != before
+        taken = foreign(tmp_path).read_bytes()
+        time.sleep(0.2)
+    assert path.read_bytes() == taken, "what another host has taken over is its own"
+
+
+def test_of_two_hosts_that_find_a_dead_claim_one_gets_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stale = foreign(tmp_path).read_bytes()
+    quicker = json.dumps({"host": "third", "token": "u"}).encode()
+    path = tmp_path / "work" / "k" / heartbeat.FILE
+    read = heartbeat._read
+
+    def late(asked: Path) -> bytes | None:
+        content = read(asked)
+        if content == stale:
+            path.write_bytes(quicker)  # right after the look at the stale one
+        return content
+
+    monkeypatch.setattr(heartbeat, "_read", late)
+    with heartbeat.held(path.parent) as got:
+        assert not got
+    assert path.read_bytes() == quicker
+    assert [other.name for other in path.parent.iterdir()] == [heartbeat.FILE]
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Store(tmp_path).claim("k") as claim:
+        claim.write({"x": torch.ones(3)}, {"step": "1"})
+
+        def full(_: int) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(StoreError, match="No space left"):
+            claim.write({"x": torch.zeros(3)}, {"step": "2"})
+        saved = claim.read()
+        assert saved is not None
+        assert saved[1] == {"step": "1"}
+        assert len(list(claim.folder.glob("checkpoint-*"))) == 1
+
+
+def test_a_store_on_a_read_only_disk_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path)
+    store.add("runs", "k", FILES)
+
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "mkdir", read_only)
+    entry = store.find("runs", "k")
+    assert entry is not None
+    assert entry.verify() is None
+    with pytest.raises(StoreError, match=r"Read-only file system.*TRANSFUSION_STORE"), store.claim("other"):
+        pass
+    with pytest.raises(StoreError, match="Read-only file system"):
+        store.add("runs", "other", FILES)
+
+
+def test_verify_sweeps_up_after_killed_writers(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for name, age in (("old", 2 * 86_400), ("new", 60)):
+        (tmp_path / "fresh" / name).mkdir(parents=True)
+        os.utime(tmp_path / "fresh" / name, (time.time() - age,) * 2)
+    store.verify()
+    assert [path.name for path in (tmp_path / "fresh").iterdir()] == ["new"]

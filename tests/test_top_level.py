@@ -228,12 +228,12 @@ def imports(path: Path) -> Iterator[str]:
 # Each imports only from the lines above it. "similarity" and "stats" know only arrays.
 LAYERS = (
     {"errors", "places"},
-    {"interrupts"},
+    {"interrupts", "heartbeat"},
     {"spec", "device", "similarity", "stats", "metrics", "synthetic", "store", "figures"},
     {"data", "models", "provenance", "claims"},
     {"init", "surgery", "weights", "book"},
     {"train", "run"},
-    {"trainer"},
+    {"trainer", "recheck"},
     {"grid"},
     {"runs"},
     {"engines"},

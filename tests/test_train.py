@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
 
 from transfusion_lib import device
 from transfusion_lib.data.dataset import Dataset, Split
@@ -120,6 +121,25 @@ def test_best_weights_are_those_of_the_best_validation_auprc(small: RunSpec, str
     result = trained(small.replace(train=train), stripes)
     best = max(result.curve["val_auprc"])
     assert result.selected_step == result.curve["step"][result.curve["val_auprc"].index(best)]
+
+
+def test_the_last_evaluation_is_not_made_twice(small: RunSpec, stripes: Dataset) -> None:
+    one = run(small, stripes)
+    one.until_done(None, lambda _: None)
+    count, scores = 0, one.scores
+
+    def counted(split: Split) -> Tensor:
+        nonlocal count
+        count += 1
+        return scores(split)
+
+    one.scores = counted  # type: ignore[method-assign]
+    result = one.result()
+    assert count == 0
+    assert torch.equal(result.test_scores, scores(one.splits["test"]))
+    one.scored = None, {}
+    assert torch.equal(one.result().test_scores, result.test_scores)
+    assert count == 2
 
 
 def test_frozen_stages_and_their_statistics_do_not_move(small: RunSpec, stripes: Dataset) -> None:

@@ -42,6 +42,9 @@ def _profile_names(incomplete: str) -> list[str]:
     return [name for name in profiles.names(project.find()) if name.startswith(incomplete)]
 
 
+BENCHMARKS = ("train", "data", "similarity", "store", "book")
+
+
 def _engine_names(incomplete: str) -> list[str]:
     return [name for name in ("auto", "here", "processes", "ray") if name.startswith(incomplete)]
 
@@ -296,28 +299,81 @@ def publish(
     typer.echo(f"{folder}: {new[0]} new runs, {new[1]} new analyses; {len(set(specs))} runs of profile {profile}")
 
 
-@app.command(epilog="Example: transfusion verify")
+@app.command(epilog="Example: transfusion verify --sample 3")
 def verify(
     records: Annotated[bool, typer.Option("--records", help="Check the published records instead.")] = False,
+    sample: Annotated[int, typer.Option(min=0, help="Also train this many runs again from scratch and compare.")] = 0,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the sample; a new one each time without it.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Hash every file of every finished run again; what is damaged is set aside and made again when asked for."""
-    from transfusion_lib import runs
+    """Hash every file of every finished run again; what is damaged is set aside and made again when asked for.
+
+    A run that is trained again must give the same bits on the same processor, threads and PyTorch, and elsewhere
+    scores within 0.05 at every evaluation.
+    """
+    from transfusion_lib import recheck, runs
     from transfusion_lib.store import open_store
 
+    if records and sample:
+        raise UserError("--sample trains runs of the store again; published records have no weights to start from")
     if records:
         _verify_records(as_json=as_json)
         return
     store = open_store()
     checked = len(store.keys(runs.KIND))
     problems = [asdict(problem) for problem in store.verify(runs.KIND)]
+    drawn = time.time_ns() % 2**31 if seed is None else seed
+    compared = []
+    for run in recheck.sample(store, sample, seed=drawn):
+        _note(f"training again: {runs.label(run.spec)}")
+        compared.append(recheck.again(run, store))
+    rows: list[dict[str, Any]] = [
+        {"run": one.key[:12], "agrees": one.agrees, "curve differs by": one.curve, "probabilities by": one.scores,
+         "tolerance": one.tolerance, "what": one.what}
+        for one in compared
+    ]  # fmt: skip
     if as_json:
-        _print_json({"checked": checked, "problems": problems})
+        again = [{**asdict(one), "agrees": one.agrees} for one in compared]
+        _print_json({"checked": checked, "problems": problems, "sample": again, "seed": drawn})
     else:
         _print_table(problems)
+        _print_table(rows)
         typer.echo(f"{checked} runs checked, {len(problems)} damaged")
-    if problems:
+        if sample:
+            differ = sum(not one.agrees for one in compared)
+            typer.echo(f"{len(compared)} trained again (seed {drawn}), {differ} differ")
+    if problems or not all(one.agrees for one in compared):
         raise typer.Exit(1)
+
+
+@app.command(epilog="Example: transfusion bench train --network cbr_tiny")
+def bench(
+    what: Annotated[str, typer.Argument(metavar="WHAT", help="train, data, similarity, store or book.")],
+    network: Annotated[str | None, typer.Option(help="Of bench train: only this one.")] = None,
+    pairs: Annotated[int, typer.Option(min=1, help="Of bench train: how often both are measured in turn.")] = 7,
+    small: Annotated[bool, typer.Option("--small", help="Of bench similarity: a tenth of the samples.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Where to keep the result; build/bench/WHAT.json.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure beside a peer and beside the machine's limit, and keep the result for the book's page of speed."""
+    from transfusion_lib.book import project
+
+    if what not in BENCHMARKS:
+        raise UserError(unknown("benchmark", what, BENCHMARKS))
+    root = project.find().root
+    if not (root / "benchmarks" / "report.py").is_file():
+        raise UserError(f"{root} has no folder benchmarks: they are measured from a checkout, not from an installation")
+    sys.path.insert(0, str(root))
+    from importlib import import_module
+
+    say = _note if as_json else typer.echo
+    options = {"train": {"network": network, "pairs": pairs}, "similarity": {"small": small}}.get(what, {})
+    path = out or root / "build" / "bench" / f"{what}.json"
+    report = import_module("benchmarks.report").Report(what, say, path)
+    import_module(f"benchmarks.{what}").measure(report, **options)
+    if as_json:
+        _print_json(report.result())
+    _note(f"kept in {path}")
 
 
 @app.command(epilog="Example: transfusion claims T11")

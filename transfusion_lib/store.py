@@ -2,7 +2,8 @@
 
 An entry is a folder ``<root>/<kind>/<key>`` of small files and a ``MANIFEST.json`` with the sha256 of each. It is
 written beside its place and renamed into it, so it is there whole or not at all. Work in progress lives in
-``<root>/work/<key>``; its lock is the kernel's, so it is free again the moment its worker dies, however it dies.
+``<root>/work/<key>``; its lock is the kernel's, so it is free again the moment its worker dies, however it dies. A
+heartbeat stands in for the lock between hosts that share a file system without sharing its locks.
 Knows nothing of specs or networks.
 """
 
@@ -24,10 +25,13 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save
 from torch import Tensor
 
+from transfusion_lib import heartbeat, interrupts
 from transfusion_lib.errors import ClaimedError, StoreError
 from transfusion_lib.places import store_root
 
 MANIFEST = "MANIFEST.json"
+POLL_S = 0.2  # between two looks at a claim of another process
+LEFT_OVER_S = 86_400.0  # after which what a killed writer left counts as rubbish
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,7 @@ class Claim:
         """Replace the checkpoint: the tensors first, under a new name, then in one step the file that names them."""
         content = save({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, notes)
         path = self.folder / f"checkpoint-{secrets.token_hex(4)}.safetensors"
-        with _disk_errors(self.folder):
+        with _disk_errors(self.folder), _removed_on_error(path):
             _write(path, content)
             pointer = {"file": path.name, "sha256": hashlib.sha256(content).hexdigest()}
             _write(self.folder / "checkpoint.json.new", json.dumps(pointer).encode())
@@ -119,6 +123,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.watch = heartbeat.Watch()
 
     def find(self, kind: str, key: str) -> Entry | None:
         """Return the finished entry, or None."""
@@ -145,6 +150,8 @@ class Store:
                 continue
             else:
                 lock.release()
+                if heartbeat.recent(folder):
+                    found.append(folder.name)
         return found
 
     @contextlib.contextmanager
@@ -154,21 +161,33 @@ class Store:
         Another process's is waited for, ``waiting`` being called once; without ``wait`` it raises ``ClaimedError``.
         """
         folder = self.root / "work" / key
-        with _disk_errors(self.root):
+        with contextlib.ExitStack() as kept:
+            interrupts.check("before this run")
+            waited = False
+            while not self._hold(folder, kept):
+                if not wait:
+                    raise ClaimedError(f"another process works on {key}")
+                if waiting and not waited:
+                    waiting()
+                waited = True
+                time.sleep(POLL_S)
+                interrupts.check("while another process trained this run")
+            yield Claim(folder)
+
+    def _hold(self, folder: Path, kept: contextlib.ExitStack) -> bool:
+        """Take the lock and the heartbeat of a folder, to be released by ``kept``; false where another has them."""
+        with _disk_errors(self.root), contextlib.ExitStack() as attempt:
             folder.mkdir(parents=True, exist_ok=True)
             lock = FileLock(folder / "lock")
             try:
                 lock.acquire(blocking=False)
             except Timeout:
-                if not wait:
-                    raise ClaimedError(f"another process works on {key}") from None
-                if waiting:
-                    waiting()
-                lock.acquire(poll_interval=0.2)
-        try:
-            yield Claim(folder)
-        finally:
-            lock.release()
+                return False
+            attempt.callback(lock.release)
+            if self.watch.alive(folder) or not attempt.enter_context(heartbeat.held(folder)):
+                return False
+            kept.enter_context(attempt.pop_all())
+            return True
 
     def add(self, kind: str, key: str, files: Mapping[str, bytes]) -> Entry:
         """Write a finished entry in one step and return it; where another worker was first, return that one's."""
@@ -206,12 +225,20 @@ class Store:
     def verify(self, kind: str = "runs") -> list[Problem]:
         """Re-hash every entry of a kind, set the damaged ones aside, and return what was wrong with them."""
         problems = []
+        self._sweep()
         for key in self.keys(kind):
             wrong = Entry(self.root / kind / key).verify()
             if wrong:
                 self.set_aside(kind, key)
                 problems.append(Problem(key, wrong))
         return problems
+
+    def _sweep(self) -> None:
+        """Remove what writers that were killed left behind, once it is a day old."""
+        for folder in (self.root / "fresh").glob("*"):
+            with contextlib.suppress(OSError):
+                if time.time() - folder.stat().st_mtime > LEFT_OVER_S:
+                    shutil.rmtree(folder)
 
 
 def open_store(root: Path | None = None) -> Store:
@@ -225,6 +252,16 @@ def _write(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def _removed_on_error(path: Path) -> Iterator[None]:
+    """Remove a file that could not be written whole: on a full disk its part would be in the way."""
+    try:
+        yield
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
 
 
 @contextlib.contextmanager

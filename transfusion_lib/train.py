@@ -25,7 +25,6 @@ from transfusion_lib.init import network_for
 from transfusion_lib.models import Network, State
 from transfusion_lib.spec import RunSpec, TrainSpec
 
-EVALUATION_BATCH = 256
 PATIENCE = 10  # evaluations without a better validation AUPRC before "plateau" halves the rate
 SMALLEST_RATE = 1e-6  # below it "plateau" stops (TruncatedTL, appendix)
 SCORES = ("val_auroc", "val_auprc", "test_auroc", "test_auprc")
@@ -123,6 +122,7 @@ class _Run:
         self.losses = torch.zeros(self.train.eval_every, device=resources.device)
         self.progress = Progress()
         self.best: State = {}
+        self.scored: tuple[int | None, dict[str, Tensor]] = None, {}  # step and probabilities of the last evaluation
         self.snapshots: dict[int, State] = {}
 
     def until_done(self, checkpoint: Checkpoint | None, report: Callable[[Progress], None]) -> Result:
@@ -214,17 +214,19 @@ class _Run:
     def scores(self, split: Split) -> Tensor:
         """Return the probabilities (n, classes) of a split, on the CPU."""
         self.network.eval()
-        parts = [self.forward(self.input(images)) for images in split.images.split(EVALUATION_BATCH)]
+        size = devices.evaluation_batch(self.resources.device)
+        parts = [self.forward(self.input(images)) for images in split.images.split(size)]
         return metrics.probabilities(torch.cat(parts), kind=self.dataset.kind).cpu()
 
     def evaluate(self) -> None:
         """Append a row to the curve, and let the schedule and the selection see it."""
         done = self.progress
         row: dict[str, Any] = {"step": done.step, "train_loss": self.mean_loss()}
-        for name in ("val", "test"):
+        self.scored = done.step, {name: self.scores(self.splits[name]) for name in ("val", "test")}
+        for name, scores in self.scored[1].items():
             split = self.splits[name]
             found = metrics.score(
-                self.scores(split).numpy(),
+                scores.numpy(),
                 split.labels.cpu().numpy(),
                 kind=self.dataset.kind,
                 positive=self.dataset.positive,
@@ -271,10 +273,13 @@ class _Run:
             self.network.load_state_dict(self.best)
         else:
             selected = self.progress.step
+        step, scores = self.scored
+        if step != selected:  # other weights than those evaluated last, or a sitting that only had to publish
+            scores = {name: self.scores(self.splits[name]) for name in ("val", "test")}
         return Result(
             curve=self.progress.curve,
-            test_scores=self.scores(self.splits["test"]),
-            val_scores=self.scores(self.splits["val"]),
+            test_scores=scores["test"],
+            val_scores=scores["val"],
             final=_copy(self.network),
             selected_step=selected,
             snapshots=self.snapshots,

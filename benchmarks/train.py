@@ -1,0 +1,268 @@
+"""What a training step costs: ``transfusion bench train``, at 64 px in batches of 32.
+
+1. Our loop against torchvision's reference loop (``benchmarks.peer``) on the same images, in turn: the median of the
+   pairs' ratios. Both flip and crop at random, both use all cores; ours trains in bfloat16 where that pays.
+2. The limit: forward and backward of the same network on one constant batch, without data, optimizer or reading back.
+   Beside the time on the clock stands the processor time: the clock of a busy machine says little.
+3. The share of feeding and evaluation in our time, evaluating 350 images every 100 steps.
+4. Peak memory of both with all their processes, each in a process of its own.
+5. The machine's own rate of matrix products.
+
+The images are chest_xray from ``TRANSFUSION_DATA``, or synthetic fundus photographs without it.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import torch
+from PIL import Image
+
+from benchmarks.peer import ReferenceLoop
+from benchmarks.report import Report
+from transfusion_lib import data, metrics, models
+from transfusion_lib import device as devices
+from transfusion_lib.data import chest_xray
+from transfusion_lib.device import Resources
+from transfusion_lib.spec import Augment, DataSpec, ModelSpec, RunSpec, TrainSpec
+from transfusion_lib.train import _Run
+
+Precision = Literal["float32", "bfloat16"]
+PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
+PROMISED = {"cbr_tiny": 3.5, "cbr_small": 3.0, "cbr_large_w": 2.5, "resnet50": 2.0, "efficientnet_lite0": 2.0}
+SIZE, BATCH, IMAGES = 64, 32, 2000
+EVALUATED, EVERY = 350, 100
+MATRIX = 2048
+CPU = torch.device("cpu")
+
+
+def measure(report: Report, *, network: str | None = None, pairs: int = 7) -> None:
+    """Measure all networks, or one, and report the figures."""
+    with tempfile.TemporaryDirectory() as folder, devices.threads(devices.cores()):
+        where = Path(folder)
+        name = write_images(where)
+        report.note(f"{IMAGES:,} images of {name}, {torch.get_num_threads()} threads, {pairs} pairs in turn")
+        for dtype in (torch.float32, torch.bfloat16):
+            report.add(
+                f"matrix product of {MATRIX}, {str(dtype).removeprefix('torch.')}", matrix_rate(dtype), "GFLOP/s"
+            )
+        for one in [network] if network else PROMISED:
+            compare(report, one, where, pairs=pairs)
+
+
+def compare(report: Report, network: str, folder: Path, *, pairs: int) -> None:
+    """Measure one network."""
+    precision = faster_precision(network)
+    ours = our_run(network, precision)
+    theirs = their_loop(network, folder)
+    steps = 4
+    ours_run = timed(ours, steps)
+    ours_run(), theirs.run(steps)  # warm: buffers, workers, queues
+    rounds = [(*clocks(lambda: theirs.run(steps)), *clocks(ours_run), limit(ours, steps)) for _ in range(pairs)]
+    peer, _, own, _, floor = (1e3 * statistics.median(column) / steps for column in zip(*rounds, strict=True))
+    ratios = [theirs_s / ours_s for theirs_s, _, ours_s, _, _ in rounds]
+    spread = f"{min(ratios):.2f} to {max(ratios):.2f}; {peer:.0f} ms a step against {own:.0f} ms in {precision}"
+    what = f"{network}: faster than the reference loop"
+    report.add(what, statistics.median(ratios), "times", at_least=PROMISED.get(network), details=spread)
+    worked = statistics.median(theirs_s / ours_s for _, theirs_s, _, ours_s, _ in rounds)
+    report.add(f"{network}: less processor time than the reference loop", worked, "times")
+    near = statistics.median(floor_s / ours_s for _, _, ours_s, _, floor_s in rounds)
+    report.add(f"{network}: of the limit", 100 * near, "%", details=f"forward and backward alone {floor:.0f} ms")
+    feeding, evaluating = shares(ours, own / 1e3)
+    details = f"feeding {100 * feeding:.1f} %, evaluation {100 * evaluating:.1f} %"
+    report.add(f"{network}: feeding and evaluation", 100 * (feeding + evaluating), "%", at_most=10, details=details)
+    theirs.close()
+    memory = [peak_memory(which, network, folder) for which in (precision, "theirs")]
+    details = f"{memory[0]:.0f} MiB against {memory[1]:.0f} MiB"
+    report.add(f"{network}: peak memory against the peer's", memory[0] / memory[1], "times", at_most=1, details=details)
+
+
+def faster_precision(network: str) -> Precision:
+    """Return the precision in which our loop is faster on this machine."""
+    if not devices.bfloat16_pays():
+        return "float32"
+    found: dict[Precision, float] = {}
+    for precision in PRECISIONS:
+        run = our_run(network, precision)
+        timed(run, 2)()
+        found[precision] = min(timed(run, 1)() for _ in range(4))
+    return min(found, key=lambda precision: found[precision])
+
+
+def our_run(network: str, precision: Precision) -> _Run:
+    """Return our loop, ready for its first step."""
+    train = TrainSpec(
+        steps=100_000,
+        eval_every=EVERY,
+        batch_size=BATCH,
+        optimizer="sgd",
+        augment=Augment(flip=True, crop=0.3),
+        precision=precision,
+    )
+    spec = RunSpec(data=data_spec(), model=ModelSpec(name=network), train=train)
+    return _Run(spec, data.load(spec.data), source=None, resources=Resources(device=CPU))
+
+
+def their_loop(network: str, folder: Path) -> ReferenceLoop:
+    """Return the peer's loop over the files in ``folder`` with the same network."""
+    built = models.build(ModelSpec(name=network), num_outputs=2, size=SIZE, generator=torch.Generator().manual_seed(0))
+    return ReferenceLoop(built, folder, size=SIZE, batch_size=BATCH, workers=devices.cores())
+
+
+def timed(run: _Run, steps: int) -> Callable[[], float]:
+    """Return a function that takes steps of ``run`` and returns their seconds."""
+
+    def take() -> float:
+        began = time.perf_counter()
+        for _ in range(steps):
+            run.take_step()
+        run.losses.sum().item()
+        return time.perf_counter() - began
+
+    return take
+
+
+def limit(run: _Run, steps: int) -> float:
+    """Return the seconds of forward and backward on a constant batch, as often as ``steps``."""
+    images, labels = run.batch(0)
+    run.network.train()
+    began = time.perf_counter()
+    for _ in range(steps):
+        run.network.zero_grad(set_to_none=True)
+        metrics.loss(run.forward(images), labels, kind=run.dataset.kind).backward()
+    return time.perf_counter() - began
+
+
+def shares(run: _Run, step_s: float) -> tuple[float, float]:
+    """Return what feeding and evaluation take of the time of training."""
+    feeding = statistics.median(seconds(lambda: run.batch(run.progress.step)) for _ in range(9))
+    test = run.splits["test"]
+    evaluation = statistics.median(seconds(lambda: run.scores(test)) for _ in range(3)) * EVALUATED / len(test)
+    whole = EVERY * step_s + evaluation
+    return EVERY * feeding / whole, evaluation / whole
+
+
+def clocks(call: Callable[[], float]) -> tuple[float, float]:
+    """Return the seconds that ``call`` returns, and the processor time of this process and its children in it."""
+    before = processor()
+    found = call()
+    return found, processor() - before
+
+
+def processor() -> float:
+    """Return the processor seconds of this process and its living children so far (of these on Linux only)."""
+    total = time.process_time()
+    for pid in children():
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        total += (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+    return total
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """Return how long a call takes."""
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def matrix_rate(dtype: torch.dtype) -> float:
+    """Return the machine's rate of matrix products in GFLOP/s: the best of a few."""
+    left, right = torch.randn(2, MATRIX, MATRIX).to(dtype)
+    left @ right
+    return 2 * MATRIX**3 / min(seconds(lambda: left @ right) for _ in range(5)) / 1e9
+
+
+def data_spec() -> DataSpec:
+    """Return the images as our loop reads them."""
+    known = "TRANSFUSION_DATA" in os.environ and data.TABLE["chest_xray"]
+    name = "chest_xray" if known else "fundus"
+    return DataSpec(name=name, size=SIZE, train=IMAGES, val=50, test=300)
+
+
+def write_images(folder: Path) -> str:
+    """Write the images as the peer reads them, a JPEG file each in a folder per class; return their set's name."""
+    spec = data_spec()
+    if spec.name == "chest_xray":
+        archive = chest_xray.SOURCE.find(spec)
+        assert archive is not None
+        with zipfile.ZipFile(archive) as file:
+            names = sorted(name for name in file.namelist() if "/train/" in name and name.endswith(".jpeg"))
+            for name in names[:: max(1, len(names) // IMAGES)][:IMAGES]:
+                path = folder / Path(name).parent.name / Path(name).name
+                path.parent.mkdir(exist_ok=True)
+                path.write_bytes(file.read(name))
+        return spec.name
+    split = data.load(spec.replace(size=224)).train
+    for number, (image, label) in enumerate(zip(split.images, split.labels.tolist(), strict=True)):
+        path = folder / str(label) / f"{number}.jpeg"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(path)
+    return spec.name
+
+
+def peak_memory(which: str, network: str, folder: Path) -> float:
+    """Return the peak of a loop's memory in MiB, its workers included and shared pages counted once."""
+    command = [sys.executable, "-m", "benchmarks.train", which, network, str(folder)]
+    return float(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
+
+
+class Memory(threading.Thread):
+    """Samples the proportional memory of this process and its children (Linux)."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.peak = 0
+        self.over = threading.Event()
+
+    def run(self) -> None:
+        """Sample until it is over."""
+        while not self.over.wait(0.1):
+            self.peak = max(self.peak, self.now())
+
+    def now(self) -> int:
+        """Return the KiB of the process and its children now."""
+        total = 0
+        for pid in [os.getpid(), *children()]:
+            try:
+                lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+            except OSError:
+                continue
+            total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+        return total
+
+
+def children() -> list[int]:
+    """Return the processes that this one has started."""
+    found = []
+    for path in Path("/proc/self/task").glob("*/children"):
+        found += [int(word) for word in path.read_text().split()]
+    return found
+
+
+def alone(which: str, network: str, folder: Path) -> float:
+    """Return the peak memory in MiB of some steps of one loop in this process: the peer's, or ours in a precision."""
+    watch = Memory()
+    watch.start()
+    if which == "theirs":
+        their_loop(network, folder).run(8)
+    else:
+        run = our_run(network, "bfloat16" if which == "bfloat16" else "float32")
+        timed(run, 8)()
+        run.scores(run.splits["test"])
+    watch.over.set()
+    watch.join()
+    return watch.peak / 1024
+
+
+if __name__ == "__main__":
+    with devices.threads(devices.cores()):
+        print(json.dumps(alone(sys.argv[1], sys.argv[2], Path(sys.argv[3]))))

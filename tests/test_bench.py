@@ -1,0 +1,50 @@
+"""The benchmarks' frame: figures judged, kept as they come, shown with their machine; not the figures themselves."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import peer, train
+from benchmarks.report import Report
+from transfusion_lib.book import speed
+
+
+def test_figures_are_judged_and_kept_as_they_come(tmp_path: Path) -> None:
+    said: list[str] = []
+    report = Report("store", said.append, tmp_path / "bench" / "store.json")
+    report.note("twice | measured")
+    report.add("ratio", 3.4, "times", at_least=3.5)
+    report.add("seconds", 1.0, "s", at_most=1, details="a|b")
+    kept = json.loads((tmp_path / "bench" / "store.json").read_text())
+    assert [(row["met"], row["target"]) for row in kept["rows"]] == [(False, "at least 3.5"), (True, "at most 1")]
+    assert kept["made"]["machine"]["cores"] >= 1
+    assert said[1] == "ratio: 3.4 times (at least 3.5: missed)"
+    shown = speed.page(tmp_path / "none", tmp_path / "bench")
+    assert "| ratio | 3.4 times | at least 3.5: **missed** |  |" in shown
+    assert kept["made"]["machine"]["processor"] in shown
+    assert "a\\|b" in shown
+    assert "Nothing was measured" in speed.page(tmp_path / "none")
+
+
+@pytest.mark.slow
+def test_both_loops_see_the_same_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TRANSFUSION_DATA", raising=False)
+    monkeypatch.setattr(train, "IMAGES", 64)
+    assert train.write_images(tmp_path) == "fundus"
+    run = train.our_run("cbr_tiny", "float32")
+    assert len(run.splits["train"]) == len(list(tmp_path.glob("*/*.jpeg"))) == 64
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12288, 2))
+    loop = peer.ReferenceLoop(network, tmp_path, size=64, batch_size=32, workers=1)
+    images, labels = next(loop.batches)
+    ours, _ = run.batch(0)
+    assert images.shape == ours.shape
+    assert set(labels.tolist()) <= {0, 1}
+
+
+def test_clocks() -> None:
+    wall, processor = train.clocks(lambda: train.seconds(lambda: time.sleep(0.2)))
+    assert wall >= 0.2
+    assert processor < 0.15

@@ -1,0 +1,46 @@
+"""Training again finds what hashes cannot: a record that is whole and wrong."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from transfusion_lib import recheck, runs
+from transfusion_lib.run import KIND
+from transfusion_lib.spec import InitSpec, RunSpec
+from transfusion_lib.store import Store
+
+
+def test_a_sound_store_agrees_to_the_bit(store: Store, small: RunSpec, tmp_path: Path) -> None:
+    child = small.replace(init=InitSpec(method="pretrained", weights=small), seed=8)
+    runs.ensure([small, child])
+    found = [recheck.again(run, store) for run in recheck.sample(store, 5, seed=0)]
+    assert sorted(one.key for one in found) == store.keys(KIND)
+    assert all((one.agrees, one.tolerance, one.curve, one.scores) == (True, 0.0, 0.0, 0.0) for one in found)
+
+
+@pytest.mark.parametrize("other", [False, True])
+def test_a_wrong_number_is_found(store: Store, small: RunSpec, other: bool) -> None:
+    """By one part in a million on a machine like this, by more than the tolerance on another."""
+    (run,) = runs.ensure([small])
+    files = {path.name: path.read_bytes() for path in run.entry.folder.iterdir() if path.name != "MANIFEST.json"}
+    record = json.loads(files["record.json"])
+    record["curve"]["test_auroc"][1] += 0.06 if other else 1e-6
+    if other:
+        record["provenance"]["machine"]["processor"] = "another"
+    files["record.json"] = json.dumps(record).encode()
+    store.set_aside(KIND, run.key)
+    store.add(KIND, run.key, files)
+    assert store.verify() == []
+    [wrong] = recheck.sample(store, 1, seed=1)
+    found = recheck.again(wrong, store)
+    assert found.tolerance == (recheck.TOLERANCE if other else 0.0)
+    assert not found.agrees
+
+
+def test_a_sample_is_of_its_size_and_seed(store: Store, small: RunSpec) -> None:
+    runs.ensure([small.replace(seed=seed, train=small.train.replace(steps=1)) for seed in range(4)])
+    drawn = [[run.key for run in recheck.sample(store, 2, seed=seed)] for seed in (0, 0, 1, 2, 3)]
+    assert drawn[0] == drawn[1]
+    assert len(set(map(tuple, drawn))) > 1
+    assert all(len(set(keys)) == 2 for keys in drawn)
