@@ -11,6 +11,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 
 Kind = Literal["multiclass", "multilabel"]
+JUDGE: dict[str, str] = {"multiclass": "auprc", "multilabel": "auprc"}
+"""The score of the validation images that selects weights, halves rates and chooses cut points."""
 
 
 @dataclass(frozen=True)
