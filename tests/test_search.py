@@ -21,7 +21,7 @@ class Told(Run):
     """A run with the scores that a test gives it; its test scores may not be read."""
 
     @property
-    def record(self) -> dict[str, Any]:  # type: ignore[override]
+    def record(self) -> dict[str, Any]:
         cut = self.spec.model.truncate.at if self.spec.model.truncate else "whole"
         score = self.scores[cut] + 0.001 * self.spec.seed  # type: ignore[attr-defined]
         curve = Sealed(step=[0, 2, 4], val_auprc=[0.0, score, 1.0])
@@ -39,7 +39,7 @@ class Sealed(dict[str, Any]):
 def told(scores: dict[str, float], asked: list[RunSpec]) -> search.Ensure:
     def ensure(specs: Sequence[RunSpec]) -> list[Run]:
         asked.extend(specs)
-        found = []
+        found: list[Run] = []
         for spec in specs:
             run = Told(spec, Entry(Path("none")))
             object.__setattr__(run, "scores", scores)

@@ -99,7 +99,7 @@ class _Alive(TorchDispatchMode):
     """Counts the bytes of what operations put out for as long as it lives; views share their storage."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.now = self.peak = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

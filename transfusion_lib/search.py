@@ -8,7 +8,7 @@ is specs, asked for in two batches: it resumes where it was stopped, and shares 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
@@ -16,6 +16,7 @@ from pydantic import Field
 from transfusion_lib import models
 from transfusion_lib.errors import SpecError
 from transfusion_lib.metrics import JUDGE
+from transfusion_lib.models import Network
 from transfusion_lib.runs import Run
 from transfusion_lib.spec import ModelSpec, RunSpec, Seed, Slim, Spec, Truncate
 
@@ -169,5 +170,5 @@ def _plain(model: ModelSpec) -> str:
 
 
 @lru_cache(maxsize=8)
-def _network(name: str) -> Any:
+def _network(name: str) -> Network:
     return models.blueprint(ModelSpec(name=name), num_outputs=2, size=models.architecture(name).minimum_size)
