@@ -246,7 +246,9 @@ class _Steps:
 
 @app.command(epilog="Example: transfusion cut --data ~/images --quick")
 def cut(
-    place: Annotated[str, typer.Option("--data", metavar="PLACE", help="A folder with one folder per class, or a set.")],
+    place: Annotated[
+        str, typer.Option("--data", metavar="PLACE", help="A folder with one folder per class, or a set.")
+    ],
     model: Annotated[str, typer.Option(help="The network to cut (transfusion models).")] = "efficientnet_lite0",
     quick: Annotated[bool, typer.Option("--quick", help="64 pixels, 40 steps, 2 seeds: minutes on two cores.")] = False,
     size: Annotated[int | None, typer.Option(help="Edge of the images in pixels.")] = None,
@@ -274,9 +276,17 @@ def cut(
 
     checked = tool.checked_rule(rule)
     search = tool.plan(
-        place, model=model, size=size, seeds=seeds, task=task, start=tool.checked_start(start), quick=quick, steps=steps,
-        batch_size=batch_size, learning_rate=learning_rate,
-    )  # fmt: skip
+        place,
+        model=model,
+        size=size,
+        seeds=seeds,
+        task=task,
+        start=tool.checked_start(start),
+        quick=quick,
+        steps=steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+    )
     _note(f"{model} on {place}: {len(search.block_specs())} trainings, then those around the best block")
     advice = tool.advise(search, rule=checked, say=_note)
     done = card.write(advice, out) if export else None

@@ -79,7 +79,12 @@ def card(advice: Advice, dataset: Dataset, done: Exported, *, shape: tuple[int, 
     classes = ", ".join(f"{number} {name}" for number, name in enumerate(dataset.classes))
     names = {"cut": "recommended", "whole": "whole network", "difference": "recommended minus whole"}
     scores = [
-        {"test score": score.upper(), "of": names[of], "mean and 95 % interval": shown(value), "varying": value.what_varies}
+        {
+            "test score": score.upper(),
+            "of": names[of],
+            "mean and 95 % interval": signed(value) if of == "difference" else shown(value),
+            "varying": value.what_varies,
+        }
         for score, parts in advice.scores.items()
         for of, value in parts.items()
     ]
@@ -102,8 +107,8 @@ Cut by the two-stage search of TruncatedTL (Peng et al., BMVC 2023), judged by v
 | `{done.torch.name}` | torch.export; `torch.export.load("{done.torch.name}").module()(images)` |
 
 Input: float32, {inputs}, RGB values in 0..1, images stretched to {advice.search.base.data.size} pixels (grey images
-repeated in every channel). Normalisation is inside. Output: probabilities, n x {len(dataset.classes)}. Largest difference
-from the trained network on {min(CHECKED, len(dataset.test))} test images: {differences}.
+repeated in every channel). Normalisation is inside. Output: probabilities, n x {len(dataset.classes)}. Largest
+difference from the trained network on {min(CHECKED, len(dataset.test))} test images: {differences}.
 
 ## Scores
 
