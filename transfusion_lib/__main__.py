@@ -240,8 +240,10 @@ class _Steps:
     def __call__(self, spec: "RunSpec", progress: "Progress") -> None:
         if time.monotonic() - self.said > 5:
             self.said = time.monotonic()
-            score = progress.curve["test_auroc"][-1]
-            _note(f"    step {progress.step} of {spec.train.steps}, test AUROC {score:.3f}")
+            from transfusion_lib.metrics import headline
+
+            name, score = headline(progress.curve)
+            _note(f"    step {progress.step} of {spec.train.steps}, {name} {score:.3f}")
 
 
 @app.command(epilog="Example: transfusion cut --data ~/images --quick")

@@ -16,7 +16,8 @@ from transfusion_lib import costs, data, models, runs, weights
 from transfusion_lib.costs import Costs
 from transfusion_lib.data.dataset import Dataset, Split
 from transfusion_lib.errors import UserError, WeightsError
-from transfusion_lib.runs import Run, Say
+from transfusion_lib.grid import Say
+from transfusion_lib.runs import Run
 from transfusion_lib.search import Candidate, Found, Search
 from transfusion_lib.spec import ModelSpec, RunSpec, TrainSpec
 from transfusion_lib.stats import Interval, auprc, auroc, over_cases, over_seeds_and_cases

@@ -59,7 +59,7 @@ class Source(Protocol):
 FUNDUS = ComputedSource(
     info=Info(
         what="synthetic fundus photographs with diabetic retinopathy",
-        tasks=("referable", "grade"),
+        tasks=("referable", "grade", "lesions"),
         licence="MIT, like this program",
         source="computed by transfusion_lib.data.fundus",
         unit="patient (two eyes)",
@@ -71,7 +71,7 @@ FUNDUS = ComputedSource(
 SYNTHETIC_CHEST = ComputedSource(
     info=Info(
         what="synthetic chest x-rays with five pathologies",
-        tasks=("pathologies",),
+        tasks=("pathologies", "lungs"),
         licence="MIT, like this program",
         source="computed by transfusion_lib.data.chest",
         unit="patient",
