@@ -80,10 +80,23 @@ SYNTHETIC_CHEST = ComputedSource(
     ),
     module="transfusion_lib.data.chest",
 )
+SYNTHETIC_ADRENAL = ComputedSource(
+    info=Info(
+        what="synthetic volumes of adrenal-like shapes, some with a mass",
+        tasks=("mass",),
+        licence="MIT, like this program",
+        source="computed by transfusion_lib.data.adrenal",
+        unit="volume",
+        splits="drawn by the generator",
+        layout="nothing: the volumes are computed",
+    ),
+    module="transfusion_lib.data.adrenal",
+)
 
 TABLE: dict[str, Source] = {
     "fundus": FUNDUS,
     "synthetic_chest": SYNTHETIC_CHEST,
+    "synthetic_adrenal": SYNTHETIC_ADRENAL,
     "chest_xray": chest_xray.SOURCE,
     "chexpert": chexpert.SOURCE,
     "eyepacs": retinopathy.EYEPACS,
