@@ -20,7 +20,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def size(name: str) -> int:
-    return max(32, models.TABLE[name].minimum_size)
+    return max(32, models.architecture(name).minimum_size)
 
 
 def network(spec: ModelSpec | str, *, seed: int = 0, num_outputs: int = 3) -> Network:

@@ -20,6 +20,14 @@ TINY: dict[str, dict[str, Any]] = {
         "size": 32, "train_images": 32, "val_images": 16, "test_images": 24, "networks": ["cbr_tiny"], "seeds": [0, 1],
         "steps": 4, "eval_every": 2, "batch_size": 8,
     },
+    "segmentation": {
+        "size": 32, "train_images": 16, "val_images": 8, "test_images": 8, "network": "unet_cbr_tiny", "init": "random",
+        "cuts": ["pool2", "pool3"], "seeds": [0, 1], "steps": 2, "eval_every": 2, "batch_size": 4, "examples": 2,
+    },
+    "volumes": {
+        "size": 16, "train_images": 16, "val_images": 8, "test_images": 12, "network": "efficientnet_lite0_3d",
+        "cut": "block2", "seeds": [0, 1], "steps": 2, "eval_every": 2, "batch_size": 4,
+    },
     "tasks": {
         "size": 32, "train_images": 40, "val_images": 20, "test_images": 20, "picture_size": 48, "pictures": 40,
         "examples": 2,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from transfusion_lib import stats
 from transfusion_lib.errors import MeasureError
@@ -164,10 +164,11 @@ def test_delong_paired_golden_value() -> None:
 
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 6)), min_size=4, max_size=40))
-def test_auroc_agrees_with_scikit_learn_ties_included(cases: list[tuple[bool, int]]) -> None:
+def test_auroc_and_auprc_agree_with_scikit_learn_ties_included(cases: list[tuple[bool, int]]) -> None:
     labels, scores = np.array(cases, float).T
     if len(set(labels)) == 2:
         assert stats.auroc(labels, scores) == pytest.approx(roc_auc_score(labels, scores))
+        assert stats.auprc(labels, scores) == pytest.approx(average_precision_score(labels, scores))
 
 
 def test_delong_of_perfect_separation_is_no_point() -> None:

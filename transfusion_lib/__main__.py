@@ -243,8 +243,67 @@ class _Steps:
     def __call__(self, spec: "RunSpec", progress: "Progress") -> None:
         if time.monotonic() - self.said > 5:
             self.said = time.monotonic()
-            score = progress.curve["test_auroc"][-1]
-            _note(f"    step {progress.step} of {spec.train.steps}, test AUROC {score:.3f}")
+            from transfusion_lib.metrics import headline
+
+            name, score = headline(progress.curve)
+            _note(f"    step {progress.step} of {spec.train.steps}, {name} {score:.3f}")
+
+
+@app.command(epilog="Example: transfusion cut --data ~/images --quick")
+def cut(
+    place: Annotated[
+        str, typer.Option("--data", metavar="PLACE", help="A folder with one folder per class, or a set.")
+    ],
+    model: Annotated[str, typer.Option(help="The network to cut (transfusion models).")] = "efficientnet_lite0",
+    quick: Annotated[bool, typer.Option("--quick", help="64 pixels, 40 steps, 2 seeds: minutes on two cores.")] = False,
+    size: Annotated[int | None, typer.Option(help="Edge of the images in pixels.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Trainings of each candidate.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps of each training.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=2, help="Images per step.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Adam's.")] = None,
+    task: Annotated[str | None, typer.Option(help="One of the data set's tasks.")] = None,
+    start: Annotated[str, typer.Option(help="pretrained or random.")] = "pretrained",
+    rule: Annotated[str, typer.Option(help="best on validation, or one-se: the cheapest not told apart.")] = "best",
+    out: Annotated[Path, typer.Option(help="Folder for the network, its card and the search.")] = Path("cut"),
+    export: Annotated[bool, typer.Option(help="Write the chosen network as ONNX and torch.export.")] = True,
+    as_json: JsonOption = False,
+) -> None:
+    """Find how much of a network your images need, and export what is left.
+
+    Stopped and started again, it continues where it was: finished trainings are in the store.
+    """
+    from transfusion_lib.export import need_packages
+
+    if export:
+        need_packages()  # before minutes of training, not after
+    from transfusion_lib import card
+    from transfusion_lib import cut as tool
+
+    checked = tool.checked_rule(rule)
+    search = tool.plan(
+        place,
+        model=model,
+        size=size,
+        seeds=seeds,
+        task=task,
+        start=tool.checked_start(start),
+        quick=quick,
+        steps=steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+    )
+    _note(f"{model} on {place}: {len(search.block_specs())} trainings, then those around the best block")
+    advice = tool.advise(search, rule=checked, say=_note)
+    done = card.write(advice, out) if export else None
+    if as_json:
+        _print_json(tool.as_json(advice))
+        return
+    _print_table(card.table(advice))
+    for line in (*card.recommendation(advice), *(f"note: {line}" for line in advice.limits)):
+        typer.echo(line)
+    if done is not None:
+        worst = max(done.differences.values())
+        typer.echo(f"written: {done.onnx}, {done.torch} (within {worst:.0e} of the network), {out / 'MODEL_CARD.md'}")
 
 
 @app.command(epilog="Example: transfusion status --json")

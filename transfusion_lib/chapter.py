@@ -17,7 +17,7 @@ import pandas as pd
 from IPython.display import HTML, display
 from matplotlib.figure import Figure
 
-from transfusion_lib import claims, data, engines, figures, provenance, records, runs
+from transfusion_lib import claims, data, engines, figures, metrics, provenance, records, runs
 from transfusion_lib import device as devices
 from transfusion_lib.book import profiles, verdicts
 from transfusion_lib.book.execute import PROGRESS, VERDICTS
@@ -150,7 +150,7 @@ class _Reporter:
 
     def report(self, spec: RunSpec, progress: Progress) -> None:
         """Show how far a run is."""
-        score = progress.curve["test_auroc"][-1]
+        score_name, score = metrics.headline(progress.curve)
         if self.file is None:
             name = runs.label(spec)
             if name not in self.bars:
@@ -159,11 +159,11 @@ class _Reporter:
                 self.bars[name] = tqdm(total=spec.train.steps, desc=name, leave=False)
             bar = self.bars[name]
             bar.update(progress.step - bar.n)
-            bar.set_postfix(test_auroc=score)
+            bar.set_postfix({score_name: score})
             if progress.step == spec.train.steps:
                 self.bars.pop(name).close()
         elif time.monotonic() - self.said > 15:
-            self._log(f"    {runs.label(spec)}: step {progress.step} of {spec.train.steps}, test AUROC {score:.3f}")
+            self._log(f"    {runs.label(spec)}: step {progress.step} of {spec.train.steps}, {score_name} {score:.3f}")
 
     def _log(self, line: str) -> None:
         self.said = time.monotonic()

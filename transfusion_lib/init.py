@@ -63,8 +63,8 @@ def initialise(network: Network, spec: InitSpec, *, source: State | None, genera
     Above a ``Slim`` cut everything stays random, unless the source is a run of the same ``Slim``. Tensors that
     ``source`` lacks or has in another shape are a ``WeightsError`` that names the first.
     """
-    source = {} if source is None else _for_channels(source, network)
     state = network.state_dict()
+    source = {} if source is None else _for_channels(_for_axes(source, state), network)
     norms = {
         f"{prefix}.{name}"
         for prefix, part in network.named_modules()
@@ -133,6 +133,19 @@ def _check(source: State, state: State, names: tuple[str, ...], *, network: Netw
                 f"{tuple(state[name].shape)} here; name as up_to the last stage that fits"
                 + (", or leave keep_head out" if name.startswith("head.") else "")
             )
+
+
+def _for_axes(source: State, state: State) -> State:
+    """Return ``source`` with flat filters repeated along the depth where the network's have one (I3D).
+
+    Divided by their number, so that a volume that is the same at every depth gives what one of its slices gave.
+    """
+    inflated = {}
+    for name, flat in source.items():
+        if name in state and state[name].ndim == 5 and flat.ndim == 4:
+            depth = state[name].shape[2]
+            inflated[name] = flat.unsqueeze(2).expand(-1, -1, depth, -1, -1) / depth
+    return source | inflated
 
 
 def _for_channels(source: State, network: Network) -> State:

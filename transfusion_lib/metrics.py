@@ -1,8 +1,8 @@
-"""Scores of a classifier: probabilities from a network's outputs, AUROC and AUPRC from probabilities."""
+"""Scores: AUROC and AUPRC of a classifier's probabilities; Dice and Jaccard of predicted masks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 
-Kind = Literal["multiclass", "multilabel"]
+Kind = Literal["multiclass", "multilabel", "segmentation"]
+JUDGE: dict[str, str] = {"multiclass": "auprc", "multilabel": "auprc", "segmentation": "dice"}
+"""The score of the validation images that selects weights, halves rates and chooses cut points."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,47 @@ class Scores:
 
 
 def probabilities(outputs: Tensor, *, kind: Kind) -> Tensor:
-    """Return probabilities (n, classes) of a network's outputs: softmax for multi-class, sigmoid for multi-label."""
+    """Return probabilities of a network's outputs: softmax for multi-class, sigmoid for labels and for pixels."""
     return outputs.float().softmax(1) if kind == "multiclass" else outputs.float().sigmoid()
+
+
+def by_case(outputs: Tensor, labels: Tensor, *, kind: Kind) -> Tensor:
+    """Return, for each case, what all scores are made of, float32.
+
+    Probabilities (n, classes); in segmentation Dice and Jaccard of each region (n, regions, 2), see ``overlap``.
+    """
+    chances = probabilities(outputs, kind=kind)
+    return overlap(chances > 0.5, labels) if kind == "segmentation" else chances
+
+
+def overlap(predicted: Tensor, masks: Tensor) -> Tensor:
+    """Return Dice and Jaccard (n, regions, 2) of boolean masks (n, regions, ...): 1 where both are empty."""
+    mine, truth = predicted.flatten(2), masks.flatten(2).bool()
+    both, total = (mine & truth).sum(2).float(), (mine.sum(2) + truth.sum(2)).float()
+    empty = total == 0
+    dice, jaccard = 2 * both / total.clamp(min=1), both / (total - both).clamp(min=1)
+    return torch.stack([torch.where(empty, 1.0, dice), torch.where(empty, 1.0, jaccard)], dim=2)
+
+
+def summary(
+    cases: Tensor, labels: Tensor, *, kind: Kind, positive: Sequence[int] | None = None
+) -> dict[str, float | list[float]]:
+    """Return the scores of the cases of ``by_case`` by name; NaN where one is not defined.
+
+    ``auroc``, ``auprc`` and ``auroc_by_class``; in segmentation ``dice``, ``jaccard`` and ``dice_by_region``, means
+    over cases, then over regions.
+    """
+    if kind == "segmentation":
+        dice, jaccard = cases.double().mean(0).unbind(1)
+        return {"dice": float(dice.mean()), "jaccard": float(jaccard.mean()), "dice_by_region": dice.tolist()}
+    found = score(cases.numpy(), labels.cpu().numpy(), kind=kind, positive=positive)
+    return {"auroc": found.auroc, "auprc": found.auprc, "auroc_by_class": list(found.auroc_by_class)}
+
+
+def headline(curve: Mapping[str, Sequence[Any]]) -> tuple[str, float]:
+    """Return the name and last value of a curve's test score, for a line of progress."""
+    name = "test_dice" if "test_dice" in curve else "test_auroc"
+    return name, curve[name][-1] if curve[name][-1] is not None else float("nan")
 
 
 def score(
@@ -64,8 +105,17 @@ def _binary(truth: NDArray[np.generic], chance: NDArray[np.float32]) -> tuple[fl
 
 
 def loss(outputs: Tensor, labels: Tensor, *, kind: Kind) -> Tensor:
-    """Return the mean loss of outputs (n, classes): cross-entropy, or binary per label that is not NaN."""
+    """Return the mean loss of outputs: cross-entropy, or binary per label that is not NaN.
+
+    In segmentation binary cross-entropy over pixels plus 1 - soft Dice, over the batch's pixels of each region.
+    """
     outputs = outputs.float()
+    if kind == "segmentation":
+        truth = labels.float()
+        every = torch.nn.functional.binary_cross_entropy_with_logits(outputs, truth)
+        chances, axes = outputs.sigmoid(), (0, *range(2, outputs.ndim))
+        dice = (2 * (chances * truth).sum(axes) + 1) / ((chances + truth).sum(axes) + 1)
+        return every + (1 - dice).mean()
     if kind == "multiclass":
         return torch.nn.functional.cross_entropy(outputs, labels)
     known = ~labels.isnan()

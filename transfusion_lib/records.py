@@ -17,6 +17,7 @@ from typing import Any
 
 from transfusion_lib import analyses, places, runs
 from transfusion_lib.errors import MissingRunError, StoreError
+from transfusion_lib.metrics import headline
 from transfusion_lib.runs import Run
 from transfusion_lib.spec import RunSpec
 from transfusion_lib.store import Entry, Store
@@ -136,14 +137,16 @@ def _run_keys(described: Any) -> list[str]:
 
 def _row(run: Run) -> dict[str, Any]:
     """Return what the table of contents says of a run."""
-    spec, curve, record = run.spec, run.curve, run.record
+    spec, record = run.spec, run.record
+    name, value = headline(run.curve)
     return {
         "data": f"{record['dataset']['name']} {record['dataset']['task']} {spec.data.size}",
         "run": runs.label(spec),
         "steps": spec.train.steps,
         "precision": spec.train.precision,
         "seed": spec.seed,
-        "test_auroc": f"{curve['test_auroc'][-1]:.4f}",
+        "score": name,
+        "value": f"{value:.4f}",
         "seconds": round(record["seconds"]),
         "key": run.key,
     }

@@ -16,18 +16,17 @@ import torch
 from torch import Tensor
 
 from transfusion_lib import device as devices
-from transfusion_lib import interrupts, metrics, surgery
-from transfusion_lib.data.batches import order, to_input
+from transfusion_lib import interrupts, metrics, models, surgery
+from transfusion_lib.data.batches import augment, order, to_input
 from transfusion_lib.data.dataset import Dataset, Split
 from transfusion_lib.device import Resources
-from transfusion_lib.errors import TrainingError
+from transfusion_lib.errors import SpecError, TrainingError
 from transfusion_lib.init import network_for
 from transfusion_lib.models import Network, State
 from transfusion_lib.spec import RunSpec, TrainSpec
 
-PATIENCE = 10  # evaluations without a better validation AUPRC before "plateau" halves the rate
+PATIENCE = 10  # evaluations without a better validation score before "plateau" halves the rate
 SMALLEST_RATE = 1e-6  # below it "plateau" stops (TruncatedTL, appendix)
-SCORES = ("val_auroc", "val_auprc", "test_auroc", "test_auprc")
 
 
 class Checkpoint(Protocol):
@@ -47,7 +46,7 @@ class Result:
     curve: dict[str, list[Any]]
     """One list per quantity, over the grid: step, scores of validation and test, mean training loss since the last."""
     test_scores: Tensor
-    """Probabilities of the selected weights, float32 (n_test, classes)."""
+    """Of the selected weights: probabilities (n_test, classes), in segmentation overlaps (n_test, regions, 2)."""
     val_scores: Tensor
     final: State
     """The selected weights."""
@@ -64,6 +63,7 @@ class Progress:
     step: int = 0
     curve: dict[str, list[Any]] = field(default_factory=dict)
     best_auprc: float = -math.inf
+    """Of the validation images; in segmentation Dice."""
     best_step: int = 0
     since_best: int = 0
     rate_factor: float = 1.0
@@ -115,6 +115,7 @@ class _Run:
         )
         if self.train.freeze is not None:
             surgery.freeze(self.network, self.train.freeze)
+        _check(self.network, dataset)
         self.format = devices.memory_format(dataset.train.images.ndim - 2)
         self.network.to(resources.device, memory_format=self.format)  # type: ignore[call-overload]  # 3D is missing there
         self.optimizer = _optimizer(self.network, self.train)
@@ -177,7 +178,14 @@ class _Run:
         chosen = chosen.to(split.images.device)
         generator = torch.Generator().manual_seed(_mix(self.spec.seed, step))
         images = self.input(split.images[chosen], augment=generator)
-        return images, split.labels[chosen]
+        labels = split.labels[chosen]
+        return images, self.moved(labels, step) if self.dataset.kind == "segmentation" else labels
+
+    def moved(self, masks: Tensor, step: int) -> Tensor:
+        """Return masks flipped, turned and cropped as the images of ``step`` are: the same draws, none of light."""
+        generator = torch.Generator().manual_seed(_mix(self.spec.seed, step))
+        geometry = self.train.augment.replace(brightness=0.0)
+        return augment(masks.to(self.resources.device).float(), geometry, generator) > 0.5
 
     def input(self, images: Tensor, *, augment: torch.Generator | None = None) -> Tensor:
         """Return the network's input for uint8 images."""
@@ -212,11 +220,12 @@ class _Run:
 
     @torch.no_grad()
     def scores(self, split: Split) -> Tensor:
-        """Return the probabilities (n, classes) of a split, on the CPU."""
+        """Return what the scores of a split are made of, case by case, on the CPU; see ``metrics.by_case``."""
         self.network.eval()
-        size = devices.evaluation_batch(self.resources.device)
-        parts = [self.forward(self.input(images)) for images in split.images.split(size)]
-        return metrics.probabilities(torch.cat(parts), kind=self.dataset.kind).cpu()
+        size, device, kind = devices.evaluation_batch(self.resources.device), self.resources.device, self.dataset.kind
+        pairs = zip(split.images.split(size), split.labels.split(size), strict=True)
+        parts = [metrics.by_case(self.forward(self.input(x)), y.to(device), kind=kind).cpu() for x, y in pairs]
+        return torch.cat(parts)
 
     def evaluate(self) -> None:
         """Append a row to the curve, and let the schedule and the selection see it."""
@@ -225,24 +234,18 @@ class _Run:
         self.scored = done.step, {name: self.scores(self.splits[name]) for name in ("val", "test")}
         for name, scores in self.scored[1].items():
             split = self.splits[name]
-            found = metrics.score(
-                scores.numpy(),
-                split.labels.cpu().numpy(),
-                kind=self.dataset.kind,
-                positive=self.dataset.positive,
-            )
-            row |= {f"{name}_auroc": found.auroc, f"{name}_auprc": found.auprc}
-            row[f"{name}_auroc_by_class"] = [None if math.isnan(v) else v for v in found.auroc_by_class]
+            kind, positive = self.dataset.kind, self.dataset.positive
+            found = metrics.summary(scores, split.labels, kind=kind, positive=positive)
+            row |= {f"{name}_{score}": value for score, value in found.items()}
         for name, value in row.items():
-            undefined = isinstance(value, float) and math.isnan(value)
-            done.curve.setdefault(name, []).append(None if undefined else value)
-        self.look_for_best(row["val_auprc"])
+            done.curve.setdefault(name, []).append(_defined(value))
+        self.look_for_best(row[f"val_{metrics.JUDGE[self.dataset.kind]}"])
 
-    def look_for_best(self, auprc: float) -> None:
-        """Remember the best validation AUPRC so far; halve the rate when it has not moved for long."""
+    def look_for_best(self, score: float) -> None:
+        """Remember the best validation score so far; halve the rate when it has not moved for long."""
         done = self.progress
-        if auprc > done.best_auprc:
-            done.best_auprc, done.best_step, done.since_best = auprc, done.step, 0
+        if score > done.best_auprc:
+            done.best_auprc, done.best_step, done.since_best = score, done.step, 0
             if self.train.select == "best":
                 self.best = _copy(self.network)
             return
@@ -318,6 +321,17 @@ class _Run:
         self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
 
 
+def _check(network: Network, dataset: Dataset) -> None:
+    """Raise a ``SpecError`` where network and data do not fit: U-Nets are for masks, volumes for 3D networks."""
+    if isinstance(network, models.UNet) != (dataset.kind == "segmentation"):
+        need = "a U-Net (unet_NAME)" if dataset.kind == "segmentation" else "a classifier, not a U-Net"
+        raise SpecError(f"{dataset.name}, task {dataset.task}, needs {need}; got {network.name}")
+    axes, have = dataset.train.images.ndim - 2, models.first_convolution(network).weight.ndim - 2
+    if axes != have:
+        need = "a network for volumes (NAME_3d)" if axes == 3 else "a network for images, without _3d"
+        raise SpecError(f"{dataset.name} needs {need}; got {network.name}")
+
+
 def _optimizer(network: Network, train: TrainSpec) -> torch.optim.Optimizer:
     """Return the spec's optimizer over what is not frozen, the head at the full rate."""
     groups = surgery.parameter_groups(network, learning_rate=train.learning_rate, body_lr_scale=train.body_lr_scale)
@@ -327,6 +341,13 @@ def _optimizer(network: Network, train: TrainSpec) -> torch.optim.Optimizer:
         )
     kind = torch.optim.Adam if train.optimizer == "adam" else torch.optim.AdamW
     return kind(groups, lr=train.learning_rate, weight_decay=train.weight_decay, fused=True)
+
+
+def _defined(value: Any) -> Any:
+    """Return a value of the curve with None for what is not defined: JSON has no NaN."""
+    if isinstance(value, list):
+        return [_defined(part) for part in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _copy(network: Network) -> State:

@@ -27,7 +27,7 @@ def load(name: str, *, network: str) -> State:
     """
     path = find(name, network=network)
     if name == "imagenet":
-        return _from_library(models.architecture(network), path)
+        return _from_library(models.architecture(models.base(network)), path)
     try:
         state = load_file(path)
     except SafetensorError as error:

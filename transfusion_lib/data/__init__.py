@@ -59,7 +59,7 @@ class Source(Protocol):
 FUNDUS = ComputedSource(
     info=Info(
         what="synthetic fundus photographs with diabetic retinopathy",
-        tasks=("referable", "grade"),
+        tasks=("referable", "grade", "lesions"),
         licence="MIT, like this program",
         source="computed by transfusion_lib.data.fundus",
         unit="patient (two eyes)",
@@ -71,7 +71,7 @@ FUNDUS = ComputedSource(
 SYNTHETIC_CHEST = ComputedSource(
     info=Info(
         what="synthetic chest x-rays with five pathologies",
-        tasks=("pathologies",),
+        tasks=("pathologies", "lungs"),
         licence="MIT, like this program",
         source="computed by transfusion_lib.data.chest",
         unit="patient",
@@ -80,10 +80,23 @@ SYNTHETIC_CHEST = ComputedSource(
     ),
     module="transfusion_lib.data.chest",
 )
+SYNTHETIC_ADRENAL = ComputedSource(
+    info=Info(
+        what="synthetic volumes of adrenal-like shapes, some with a mass",
+        tasks=("mass",),
+        licence="MIT, like this program",
+        source="computed by transfusion_lib.data.adrenal",
+        unit="volume",
+        splits="drawn by the generator",
+        layout="nothing: the volumes are computed",
+    ),
+    module="transfusion_lib.data.adrenal",
+)
 
 TABLE: dict[str, Source] = {
     "fundus": FUNDUS,
     "synthetic_chest": SYNTHETIC_CHEST,
+    "synthetic_adrenal": SYNTHETIC_ADRENAL,
     "chest_xray": chest_xray.SOURCE,
     "chexpert": chexpert.SOURCE,
     "eyepacs": retinopathy.EYEPACS,

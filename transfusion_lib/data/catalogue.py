@@ -38,7 +38,8 @@ class Catalogue:
     """A data set before decoding."""
 
     task: str
-    kind: Literal["multiclass", "multilabel"]
+    kind: Literal["multiclass", "multilabel", "segmentation"]
+    """In segmentation an item's label only stratifies the splits; the masks are what is learnt."""
     classes: tuple[str, ...]
     items: tuple[Item, ...]
     channels: Literal[1, 3]

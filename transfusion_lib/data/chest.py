@@ -6,13 +6,14 @@ import torch
 from torch import Tensor
 
 from transfusion_lib.data.dataset import Dataset, Split
-from transfusion_lib.data.drawn import FIRST, Progress, SplitName, counts, digest, draw_many, task_of
+from transfusion_lib.data.drawn import FIRST, Progress, SplitName, counts, digest, draw_many, segmentation, task_of
 from transfusion_lib.data.uncertainty import resolve
 from transfusion_lib.spec import DataSpec
 from transfusion_lib.synthetic import chest
 from transfusion_lib.synthetic.chest import PATHOLOGIES, REGIONS, VERSION
 
-TASKS = ("pathologies",)
+TASKS = ("pathologies", "lungs")
+LUNGS = REGIONS[:2]
 DEFAULTS: dict[SplitName, int] = {"train": 2000, "val": 400, "test": 1000}
 
 
@@ -59,12 +60,19 @@ def source(spec: DataSpec, *, progress: Progress | None = None, workers: int | N
     As in CheXpert, training labels come from reports, so some are uncertain and go by ``spec.uncertain``; validation
     and test labels are the truth.
     """
+    lungs = task_of(spec, TASKS) == "lungs"
     splits: dict[SplitName, Split] = {}
     for name, n in counts(spec, DEFAULTS).items():
         drawn = generate(n=n, size=spec.size, seed=spec.seed, first=FIRST[name], progress=progress, workers=workers)
+        if lungs:
+            both = drawn.masks[:, : len(LUNGS)].amax(1, keepdim=True)
+            splits[name] = Split(images=drawn.images, labels=both, ids=drawn.ids, units=drawn.units, masks=both)
+            continue
         reported = resolve(drawn.labels, pathologies=PATHOLOGIES, policy=spec.uncertain)
         labels = reported if name == "train" else drawn.truth.float()
         splits[name] = Split(images=drawn.images, labels=labels, ids=drawn.ids, units=drawn.units, masks=drawn.masks)
+    if lungs:
+        return segmentation(spec, splits, task="lungs", fingerprint=fingerprint(spec), notes=NOTES)
     return Dataset(
         name=spec.name,
         task=task_of(spec, TASKS),

@@ -17,7 +17,8 @@ class Split:
     images: Tensor
     """uint8, (n, channels, height, width); in 3D (n, channels, depth, height, width)."""
     labels: Tensor
-    """Multi-class: int64 (n,). Multi-label: float32 (n, classes) in {0, 1}, NaN where a label is to be ignored."""
+    """Multi-class: int64 (n,). Multi-label: float32 (n, classes) in {0, 1}, NaN where a label is to be ignored.
+    Segmentation: the masks, uint8 (n, regions, height, width) in {0, 1}; the classes are the regions."""
     ids: tuple[str, ...]
     """One name per image, unique within the data set."""
     units: tuple[str, ...]
@@ -39,7 +40,7 @@ class Dataset:
 
     name: str
     task: str
-    kind: Literal["multiclass", "multilabel"]
+    kind: Literal["multiclass", "multilabel", "segmentation"]
     classes: tuple[str, ...]
     train: Split
     val: Split

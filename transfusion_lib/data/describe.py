@@ -75,6 +75,8 @@ def datasheet(dataset: Dataset) -> Datasheet:
             for name, labels in split_labels.items()
         }
     else:
+        if dataset.kind == "segmentation":  # images that have any of a region
+            split_labels = {name: masks.flatten(2).amax(2) for name, masks in split_labels.items()}
         counts = {name: tuple(map(int, (labels == 1).sum(0))) for name, labels in split_labels.items()}
     size = " x ".join(map(str, dataset.train.images.shape[2:]))
     lines = {
@@ -116,6 +118,8 @@ def _counts(items: Sequence[Item], catalogue: Catalogue) -> tuple[int, ...]:
     if catalogue.kind == "multilabel":
         columns = zip(*(item.label for item in items if isinstance(item.label, tuple)), strict=True)
         return tuple(column.count(1) for column in columns)
+    if catalogue.kind == "segmentation":  # whether a mask is empty is known only once it is decoded
+        return (len(items),) * len(catalogue.classes)
     counted = Counter(item.label for item in items)
     return tuple(counted[k] for k in range(len(catalogue.classes)))
 

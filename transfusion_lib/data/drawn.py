@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from transfusion_lib.data.dataset import Dataset, Split
 from transfusion_lib.errors import SpecError, unknown
 from transfusion_lib.spec import DataSpec, canonical_json
 from transfusion_lib.synthetic.canvas import Bytes
@@ -75,6 +76,25 @@ def task_of(spec: DataSpec, tasks: Sequence[str]) -> str:
     if spec.task not in tasks:
         raise SpecError(unknown(f"task of {spec.name}", spec.task, tasks))
     return spec.task
+
+
+def segmentation(
+    spec: DataSpec, splits: dict[SplitName, Split], *, task: str, fingerprint: str, notes: dict[str, str]
+) -> Dataset:
+    """Return the data set of a task whose labels are masks of one region, called like the task."""
+    return Dataset(
+        name=spec.name,
+        task=task,
+        kind="segmentation",
+        classes=(task,),
+        regions=(task,),
+        fingerprint=fingerprint,
+        synthetic=True,
+        notes=notes | {"labels": f"masks of the {task}, known exactly"},
+        train=splits["train"],
+        val=splits["val"],
+        test=splits["test"],
+    )
 
 
 def digest(*what: Any) -> str:

@@ -1,4 +1,4 @@
-"""The synthetic fundus photographs as a data set: referable diabetic retinopathy or not, or its five grades."""
+"""The synthetic fundus photographs as a data set: referable diabetic retinopathy, its five grades, its lesions."""
 
 from typing import NamedTuple
 
@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from transfusion_lib.data.dataset import Dataset, Split
-from transfusion_lib.data.drawn import FIRST, Progress, SplitName, counts, digest, draw_many, task_of
+from transfusion_lib.data.drawn import FIRST, Progress, SplitName, counts, digest, draw_many, segmentation, task_of
 from transfusion_lib.spec import DataSpec
 from transfusion_lib.synthetic import fundus
-from transfusion_lib.synthetic.fundus import GRADES, REGIONS, VERSION
+from transfusion_lib.synthetic.fundus import GRADES, LESIONS, REGIONS, VERSION
 
-TASKS = ("referable", "grade")
+TASKS = ("referable", "grade", "lesions")
 DEFAULTS: dict[SplitName, int] = {"train": 2000, "val": 400, "test": 1000}
 REFERABLE = 2
 """The lowest grade that is sent to an ophthalmologist: moderate."""
@@ -52,7 +52,10 @@ def fingerprint(spec: DataSpec) -> str:
 
 def source(spec: DataSpec, *, progress: Progress | None = None, workers: int | None = None) -> Dataset:
     """Return the three splits that ``spec`` describes; a smaller training set is the beginning of a larger one."""
-    referable = task_of(spec, TASKS) == "referable"
+    task = task_of(spec, TASKS)
+    if task == "lesions":
+        return _segmentation(spec, progress=progress, workers=workers)
+    referable = task == "referable"
     splits: dict[SplitName, Split] = {}
     for name, n in counts(spec, DEFAULTS).items():
         drawn = generate(n=n, size=spec.size, seed=spec.seed, first=FIRST[name], progress=progress, workers=workers)
@@ -72,6 +75,16 @@ def source(spec: DataSpec, *, progress: Progress | None = None, workers: int | N
         val=splits["val"],
         test=splits["test"],
     )
+
+
+def _segmentation(spec: DataSpec, *, progress: Progress | None, workers: int | None) -> Dataset:
+    """Return the splits of the task "lesions": every pixel that a lesion of any kind covers."""
+    splits: dict[SplitName, Split] = {}
+    for name, n in counts(spec, DEFAULTS).items():
+        drawn = generate(n=n, size=spec.size, seed=spec.seed, first=FIRST[name], progress=progress, workers=workers)
+        masks = drawn.masks[:, : len(LESIONS)].amax(1, keepdim=True)
+        splits[name] = Split(images=drawn.images, labels=masks, ids=drawn.ids, units=drawn.units, masks=masks)
+    return segmentation(spec, splits, task="lesions", fingerprint=fingerprint(spec), notes=NOTES)
 
 
 NOTES = {

@@ -8,9 +8,10 @@ from transfusion_lib.data.archive import Files
 from transfusion_lib.data.catalogue import Catalogue, Info, Item, Problems, choose_task
 from transfusion_lib.data.filesource import FileSource
 from transfusion_lib.data.tables import file_of, one_of, read_table
+from transfusion_lib.errors import DataError
 from transfusion_lib.spec import DataSpec
 
-TASKS = ("dx", "melanoma")
+TASKS = ("dx", "melanoma", "lesion")
 DIAGNOSES = {
     "akiec": "actinic keratosis",
     "bcc": "basal cell carcinoma",
@@ -31,15 +32,20 @@ def recognise(files: Files) -> bool:
 
 
 def read(files: Files, spec: DataSpec, problems: Problems) -> Catalogue:
-    """Return the catalogue; task "melanoma" keeps melanoma and naevus only."""
+    """Return the catalogue; task "melanoma" keeps melanoma and naevus only, "lesion" is where the lesion is."""
     task = choose_task(spec, TASKS)
-    classes = CODES if task == "dx" else ("nv", "mel")
+    classes = ("nv", "mel") if task == "melanoma" else CODES
     name = files.table(*TABLES)
     if name is None:
         return Catalogue(task=task, kind="multiclass", classes=classes, items=(), channels=3)
     table = read_table(files, name)
     table.require("lesion_id", "image_id", "dx")
     masked = any(image.lower().endswith("_segmentation.png") for image in files.images())
+    if task == "lesion" and not masked:
+        raise DataError(
+            f"{files.path}: task lesion needs the lesion masks, ISIC_*_segmentation.png; get "
+            "HAM10000_segmentations_lesion_tschandl.zip from doi 10.7910/DVN/DBW86T and put it beside the images"
+        )
     items = []
     for row in table.rows(problems):
         code = one_of(row, "dx", CODES, problems=problems)
@@ -55,11 +61,11 @@ def read(files: Files, spec: DataSpec, problems: Problems) -> Catalogue:
             items.append(Item(id=image, file=file, label=label, unit=lesion, row=row.where, mask=mask))
     return Catalogue(
         task=task,
-        kind="multiclass",
-        classes=tuple(DIAGNOSES[code] for code in classes),
+        kind="segmentation" if task == "lesion" else "multiclass",
+        classes=("lesion",) if task == "lesion" else tuple(DIAGNOSES[code] for code in classes),
         items=tuple(items),
         channels=3,
-        positive=MALIGNANT if task == "dx" else (1,),
+        positive={"dx": MALIGNANT, "melanoma": (1,)}.get(task),
         regions=("lesion",) if masked else (),
     )
 

@@ -99,13 +99,15 @@ def assemble(chosen: Chosen, *, cache: Path, memory: int, progress: Progress | N
 
 
 def _split(chosen: Chosen, items: Sequence[Item], *, cache: Path, mapped: bool) -> Split:
-    multilabel = chosen.catalogue.kind == "multilabel"
+    kind = chosen.catalogue.kind
+    masks = _read(chosen.masks, items, cache=cache, mapped=mapped) if chosen.masks else None
+    labels = torch.tensor([item.label for item in items], dtype=torch.float32 if kind == "multilabel" else torch.int64)
     return Split(
         images=_read(chosen.images, items, cache=cache, mapped=mapped),
-        labels=torch.tensor([item.label for item in items], dtype=torch.float32 if multilabel else torch.int64),
+        labels=masks if kind == "segmentation" and masks is not None else labels,
         ids=tuple(item.id for item in items),
         units=tuple(item.unit for item in items),
-        masks=_read(chosen.masks, items, cache=cache, mapped=mapped) if chosen.masks else None,
+        masks=masks,
     )
 
 

@@ -42,6 +42,8 @@ def assign(catalogue: Catalogue, spec: DataSpec) -> Parts:
 
 def check_classes(parts: Parts, catalogue: Catalogue, *, name: str) -> None:
     """Raise a ``DataError`` for a split with nothing to tell apart, where no AUROC exists."""
+    if catalogue.kind == "segmentation":
+        return
     for split, part in parts.items():
         columns = [[_stratum(item.label)[k] for item in part] for k in range(_outputs(catalogue))]
         if catalogue.kind == "multiclass" and catalogue.positive:

@@ -1,7 +1,7 @@
 """The table of networks: build one from its spec, or describe it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,10 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from transfusion_lib.errors import SpecError, unknown
-from transfusion_lib.models import cbr, zoo
+from transfusion_lib.models import cbr, unet, volumes, zoo
 from transfusion_lib.models.reshape import set_in_channels, slim, truncate
 from transfusion_lib.models.stages import Convolution, Network, State, first_convolution, give_storage, randomise
+from transfusion_lib.models.unet import UNet
 from transfusion_lib.spec import ModelSpec
 
 __all__ = [
@@ -24,7 +25,9 @@ __all__ = [
     "Network",
     "Packaged",
     "State",
+    "UNet",
     "architecture",
+    "base",
     "blueprint",
     "build",
     "describe",
@@ -34,6 +37,7 @@ __all__ = [
     "truncate",
 ]
 
+UNET, VOLUME = "unet_", "_3d"
 RGB = tuple[float, float, float]
 IMAGENET_MEAN: RGB = (0.485, 0.456, 0.406)
 IMAGENET_STD: RGB = (0.229, 0.224, 0.225)
@@ -91,7 +95,7 @@ class Architecture:
     @property
     def shipped(self) -> Path:
         """Where our own weights, pretrained on Tiny-ImageNet-100, are, if they ship for this network."""
-        return Path(__file__).parent / "pretrained" / f"{self.name}.safetensors"
+        return Path(__file__).parent / "pretrained" / f"{base(self.name)}.safetensors"
 
     @property
     def record(self) -> Path:
@@ -203,10 +207,32 @@ TABLE: dict[str, Architecture] = {row.name: row for row in _ROWS}
 
 
 def architecture(name: str) -> Architecture:
-    """Return a row of the table of networks; an unknown name is a ``SpecError``."""
-    if name not in TABLE:
-        raise SpecError(unknown("network", name, TABLE))
-    return TABLE[name]
+    """Return a row of the table of networks; an unknown name is a ``SpecError``.
+
+    Any network of the table is also the encoder of a U-Net, ``unet_resnet34``, and a network for volumes,
+    ``resnet18_3d``, and takes the same pretrained weights there.
+    """
+    row = TABLE.get(base(name))
+    if row is None:
+        forms = f"Each is also a U-Net ({UNET}NAME) and takes volumes (NAME{VOLUME})."
+        raise SpecError(f"{unknown('network', base(name), TABLE)} {forms}")
+    if name == row.name:
+        return row
+    build: Callable[[int], nn.Module] = partial(_unet if name.startswith(UNET) else _volume, row)
+    return replace(row, name=name, library=build, stages=None, table_1=None)
+
+
+def base(name: str) -> str:
+    """Return the network of the table whose stages, and so whose pretrained weights, ``name`` has."""
+    return name.removeprefix(UNET) if name.startswith(UNET) else name.removesuffix(VOLUME)
+
+
+def _unet(row: Architecture, num_outputs: int) -> nn.Module:
+    return UNet(row.wrap(row.library(num_outputs)), regions=num_outputs)
+
+
+def _volume(row: Architecture, num_outputs: int) -> nn.Module:
+    return volumes.inflate(row.wrap(row.library(num_outputs)))
 
 
 def build(spec: ModelSpec, *, num_outputs: int, size: int, generator: torch.Generator) -> Network:
@@ -229,6 +255,10 @@ def blueprint(spec: ModelSpec, *, num_outputs: int, size: int) -> Network:
         network = row.wrap(row.library(num_outputs))
     give_storage(network, torch.device("cpu"))
     set_in_channels(network, spec.in_channels)
+    if isinstance(network, UNet):
+        unet.check(spec)
+        if spec.truncate is None:
+            network.fit_decoder()
     needed = size if spec.truncate is not None and not spec.truncate.pooled else row.minimum_size
     if spec.truncate is not None:
         truncate(network, spec.truncate, size=needed)
@@ -267,12 +297,14 @@ def describe(spec: ModelSpec, *, num_outputs: int = 5, size: int = 224) -> Descr
     network = blueprint(spec, num_outputs=num_outputs, size=size).eval().to("meta")
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
-        network(torch.empty(1, network.in_channels, size, size, device="meta"))
+        axes = first_convolution(network).weight.ndim - 2
+        network(torch.empty(1, network.in_channels, *(size,) * axes, device="meta"))
+    classifies = not isinstance(network, UNet)
     convolutions = [part.weight.numel() for part in network.modules() if isinstance(part, Convolution)]
     return Description(
         name=row.name,
         parameters=sum(parameter.numel() for parameter in network.parameters()),
-        paper_parameters=sum(convolutions[1:]) + 5 * network.head.linear.in_features,
+        paper_parameters=sum(convolutions[1:]) + (5 * network.head.linear.in_features if classifies else 0),
         table_1=row.table_1,
         macs=counter.get_total_flops() // 2,
         size=size,

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from transfusion_lib.errors import SpecError
 from transfusion_lib.models.stages import BatchNorm, Convolution, Network, first_convolution, give_storage, randomise
+from transfusion_lib.models.unet import UNet
 from transfusion_lib.models.zoo import keeps_width
 from transfusion_lib.spec import Slim, Truncate
 
@@ -41,6 +42,10 @@ def truncate(network: Network, spec: Truncate, *, size: int, generator: torch.Ge
         delattr(units, number)
         if not list(units.children()):
             delattr(network.body, stage)
+    if isinstance(network, UNet):
+        network.fit_decoder()
+        _fill([network.head], generator)
+        return network
     network.head.pooled = spec.pooled
     _refit(network, [network.head], factor=1, size=size)
     _fill([network.head], generator)

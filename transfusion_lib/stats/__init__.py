@@ -8,6 +8,7 @@ Random numbers come from the caller's NumPy generator. Knows only arrays.
 """
 
 from transfusion_lib.stats.cases import Metric as Metric
+from transfusion_lib.stats.cases import auprc as auprc
 from transfusion_lib.stats.cases import auroc as auroc
 from transfusion_lib.stats.cases import delong as delong
 from transfusion_lib.stats.cases import delong_difference as delong_difference

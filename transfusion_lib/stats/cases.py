@@ -23,6 +23,17 @@ def auroc(labels: ArrayLike, scores: ArrayLike) -> float:
     return float((ranks - m * (m + 1) / 2) / (m * len(negative)))
 
 
+def auprc(labels: ArrayLike, scores: ArrayLike) -> float:
+    """Return the average precision, the area under the precision-recall curve in steps; ties are one threshold."""
+    positive, negative = _cases(labels, scores)
+    values = np.concatenate([positive, negative])
+    order = np.argsort(-values, kind="stable")
+    last = np.flatnonzero(np.diff(values[order], append=-np.inf))  # where the score changes: thresholds
+    found = np.cumsum(order < len(positive))[last]
+    precision = found / (last + 1)
+    return float(np.diff(found, prepend=0) @ precision / len(positive))
+
+
 def delong(labels: ArrayLike, scores: ArrayLike, *, level: float = 0.95) -> Interval:
     """Return the AUROC with DeLong's interval over test cases (DeLong et al. 1988; Sun and Xu 2014).
 

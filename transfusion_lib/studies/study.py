@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
 
 from transfusion_lib.errors import ParameterError, did_you_mean
-from transfusion_lib.models import TABLE
+from transfusion_lib.models import TABLE, base
 from transfusion_lib.spec import DataSpec, InitSpec, RunSpec
 
 
@@ -51,7 +51,7 @@ class Study(BaseModel):
 
 def pretrained_name(network: str) -> str | None:
     """Return the name of a network's pretrained weights: ImageNet's where published, else our own, or None."""
-    names = TABLE[network].weights if network in TABLE else ()
+    names = TABLE[base(network)].weights if base(network) in TABLE else ()
     return names[0] if names else None
 
 

@@ -1,0 +1,54 @@
+"""The synthetic adrenal-like volumes as a data set: with a mass or without."""
+
+import torch
+
+from transfusion_lib.data.dataset import Dataset, Split
+from transfusion_lib.data.drawn import FIRST, Progress, SplitName, counts, digest, task_of
+from transfusion_lib.spec import DataSpec
+from transfusion_lib.synthetic import adrenal
+from transfusion_lib.synthetic.adrenal import VERSION
+
+TASKS = ("mass",)
+DEFAULTS: dict[SplitName, int] = {"train": 1000, "val": 100, "test": 300}
+AT_ONCE = 50  # volumes between two reports
+
+
+def fingerprint(spec: DataSpec) -> str:
+    """Return what changes whenever a volume, a label or a split changes; draws nothing."""
+    return digest("adrenal", VERSION, task_of(spec, TASKS), spec.size, spec.seed, dict(counts(spec, DEFAULTS)))
+
+
+def source(spec: DataSpec, *, progress: Progress | None = None) -> Dataset:
+    """Return the three splits that ``spec`` describes; a smaller training set is the beginning of a larger one."""
+    splits: dict[SplitName, Split] = {}
+    for name, n in counts(spec, DEFAULTS).items():
+        places = range(FIRST[name], FIRST[name] + n)
+        parts = []
+        for start in range(0, n, AT_ONCE):
+            parts.append(torch.from_numpy(adrenal.draw(spec.seed, places[start : start + AT_ONCE], size=spec.size)))
+            if progress is not None:
+                progress(min(n, start + AT_ONCE))
+        ids = tuple(f"v{place:08d}" for place in places)
+        labels = torch.tensor([adrenal.label(spec.seed, place) for place in places])
+        splits[name] = Split(images=torch.cat(parts), labels=labels, ids=ids, units=ids)
+    return Dataset(
+        name=spec.name,
+        task=task_of(spec, TASKS),
+        kind="multiclass",
+        classes=("normal", "mass"),
+        positive=(1,),
+        fingerprint=fingerprint(spec),
+        synthetic=True,
+        notes=NOTES,
+        train=splits["train"],
+        val=splits["val"],
+        test=splits["test"],
+    )
+
+
+NOTES = {
+    "source": "computed by this package (transfusion_lib.synthetic.adrenal); no patient's gland",
+    "licence": "that of this package",
+    "labels": "known exactly: whether a ball was drawn onto a limb",
+    "split unit": "volume",
+}

@@ -1,0 +1,160 @@
+"""The tables of the chapter "Segmentation"."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pandas.io.formats.style import Styler
+from torch import Tensor
+
+from transfusion_lib import data, models, stats
+from transfusion_lib.analyses import stored
+from transfusion_lib.claims import Evidence
+from transfusion_lib.data.batches import to_input
+from transfusion_lib.figures.tasks import Picture
+from transfusion_lib.runs import Run
+from transfusion_lib.search import validation_score
+from transfusion_lib.stats import Interval, over_seeds
+
+WHOLE = "whole"
+
+
+def cut_of(run: Run) -> str:
+    """Return where a run's network was cut, or that it was not."""
+    return run.spec.model.truncate.at if run.spec.model.truncate else WHOLE
+
+
+def scores(runs: Sequence[Run]) -> pd.DataFrame:
+    """Return one row per run: cut, seed, test Dice and Jaccard of the selected weights, validation Dice."""
+    rows = []
+    for run in runs:
+        dice, jaccard = run.cases["test_scores"].double().mean((0, 1)).tolist()
+        row = {"cut": cut_of(run), "seed": run.spec.seed, "dice": dice, "jaccard": jaccard}
+        rows.append(row | {"validation": validation_score(run)})
+    return pd.DataFrame(rows)
+
+
+def by_cut(runs: Sequence[Run], found: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per cut, from the input on: costs, and the means over seeds with the 95 % interval of Dice."""
+    rows = []
+    for cut, part in found.groupby("cut", sort=False):
+        run = next(run for run in runs if cut_of(run) == cut)
+        regions, size = len(run.record["dataset"]["classes"]), run.spec.data.size
+        costs = models.describe(run.spec.model, num_outputs=regions, size=size)
+        low, high = _bounds(part["dice"].tolist())
+        rows.append(
+            {
+                "cut": cut,
+                "parameters (M)": costs.parameters / 1e6,
+                "MACs (M)": costs.macs / 1e6,
+                "validation Dice": part["validation"].mean(),
+                "test Dice": part["dice"].mean(),
+                "low": low,
+                "high": high,
+                "test Jaccard": part["jaccard"].mean(),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def best_cut(table: pd.DataFrame) -> str:
+    """Return the cut whose mean validation Dice is best, the whole network left out."""
+    cuts = table[table["cut"] != WHOLE]
+    return str(cuts.loc[cuts["validation Dice"].idxmax(), "cut"])
+
+
+def difference(found: pd.DataFrame, cut: str) -> Interval | None:
+    """Return test Dice at ``cut`` minus that of the whole network; None with fewer than two seeds."""
+    mine, whole = (found[found["cut"] == name]["dice"].tolist() for name in (cut, WHOLE))
+    return stats.difference(mine, whole) if len(mine) > 1 else None
+
+
+def evidence(runs: Sequence[Run], found: pd.DataFrame, cut: str) -> Evidence:
+    """Return what claim R11 asks for: the best cut on validation against the whole network, on the test images."""
+    measured = difference(found, cut)
+    dataset = runs[0].record["dataset"]
+    return Evidence(
+        parts={"difference": {f"{dataset['name']}, {dataset['task']}": measured} if measured else {}},
+        seeds=found["seed"].nunique(),
+        scores={name: float(part["dice"].mean()) for name, part in found.groupby("cut") if name in (cut, WHOLE)},
+        runs=tuple(run.key for run in runs if cut_of(run) in (cut, WHOLE)),
+    )
+
+
+def finding(table: pd.DataFrame, found: pd.DataFrame, cut: str) -> str:
+    """Return the finding in a sentence: what the best cut changes and saves."""
+    row, whole = (table[table["cut"] == name].iloc[0] for name in (cut, WHOLE))
+    saved = 1 - row["parameters (M)"] / whole["parameters (M)"]
+    change = row["test Dice"] - whole["test Dice"]
+    measured = difference(found, cut)
+    word = "as far as these seeds tell" if measured is None or measured.low < 0 < measured.high else "beyond the seeds"
+    return f"Cut after {cut}: Dice {change:+.3f} against the whole U-Net, {word}, with {saved:.0%} fewer parameters"
+
+
+def pictures(runs: Sequence[Run], cut: str, *, count: int) -> dict[str, list[Picture]]:
+    """Return test images with the outline of the true mask, and of the masks of the whole and the cut network."""
+    first = min(run.spec.seed for run in runs)
+    chosen = {cut_of(run): run for run in runs if run.spec.seed == first}
+    drawn = predictions(chosen[WHOLE], chosen[cut], count=count)
+    names = {"truth": "truth", "whole": "whole U-Net", "cut": f"cut after {cut}"}
+    return {
+        label: [
+            Picture(pixels=_pixels(image), title="", outline=mask.numpy() > 0)
+            for image, mask in zip(drawn["images"], drawn[name], strict=True)
+        ]
+        for name, label in names.items()
+    }
+
+
+@stored(version=1)
+def predictions(whole: Run, cut: Run, *, count: int) -> dict[str, Any]:
+    """Return the first test images and, of their first region, the true mask and the two networks' masks."""
+    split = data.load(whole.spec.data).test
+    images = split.images[:count]
+    found = {"images": images.contiguous(), "truth": split.labels[:count, 0].contiguous()}
+    for name, run in (("whole", whole), ("cut", cut)):
+        network = run.network()
+        x = to_input(images, channels=network.in_channels, mean=network.mean, std=network.std)
+        found[name] = (network(x)[:, 0] > 0).byte().contiguous()
+    return found
+
+
+def listed(rows: dict[str, list[Picture]]) -> pd.DataFrame:
+    """Return the pictures as a table: whose mask, which image, how many of its pixels."""
+    return pd.DataFrame(
+        [
+            {"mask": name, "image": number, "pixels": int(picture.outline.sum())}
+            for name, row in rows.items()
+            for number, picture in enumerate(row)
+            if picture.outline is not None
+        ]
+    )
+
+
+def styled(table: pd.DataFrame) -> Styler:
+    """Return the table for a page."""
+    shown = table.assign(interval=[_shown(low, high) for low, high in zip(table["low"], table["high"], strict=True)])
+    shown = shown.drop(columns=["low", "high"]).rename(columns={"interval": "95 % interval of test Dice"})
+    formats: dict[Any, Any] = {
+        name: "{:.3f}" if "Dice" in name or "Jaccard" in name else "{:.2f}"
+        for name in shown.select_dtypes("number").columns
+    }
+    return shown.style.format(formats).hide(axis="index")
+
+
+def _shown(low: float, high: float) -> str:
+    return "one seed" if math.isnan(low) else f"{low:.3f} to {high:.3f}"
+
+
+def _bounds(values: list[float]) -> tuple[float, float]:
+    if len(values) < 2:
+        return math.nan, math.nan
+    found = over_seeds(values)
+    return max(0.0, found.low), min(1.0, found.high)
+
+
+def _pixels(image: Tensor) -> Any:
+    pixels = image.permute(1, 2, 0).numpy()
+    return np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
