@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -130,7 +130,7 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
         cut.checked_start("warm")
 
 
-HOSTILE = {
+HOSTILE: dict[str, tuple[Mapping[str, bytes | str], str]] = {
     "empty": ({"notes.txt": "nothing"}, "no image of folder in it"),
     "one class": (class_folders(classes=("only",)), "same label"),
     "too few": (class_folders(per_class=1), "same label"),

@@ -26,6 +26,7 @@ from transfusion_lib.studies.study import init_for
 
 Rule = Literal["best", "one-se"]
 """Recommend the best on validation, or the cheapest within one standard error of it (Breiman et al. 1984)."""
+Start = Literal["pretrained", "random"]
 QUICK = TrainSpec(steps=40, eval_every=10, select="best")
 FULL = TrainSpec(  # TruncatedTL's: Adam at 1e-4, halved on a plateau of the validation AUPRC, the best weights kept
     steps=2000, eval_every=50, batch_size=64, learning_rate=1e-4, schedule="plateau", select="best"
@@ -83,7 +84,7 @@ def plan(
     size: int | None = None,
     seeds: int | None = None,
     task: str | None = None,
-    start: Literal["pretrained", "random"] = "pretrained",
+    start: Start = "pretrained",
     quick: bool = False,
     **train: Any,
 ) -> Search:
@@ -110,6 +111,10 @@ def plan(
 def advise(search: Search, *, rule: Rule = "best", store: Store | None = None, say: Say) -> Advice:
     """Return the advice of a search; runs that the store lacks are trained, ``say`` gets a line for each."""
     dataset = data.load(search.base.data)
+    if dataset.kind == "segmentation":
+        raise UserError(
+            f"transfusion cut is for classes; {dataset.name}, task {dataset.task}, has masks: see the chapter segmentation"
+        )
     found = search.run(lambda specs: runs.ensure(specs, store=store, say=say))
     (whole,) = [one for one in found if one.runs[0].spec.model.truncate is None]
     say("measuring costs")
@@ -218,7 +223,11 @@ def _metric(dataset: Dataset, score: str) -> Callable[[NDArray[np.generic], NDAr
         if dataset.kind == "multiclass":
             columns = [(labels == k, chances[:, k]) for k in classes]
         else:
-            columns = [(labels[:, k][known], chances[known, k]) for k in classes if (known := labels[:, k] >= 0).any()]
+            columns = [
+                (labels[:, k][known], chances[known, k])
+                for k in classes
+                if (known := np.isin(labels[:, k], (0, 1))).any()
+            ]
         return float(np.mean([binary(*column) for column in columns if 0 < column[0].sum() < len(column[0])]))
 
     return metric
@@ -280,13 +289,15 @@ def _finite(value: Any) -> Any:
 
 def checked_rule(text: str) -> Rule:
     """Return the rule called ``text``."""
-    if text == "best" or text == "one-se":
-        return text
-    raise UserError(f'unknown rule "{text}"; best or one-se')
+    rules: dict[str, Rule] = {"best": "best", "one-se": "one-se"}
+    if text not in rules:
+        raise UserError(f'unknown rule "{text}"; best or one-se')
+    return rules[text]
 
 
-def checked_start(text: str) -> Literal["pretrained", "random"]:
+def checked_start(text: str) -> Start:
     """Return the start called ``text``."""
-    if text == "pretrained" or text == "random":
-        return text
-    raise UserError(f'unknown start "{text}"; pretrained or random')
+    starts: dict[str, Start] = {"pretrained": "pretrained", "random": "random"}
+    if text not in starts:
+        raise UserError(f'unknown start "{text}"; pretrained or random')
+    return starts[text]

@@ -30,6 +30,9 @@ class Exported:
 class Deployed(nn.Module):
     """A network with what surrounds it in use: images with values in 0..1 come in, probabilities go out."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, network: Network, *, kind: Kind) -> None:
         super().__init__()
         self.network = network

@@ -49,8 +49,8 @@ def _balls(seed: int, index: int) -> tuple[NDArray[np.float32], NDArray[np.float
         across = side * length * along * np.tan(angle) * 0.8 + bend[0] * (along - along**2)
         forward = bend[1] * (along**2 - along) + 0.1 * side
         centres.append(np.stack([forward, down, across], 1))
-        radii.append(generator.uniform(0.14, 0.20) * (1.15 - 0.6 * along))
-    where, thick = generator.integers(2), generator.uniform(0.28, 0.42)
+        radii.append(generator.uniform(0.11, 0.24) * (1.15 - 0.6 * along))
+    where, thick = generator.integers(2), generator.uniform(0.26, 0.38)
     at = generator.integers(3, BALLS)
     if label(seed, index) == MASS:
         shift = generator.normal(size=3)
