@@ -182,3 +182,11 @@ def test_killed_and_started_again_it_trains_nothing_twice(store: Store, tmp_path
     trained = len(re.findall(r": trained in", again.stderr))
     assert done + trained == len(store.keys(runs.KIND)) == 8
     assert "recommended:" in again.stdout
+
+
+def test_masks_are_not_for_this_command(store: Store) -> None:
+    search = cut.plan("synthetic_chest", task="lungs", **TINY)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="task lungs has masks: see chapter segmentation"):
+        advise(
+            search.replace(base=search.base.replace(data=search.base.data.replace(train=8, val=4, test=4))), say=print
+        )

@@ -112,9 +112,7 @@ def advise(search: Search, *, rule: Rule = "best", store: Store | None = None, s
     """Return the advice of a search; runs that the store lacks are trained, ``say`` gets a line for each."""
     dataset = data.load(search.base.data)
     if dataset.kind == "segmentation":
-        raise UserError(
-            f"transfusion cut is for classes; {dataset.name}, task {dataset.task}, has masks: see the chapter segmentation"
-        )
+        raise UserError(f"transfusion cut is for classes, and task {dataset.task} has masks: see chapter segmentation")
     found = search.run(lambda specs: runs.ensure(specs, store=store, say=say))
     (whole,) = [one for one in found if one.runs[0].spec.model.truncate is None]
     say("measuring costs")
@@ -223,11 +221,8 @@ def _metric(dataset: Dataset, score: str) -> Callable[[NDArray[np.generic], NDAr
         if dataset.kind == "multiclass":
             columns = [(labels == k, chances[:, k]) for k in classes]
         else:
-            columns = [
-                (labels[:, k][known], chances[known, k])
-                for k in classes
-                if (known := np.isin(labels[:, k], (0, 1))).any()
-            ]
+            known = [np.isin(labels[:, k], (0, 1)) for k in classes]  # an ignored label is NaN
+            columns = [(labels[known[k], k], chances[known[k], k]) for k in classes]
         return float(np.mean([binary(*column) for column in columns if 0 < column[0].sum() < len(column[0])]))
 
     return metric
