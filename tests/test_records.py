@@ -90,7 +90,7 @@ def test_a_changed_record_is_found(recorded: Records) -> None:
     victim = next(recorded.store.root.glob("runs/*/record.json"))
     victim.write_text(victim.read_text().replace("0.", "1.", 1))
     (problem,) = recorded.verify()
-    assert str(victim) in problem
+    assert str(victim) in problem.what
 
 
 def test_the_contents_name_every_run(recorded: Records) -> None:

@@ -10,7 +10,7 @@ from transfusion_lib.device import Resources
 from transfusion_lib.run import KIND, Run, label, source_of
 from transfusion_lib.spec import RunSpec
 from transfusion_lib.store import Entry, Store
-from transfusion_lib.train import SCORES, Result, fit
+from transfusion_lib.train import Result, fit
 
 TOLERANCE = 0.05
 """Largest difference of an AUROC or AUPRC on the curve from another machine's or another PyTorch's: rounding grows
@@ -70,7 +70,8 @@ def _curve_difference(run: Run, found: Result) -> float:
     """Return the largest difference of a score; infinite where the curves have not the same steps."""
     if run.curve["step"] != found.curve["step"]:
         return float("inf")
-    pairs = [(run.curve[name], found.curve[name]) for name in SCORES]
+    scores = [name for name, values in run.curve.items() if name != "step" and not isinstance(values[-1], list)]
+    pairs = [(run.curve[name], found.curve[name]) for name in scores if name != "train_loss"]
     before, after = (np.array([part[side] for part in pairs], dtype=float) for side in (0, 1))
     if (np.isnan(before) != np.isnan(after)).any():
         return float("inf")

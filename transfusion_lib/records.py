@@ -20,7 +20,7 @@ from transfusion_lib.errors import MissingRunError, StoreError
 from transfusion_lib.metrics import headline
 from transfusion_lib.runs import Run
 from transfusion_lib.spec import RunSpec
-from transfusion_lib.store import Entry, Store
+from transfusion_lib.store import Entry, Problem, Store
 
 RUN_FILES = ("spec.json", "record.json", "cases.safetensors")
 CONTENTS = "contents.csv"
@@ -54,13 +54,13 @@ class Records:
             )
         return [Run(spec, known[_placeless(spec)]) for spec in specs]
 
-    def verify(self) -> list[str]:
-        """Hash every file again, and return what is wrong; records are in git, so nothing is moved."""
+    def verify(self) -> list[Problem]:
+        """Hash every file again, and return what is wrong; unlike a store's verification this moves nothing."""
         found = []
         for kind in (runs.KIND, analyses.KIND):
             for key in self.store.keys(kind):
                 wrong = Entry(self.store.root / kind / key).verify()
-                found += [wrong] if wrong else []
+                found += [Problem(key, wrong)] if wrong else []
         return found
 
     def stale(self) -> list[str]:
