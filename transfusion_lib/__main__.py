@@ -412,6 +412,7 @@ def bench(
     what: Annotated[str, typer.Argument(metavar="WHAT", help="train, data, similarity, store or book.")],
     network: Annotated[str | None, typer.Option(help="Of bench train: only this one.")] = None,
     pairs: Annotated[int, typer.Option(min=1, help="Of bench train: how often both are measured in turn.")] = 7,
+    threads: Annotated[int | None, typer.Option(min=1, help="Of bench train: of both loops; all cores.")] = None,
     small: Annotated[bool, typer.Option("--small", help="Of bench similarity: a tenth of the samples.")] = False,
     out: Annotated[Path | None, typer.Option(help="Where to keep the result; build/bench/WHAT.json.")] = None,
     as_json: JsonOption = False,
@@ -428,10 +429,13 @@ def bench(
     from importlib import import_module
 
     say = _note if as_json else typer.echo
-    options = {"train": {"network": network, "pairs": pairs}, "similarity": {"small": small}}.get(what, {})
+    ours: dict[str, dict[str, Any]] = {
+        "train": {"network": network, "pairs": pairs, "threads": threads},
+        "similarity": {"small": small},
+    }
     path = out or root / "build" / "bench" / f"{what}.json"
     report = import_module("benchmarks.report").Report(what, say, path)
-    import_module(f"benchmarks.{what}").measure(report, **options)
+    import_module(f"benchmarks.{what}").measure(report, **ours.get(what, {}))
     if as_json:
         _print_json(report.result())
     _note(f"kept in {path}")

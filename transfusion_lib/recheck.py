@@ -70,8 +70,8 @@ def _curve_difference(run: Run, found: Result) -> float:
     """Return the largest difference of a score; infinite where the curves have not the same steps."""
     if run.curve["step"] != found.curve["step"]:
         return float("inf")
-    scores = [name for name, values in run.curve.items() if name != "step" and not isinstance(values[-1], list)]
-    pairs = [(run.curve[name], found.curve[name]) for name in scores if name != "train_loss"]
+    names = [name for name in run.curve if name.startswith(("val_", "test_")) and not name.endswith("_by_class")]
+    pairs = [(run.curve[name], found.curve[name]) for name in names]
     before, after = (np.array([part[side] for part in pairs], dtype=float) for side in (0, 1))
     if (np.isnan(before) != np.isnan(after)).any():
         return float("inf")

@@ -16,7 +16,7 @@ from typing import Any
 from transfusion_lib import errors
 from transfusion_lib.book import parameters, profiles
 from transfusion_lib.book.project import Chapter, import_path, read_notebook, write_notebook
-from transfusion_lib.errors import BuildError, UserError
+from transfusion_lib.errors import BuildError, MissingExtraError, UserError
 
 PROGRESS = "TRANSFUSION_PROGRESS"
 """Names a file to the kernel; each line appended to it is shown at once and never enters a page."""
@@ -67,9 +67,13 @@ def execute(chapter: Chapter, values: Mapping[str, Any], build: Build, *, say: S
     """
     sys.modules.setdefault(SLOW_IMPORT, None)  # type: ignore[arg-type]
     logging.getLogger("papermill").setLevel(logging.ERROR)  # it cannot read annotated parameters, and says so
-    import papermill
-    from nbclient.exceptions import CellTimeoutError, DeadKernelError
-    from papermill.exceptions import PapermillException, PapermillExecutionError
+    try:
+        import papermill
+        from nbclient.exceptions import CellTimeoutError, DeadKernelError
+        from papermill.exceptions import PapermillException, PapermillExecutionError
+    except ModuleNotFoundError as error:
+        install = 'pip install "transfusion-reproduced[book]"'
+        raise MissingExtraError(f'chapters need the extra "book" ({error.name} is missing): {install}') from None
 
     target = build.source / f"{chapter.page}.ipynb"
     target.parent.mkdir(parents=True, exist_ok=True)
