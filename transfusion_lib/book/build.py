@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from transfusion_lib.book import check, manual, networks, parameters, profiles, status, verdicts
+from transfusion_lib.book import check, manual, networks, parameters, profiles, speed, status, verdicts
 from transfusion_lib.book.assemble import assemble, contents, pages
 from transfusion_lib.book.execute import Build, Say, execute
 from transfusion_lib.book.profiles import Profile
@@ -89,6 +89,8 @@ def _make(
     verdicts.write_scoreboard(chapters, build)
     networks.write(build)
     manual.write(chapters, build)
+    measured = speed.page(project.build / "bench", project.root / "results" / "bench")
+    (build.source / "speed.md").write_text(measured, encoding="utf-8")
     say("rendering the pages")
     made = render(build)
     check.rendered(made, pages(toc), build)

@@ -32,6 +32,7 @@ class Segmentation(Study):
     eval_every: Count
     batch_size: Count
     learning_rate: Annotated[float, Field(gt=0)]
+    examples: Count
 
     def specs(self) -> list[RunSpec]:
         """Return the runs of each cut, from the input on, and of the whole network, for each seed."""
