@@ -92,7 +92,7 @@ def peak_memory(network: nn.Module, x: torch.Tensor) -> int:
     kept = [*network.parameters(), *network.buffers(), x]
     with _Alive() as alive:
         network(x)
-    return int(sum(tensor.untyped_storage().nbytes() for tensor in kept)) + alive.peak
+    return int(sum(tensor.untyped_storage().nbytes() for tensor in kept) + alive.peak)
 
 
 class _Alive(TorchDispatchMode):
