@@ -70,15 +70,10 @@ def write(advice: Advice, folder: Path) -> Exported:
     return done
 
 
-def card(advice: Advice, dataset: Dataset, done: Exported, *, shape: tuple[int, ...]) -> str:
-    """Return the model card, in Markdown."""
-    made = provenance.record(resources().device)
-    row = advice.row
-    what = f"the whole {_model(advice)}" if row.whole else f"{_model(advice)} cut after {row.cut}"
-    counts = ", ".join(f"{len(split)} {name}" for name, split in dataset.splits().items())
-    classes = ", ".join(f"{number} {name}" for number, name in enumerate(dataset.classes))
+def _scores(advice: Advice) -> list[dict[str, str]]:
+    """Return the rows of the card's table of test scores."""
     names = {"cut": "recommended", "whole": "whole network", "difference": "recommended minus whole"}
-    scores = [
+    return [
         {
             "test score": score.upper(),
             "of": names[of],
@@ -88,8 +83,21 @@ def card(advice: Advice, dataset: Dataset, done: Exported, *, shape: tuple[int, 
         for score, parts in advice.scores.items()
         for of, value in parts.items()
     ]
-    answers = "softmax: one class each" if dataset.kind == "multiclass" else "sigmoid: any number of labels"
-    inputs = " x ".join(map(str, ("n", *shape)))
+
+
+_ANSWERS = {"multiclass": "softmax: one class each", "multilabel": "sigmoid: any number of labels"}
+
+
+def _counts(dataset: Dataset) -> str:
+    return ", ".join(f"{len(split)} {name}" for name, split in dataset.splits().items())
+
+
+def card(advice: Advice, dataset: Dataset, done: Exported, *, shape: tuple[int, ...]) -> str:
+    """Return the model card, in Markdown."""
+    made = provenance.record(resources().device)
+    row = advice.row
+    what = f"the whole {_model(advice)}" if row.whole else f"{_model(advice)} cut after {row.cut}"
+    classes = ", ".join(f"{number} {name}" for number, name in enumerate(dataset.classes))
     differences = "; ".join(f"`{name}` {value:.1e}" for name, value in done.differences.items())
     return f"""# Model card: {what}
 
@@ -98,7 +106,7 @@ the care of any person.
 
 ## What it is
 
-A classifier of {classes} ({answers}), {row.costs.parameters:,} parameters, {row.costs.macs:,} multiply-adds an image.
+A classifier of {classes} ({_ANSWERS[dataset.kind]}), {row.costs.parameters:,} parameters, {row.costs.macs:,} multiply-adds an image.
 Cut by the two-stage search of TruncatedTL (Peng et al., BMVC 2023), judged by validation AUPRC (rule: {advice.rule}).
 
 | file | what |
@@ -106,13 +114,13 @@ Cut by the two-stage search of TruncatedTL (Peng et al., BMVC 2023), judged by v
 | `{done.onnx.name}` | ONNX; input `images`, output `probabilities` |
 | `{done.torch.name}` | torch.export; `torch.export.load("{done.torch.name}").module()(images)` |
 
-Input: float32, {inputs}, RGB values in 0..1, images stretched to {advice.search.base.data.size} pixels (grey images
+Input: float32, n x {" x ".join(map(str, shape))}, RGB values in 0..1, images stretched to {advice.search.base.data.size} pixels (grey images
 repeated in every channel). Normalisation is inside. Output: probabilities, n x {len(dataset.classes)}. Largest
 difference from the trained network on {min(CHECKED, len(dataset.test))} test images: {differences}.
 
 ## Scores
 
-{_markdown(scores)}
+{_markdown(_scores(advice))}
 
 Means over {len(advice.search.seeds)} training seeds; the files hold one of these networks, the best on validation
 (run `{advice.exported.key[:12]}`). The test set was read once, after the choice.
@@ -126,7 +134,7 @@ that many images at once; memory is what is alive in one pass of the largest bat
 
 ## Data
 
-{dataset.name}, task {dataset.task}: {counts}. {"**Synthetic images.** " if dataset.synthetic else ""}Fingerprint
+{dataset.name}, task {dataset.task}: {_counts(dataset)}. {"**Synthetic images.** " if dataset.synthetic else ""}Fingerprint
 `{dataset.fingerprint}`. Split by {dataset.notes.get("unit", "image")}.
 
 ## Limits
