@@ -106,7 +106,8 @@ the care of any person.
 
 ## What it is
 
-A classifier of {classes} ({_ANSWERS[dataset.kind]}), {row.costs.parameters:,} parameters, {row.costs.macs:,} multiply-adds an image.
+A classifier of {classes} ({_ANSWERS[dataset.kind]}),
+{row.costs.parameters:,} parameters, {row.costs.macs:,} multiply-adds an image.
 Cut by the two-stage search of TruncatedTL (Peng et al., BMVC 2023), judged by validation AUPRC (rule: {advice.rule}).
 
 | file | what |
@@ -114,7 +115,8 @@ Cut by the two-stage search of TruncatedTL (Peng et al., BMVC 2023), judged by v
 | `{done.onnx.name}` | ONNX; input `images`, output `probabilities` |
 | `{done.torch.name}` | torch.export; `torch.export.load("{done.torch.name}").module()(images)` |
 
-Input: float32, n x {" x ".join(map(str, shape))}, RGB values in 0..1, images stretched to {advice.search.base.data.size} pixels (grey images
+Input: float32, n x {" x ".join(map(str, shape))},
+RGB values in 0..1, images stretched to {advice.search.base.data.size} pixels (grey images
 repeated in every channel). Normalisation is inside. Output: probabilities, n x {len(dataset.classes)}. Largest
 difference from the trained network on {min(CHECKED, len(dataset.test))} test images: {differences}.
 
@@ -134,7 +136,8 @@ that many images at once; memory is what is alive in one pass of the largest bat
 
 ## Data
 
-{dataset.name}, task {dataset.task}: {_counts(dataset)}. {"**Synthetic images.** " if dataset.synthetic else ""}Fingerprint
+{dataset.name}, task {dataset.task}: {_counts(dataset)}.
+{"**Synthetic images.** " if dataset.synthetic else ""}Fingerprint
 `{dataset.fingerprint}`. Split by {dataset.notes.get("unit", "image")}.
 
 ## Limits
