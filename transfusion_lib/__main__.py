@@ -623,12 +623,23 @@ def _duration(seconds: float | None) -> str:
 def _version(asked: bool) -> None:
     if asked:
         typer.echo(f"transfusion {__version__}")
+        from transfusion_lib import device, provenance  # PyTorch takes seconds: the version stands there meanwhile
+        from transfusion_lib.places import store_root
+
+        made = provenance.record(device.resources().device)
+        _print_pairs({
+            "commit": f"{made['commit']}{' with changes' if made['dirty'] else ''}",
+            "python": made["python"],
+            **made["versions"],
+            **made["machine"],
+            "store": str(store_root()),
+        })  # fmt: skip
         raise typer.Exit
 
 
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it, and what a bug report needs.")] = False,
 ) -> None:
     pass
 
