@@ -113,7 +113,10 @@ def test_every_command_explains_itself_with_an_example_that_parses(call: Call, n
 
 
 def test_version(call: Call) -> None:
-    assert call("--version") == (0, f"transfusion {transfusion_lib.__version__}\n", "")
+    status, out, _ = call("--version")
+    assert status == 0
+    assert out.startswith(f"transfusion {transfusion_lib.__version__}\n")
+    assert {"commit", "python", "torch", "processor", "store"} <= {line.split()[0] for line in out.splitlines()}
 
 
 # Mistakes
