@@ -11,6 +11,7 @@ from transfusion_lib.analyses import stored
 from transfusion_lib.errors import MeasureError
 from transfusion_lib.models import Network, State
 from transfusion_lib.models.stages import BatchNorm
+from transfusion_lib.movement import distance, filters
 from transfusion_lib.robustness import BATCH, to_network
 from transfusion_lib.runs import Run
 
@@ -24,7 +25,8 @@ def path(first: Run, second: Run, *, points: int = 5, cases: int = 200) -> dict[
 
     Every tensor is interpolated, the head's too; the statistics of batch norm are then measured again on 128 training
     images, at the ends as well, since the mean of two networks' statistics is not that of the mean network. ``rows``
-    holds a mapping per point: ``at`` (0 is the first), ``loss``, ``auroc``.
+    holds a mapping per point: ``at`` (0 is the first), ``loss``, ``auroc``. Value ``apart`` is the L2 distance
+    between the bodies' filters, relative to the mean of their norms.
     """
     if (first.spec.model, first.spec.data) != (second.spec.model, second.spec.data):
         raise MeasureError("a line between two runs needs the same network and the same data")
@@ -48,7 +50,9 @@ def path(first: Run, second: Run, *, points: int = 5, cases: int = 200) -> dict[
                 "auroc": None if auroc != auroc else auroc,
             }
         )
-    return {"rows": rows}
+    names = tuple(name for stage in network.stages for name in filters(network, stage))
+    norm = (distance(ends[0], None, names) + distance(ends[1], None, names)) / 2
+    return {"rows": rows, "apart": distance(ends[0], ends[1], names) / norm}
 
 
 def between(first: State, second: State, *, at: float) -> State:
