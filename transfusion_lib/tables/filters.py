@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+from pandas.io.formats.style import Styler
 from torch import Tensor
 
 from transfusion_lib import gabor, movement, visualise
@@ -119,6 +120,23 @@ def gabor_shares(scores: pd.DataFrame) -> pd.DataFrame:
         index=["network", "kernel", "threshold", "init", "seed"], columns="when", values="is_gabor", sort=False
     )
     return wide.reset_index()[["network", "kernel", "threshold", "init", "seed", "before", "after"]]
+
+
+def gabor_table(shares: pd.DataFrame) -> Styler:
+    """Return the shares of Gabors as a table for a page: per network and start, means over seeds."""
+    keys = ["network", "kernel", "threshold", "init"]
+    means = shares.groupby(keys, sort=False)[["before", "after"]].mean().reset_index()
+    names = {"threshold": "95 % of random filters below", "before": "Gabors before", "after": "Gabors after"}
+    formats: dict[Any, str] = {
+        "95 % of random filters below": "{:.3f}", "Gabors before": "{:.1%}", "Gabors after": "{:.1%}"
+    }  # fmt: skip
+    return means.rename(columns=names).style.format(formats).hide(axis="index")
+
+
+def median_movement(movement: pd.DataFrame) -> dict[tuple[str, str], float]:
+    """Return the median movement of a filter for each network and start."""
+    medians = movement.groupby(["network", "init"], sort=False)["moved"].median()
+    return {(str(network), str(init)): float(value) for (network, init), value in medians.items()}
 
 
 def movement_title(movement: pd.DataFrame) -> str:

@@ -14,6 +14,7 @@ from transfusion_lib.tables.stages import (
     by_network,
     cases_or_none,
     described,
+    in_words,
     kinds_of_network,
     listed,
     over_stages,
@@ -120,6 +121,11 @@ def travelled(runs: Sequence[Run]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def travelled_means(travelled: pd.DataFrame) -> pd.DataFrame:
+    """Return mean and interval of the last step's relative distance per network, start and stage."""
+    return over_stages(travelled[travelled["step"] == travelled["step"].max()], "moved")
+
+
 def agreement(own: pd.DataFrame) -> str:
     """Return whether CCA and CKA tell the same: how they rank a network's stages, and which start stays closer."""
     sentences = []
@@ -147,6 +153,34 @@ def few_pairs(similarities: pd.DataFrame) -> str:
         counts = part.drop_duplicates(["first", "second"])["kind"].value_counts()
         rows.append(f"{network} has {listed([f'{counts[kind]} ({kind})' for kind in counts.index])} pairs")
     return f"{'; '.join(rows)}." if rows else "There is one run of each network, so there are no pairs."
+
+
+def few_channels(similarities: pd.DataFrame) -> str:
+    """Return which stages are compared on some of their channels only, in words."""
+    some = similarities[similarities["channels"] < similarities["of"]].drop_duplicates(["network", "stage"])
+    if some.empty:
+        return "Every stage is compared on all of its channels."
+    said = [f"{row.stage} of {row.network} ({row.channels} of {row.of})" for row in some.itertuples()]
+    return f"Stages with too many channels for that are compared on some, drawn at random: {listed(said)}."
+
+
+def floor_words(own: pd.DataFrame) -> str:
+    """Return how high the floors are beside what independent samples would give, in words."""
+    row = own.loc[(own["cca_floor"] - own["expected"]).idxmax()]
+    return (
+        f"The floors are higher than for independent samples, most of all in {row['stage']} of {row['network']}: "
+        f"{row['cca_floor']:.2f}, where independent samples of the same number would give {row['expected']:.2f}."
+    )
+
+
+def higher_gaps(higher: pd.DataFrame) -> str:
+    """Return each network's (random, pretrained) minus (random, random) with its interval, in words."""
+    said = []
+    for network, part in higher.groupby("network", sort=False):
+        gap = _gap(part)
+        said.append(f"{network}: {'too few pairs' if gap is None else in_words(gap, digits=3)}")
+    words = "CCA of (random, pretrained) minus (random, random), 95 % interval over networks"
+    return f"{words}: {'; '.join(said)}." if said else "One network of each kind is no pair."
 
 
 def higher_titles(higher: pd.DataFrame) -> dict[str, str]:
@@ -316,7 +350,9 @@ def _relation(points: pd.DataFrame, x: str, y: str) -> dict[str, object]:
     pairs = list(zip(points["first"], points["second"], strict=True))
     networks = {name for pair in pairs for name in pair}
     varies = points[x].nunique() > 1 and points[y].nunique() > 1
-    if len(points) >= 4 and len(networks) >= 4 and varies:
+    left = [points[(points["first"] != name) & (points["second"] != name)] for name in networks]
+    enough = all(len(rest) > 2 and rest[x].nunique() > 1 and rest[y].nunique() > 1 for rest in left)
+    if len(networks) >= 4 and enough:
         interval = r_squared(points[x], points[y], pairs=pairs)
     else:
         r = float(np.corrcoef(points[x], points[y])[0, 1]) if len(points) > 2 and varies else math.nan

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from itertools import combinations
 
 import pandas as pd
+from pandas.io.formats.style import Styler
 
 from transfusion_lib import barriers, probes, robustness
 from transfusion_lib.runs import Run
@@ -73,7 +74,7 @@ def paths(runs: Sequence[Run], *, points: int, cases: int) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).astype({"auroc": float})
 
 
-def barrier_table(paths: pd.DataFrame) -> pd.DataFrame:
+def barrier_table(paths: pd.DataFrame) -> Styler:
     """Return one row per network and start: the barrier in loss and in AUROC, and how far apart the ends are.
 
     Means over pairs, and the largest; three seeds give three pairs, which share their networks.
@@ -94,7 +95,17 @@ def barrier_table(paths: pd.DataFrame) -> pd.DataFrame:
                 "L2 between ends / norm": f"{part['apart'].mean():.2f}",
             }
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).style.hide(axis="index")
+
+
+def set_back_means(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return mean and interval of what is lost per network, start, way of resetting and stage."""
+    return over_stages(frame, "lost", keys=["network", "init", "reset", "stage"])
+
+
+def shuffled_means(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return mean and interval of the test AUROC per network, start and edge of the blocks."""
+    return over_stages(frame, "auroc", keys=["network", "init", "block"])
 
 
 def probe_titles(means: pd.DataFrame) -> dict[str, str]:
