@@ -77,16 +77,21 @@ def blocks_shuffled(run: Run, *, blocks: Sequence[int], cases: int = 200, seed: 
 def shuffled(images: Tensor, *, block: int, generator: torch.Generator) -> Tensor:
     """Return ``images`` (n, c, height, width) with their blocks of ``block`` pixels in random places, each its own.
 
-    Blocks as large as the image leave it as it is; an edge that does not divide the image is a ``MeasureError``.
+    Blocks as large as the image leave it as it is. Where they do not divide it, as many as fit are taken around the
+    centre, and the margin stays. Larger blocks are a ``MeasureError``.
     """
     n, channels, height, width = images.shape
-    if height % block or width % block:
-        raise MeasureError(f"blocks of {block} pixels do not divide an image of {height} x {width}")
     rows, columns = height // block, width // block
-    parts = images.reshape(n, channels, rows, block, columns, block).permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
+    if not rows or not columns:
+        raise MeasureError(f"blocks of {block} pixels do not fit into an image of {height} x {width}")
+    top, left = (height - rows * block) // 2, (width - columns * block) // 2
+    whole = images.clone()
+    inside = whole[:, :, top : top + rows * block, left : left + columns * block]
+    parts = inside.reshape(n, channels, rows, block, columns, block).permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
     order = torch.stack([torch.randperm(rows * columns, generator=generator) for _ in range(n)])
     parts = parts.gather(1, order.reshape(n, -1, 1, 1, 1).expand_as(parts))
-    return parts.unflatten(1, (rows, columns)).permute(0, 3, 1, 4, 2, 5).reshape(images.shape)
+    inside.copy_(parts.unflatten(1, (rows, columns)).permute(0, 3, 1, 4, 2, 5).reshape(inside.shape))
+    return whole
 
 
 def set_stage(network: Network, stage: str, state: State) -> None:
