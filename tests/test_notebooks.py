@@ -20,6 +20,20 @@ TINY: dict[str, dict[str, Any]] = {
         "size": 32, "train_images": 32, "val_images": 16, "test_images": 24, "networks": ["cbr_tiny"], "seeds": [0, 1],
         "steps": 4, "eval_every": 2, "batch_size": 8,
     },
+    "representations": {
+        "size": 32, "train_images": 32, "val_images": 16, "test_images": 24, "networks": ["cbr_tiny"], "seeds": [0, 1],
+        "steps": 4, "eval_every": 2, "batch_size": 8,
+    },
+    "filters": {
+        "size": 32, "train_images": 32, "val_images": 16, "test_images": 24, "networks": ["cbr_tiny"], "seeds": [0, 1],
+        "steps": 4, "eval_every": 2, "batch_size": 8, "shown_filters": 8, "null_filters": 20,
+        "shown_channels": 1, "optimise_steps": 2,
+    },
+    "reuse": {
+        "size": 32, "train_images": 32, "val_images": 16, "test_images": 24, "networks": ["cbr_tiny"], "seeds": [0, 1],
+        "steps": 4, "eval_every": 2, "batch_size": 8, "probe_train": 32, "probe_test": 24,
+        "neighbours": 3, "test_cases": 24, "points": 3, "blocks": [16, 8],
+    },
     "segmentation": {
         "size": 32, "train_images": 16, "val_images": 8, "test_images": 8, "network": "unet_cbr_tiny", "init": "random",
         "cuts": ["pool2", "pool3"], "seeds": [0, 1], "steps": 2, "eval_every": 2, "batch_size": 4, "examples": 2,

@@ -56,20 +56,19 @@ def rows(maps: Tensor, rule: Rule, *, first: int = 0) -> Tensor:
     return flat.gather(2, chosen[:, None].expand(-1, flat.shape[1], -1)).transpose(1, 2).flatten(0, 1)
 
 
-def chunks(
+def outputs(
     network: Network,
     images: Tensor,
     *,
     cut_points: Sequence[str],
-    rule: Rule,
     batch_size: int = 64,
     order: Tensor | None = None,
 ) -> Iterator[dict[str, Tensor]]:
-    """Yield, batch by batch, the samples (rows, channels) of each cut point, on the network's device.
+    """Yield, batch by batch, the output (images, channels, ...) of each cut point, on the network's device.
 
     ``images`` is uint8 (n, c, height, width), normalised here as the network expects; a stage's name stands for its
     last unit. Puts the network in evaluation mode and leaves it there. ``order`` (n,) feeds other images in place of
-    these, drawn at the same positions.
+    these.
     """
     units = {cut: network.cut_points[network.position(cut) - 1] for cut in cut_points}
     if not units:
@@ -84,10 +83,28 @@ def chunks(
         with torch.no_grad():
             for unit, maps in network.features(x):
                 if unit in units.values():
-                    found[unit] = rows(maps, rule, first=first)
+                    found[unit] = maps.clone()  # the next unit may begin with an activation in place
                 if len(found) == len(set(units.values())):
                     break
         yield {cut: found[unit] for cut, unit in units.items()}
+
+
+def chunks(
+    network: Network,
+    images: Tensor,
+    *,
+    cut_points: Sequence[str],
+    rule: Rule,
+    batch_size: int = 64,
+    order: Tensor | None = None,
+) -> Iterator[dict[str, Tensor]]:
+    """Yield, batch by batch, the samples (rows, channels) of each cut point; see ``outputs``.
+
+    Images that ``order`` (n,) feeds in place of others are drawn at the others' positions.
+    """
+    batches = outputs(network, images, cut_points=cut_points, batch_size=batch_size, order=order)
+    for number, batch in enumerate(batches):
+        yield {cut: rows(maps, rule, first=number * batch_size) for cut, maps in batch.items()}
 
 
 def collect(

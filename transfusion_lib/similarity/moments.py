@@ -1,8 +1,8 @@
 """The measures on activations that never fit in memory: one pass, chunk by chunk."""
 
 import math
-from collections.abc import Mapping
-from itertools import combinations_with_replacement, pairwise
+from collections.abc import Iterable, Mapping
+from itertools import combinations, pairwise
 from typing import Self
 
 import torch
@@ -33,12 +33,14 @@ class Moments:
     float64 (float32 products lose the small directions that CCA whitens) and shifted by the first chunk's mean, so
     that a large mean costs no digits. A layer's whitening is computed once and shared by all its pairs.
 
-    ``Moments().update(a=xa, b=xb)`` for each chunk; then ``.cca("a", "b")`` and so on, at any time.
+    ``Moments().update(a=xa, b=xb)`` for each chunk; then ``.cca("a", "b")`` and so on, at any time. Of many layers
+    name the ``pairs`` that will be asked for: products of others are then not computed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, pairs: Iterable[tuple[str, str]] | None = None) -> None:
         self.n = 0
         """Samples so far."""
+        self._pairs = None if pairs is None else list(dict.fromkeys(pairs))
         self._shift: dict[str, Tensor] = {}
         self._epsilon: dict[str, float] = {}
         self._sum: dict[str, Tensor] = {}
@@ -116,6 +118,8 @@ class Moments:
     def _shifted_products(self, x: str, y: str) -> Tensor:
         if x == y:
             return _mirror(self._products[x, x])
+        if (x, y) not in self._products and (y, x) not in self._products:
+            raise MeasureError(f"{x} and {y} are not among the pairs that these moments were asked to gather")
         return self._products[x, y] if (x, y) in self._products else self._products[y, x].T
 
     def _start(self, tensors: Mapping[str, Tensor]) -> None:
@@ -127,7 +131,8 @@ class Moments:
             self._by_norm[name] = self._sum[name].new_zeros(values.shape[1], len(tensors))
         first = next(iter(self._sum.values()))
         self._norms = first.new_zeros(len(tensors), len(tensors))
-        for x, y in combinations_with_replacement(self._shift, 2):
+        across = combinations(self._shift, 2) if self._pairs is None else self._pairs
+        for x, y in [*((name, name) for name in self._shift), *across]:
             self._products[x, y] = first.new_zeros(len(self._shift[x]), len(self._shift[y]))
 
     def _check(self, tensors: Mapping[str, Tensor]) -> None:

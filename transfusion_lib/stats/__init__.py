@@ -17,6 +17,7 @@ from transfusion_lib.stats.cases import over_seeds_and_cases as over_seeds_and_c
 from transfusion_lib.stats.interval import Interval as Interval
 from transfusion_lib.stats.interval import Scale as Scale
 from transfusion_lib.stats.interval import Varies as Varies
+from transfusion_lib.stats.pairs import over_pairs as over_pairs
 from transfusion_lib.stats.relations import r_squared as r_squared
 from transfusion_lib.stats.relations import spearman as spearman
 from transfusion_lib.stats.relations import trend as trend
