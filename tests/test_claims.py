@@ -16,6 +16,7 @@ from transfusion_lib.errors import MeasureError, StoreError
 from transfusion_lib.stats import Interval, Time
 
 GOOD_SCORES = {"random": 0.9, "pretrained": 0.91}
+FLAT = {"random": 0.001, "pretrained": -0.004}
 
 
 def rng(seed: int) -> np.random.Generator:
@@ -64,7 +65,7 @@ def test_a_rule_reads_as_a_sentence() -> None:
         "Supported if for every case the 95% interval lies inside: good_part above 0. Contradicted if one lies "
         "outside, corrected for the number of cases. Inconclusive otherwise, unless first: speed_up above 0, and with "
         "fewer than 3 seeds, or a mean score outside 0.55 to 0.995, or no run at the threshold, or all there at the "
-        "first evaluation."
+        "first evaluation, or half or more of the runs of the base arm not at the threshold."
     )
 
 
@@ -145,7 +146,7 @@ def test_a_region_needs_a_bound_and_room() -> None:
 
 def strong(n: int = 5) -> Evidence:
     """Return evidence that supports T1 beyond doubt."""
-    return Evidence(parts={"difference": {"ResNet-50": interval(0, 0.001, n)}}, seeds=n, scores=GOOD_SCORES)
+    return Evidence(parts={"difference": {"ResNet-50": interval(0, 0.001, n)}}, seeds=n, scores=GOOD_SCORES, rises=FLAT)
 
 
 def test_strong_evidence_supports() -> None:
@@ -163,6 +164,7 @@ def test_strong_evidence_supports() -> None:
         (lambda e: replace(e, scores={"random": 0.998}), "mean score of random is 0.998"),
         (lambda e: replace(e, scores={"random": 0.52}), "0.520"),
         (lambda e: replace(e, scores={"random": np.nan}), "nan"),
+        (lambda e: replace(e, rises={"random": 0.03}), "Not final: the mean score of random still rose by 0.030"),
         (lambda e: _varying(e, what_varies="test case"), "another seed"),
         (lambda e: _varying(e, se=np.inf), "not finite"),
         (lambda e: _varying(e, estimate=np.nan), "not finite"),
@@ -203,8 +205,23 @@ def test_censoring_of_one_arm_alone_still_counts() -> None:
     assert judge("T11", _speed_up(arrivals((0, 500), (5, 100)))).outcome == "supported"
 
 
+@pytest.mark.parametrize(("reached", "outcome"), [(2, "inconclusive"), (3, "supported")])
+def test_a_share_of_an_unknown_speed_up_is_inconclusive(reached: int, outcome: str) -> None:
+    """T12 asks for a share of the speed-up: where half of the random runs are censored that is unknown; T11 is not."""
+    gains = {"ResNet-50": interval(400, 20)}
+    arms = {
+        "random": Arrival(reached=reached, runs=5, mean=450, grid=10, base=True),
+        "Mean Var": Arrival(reached=0, runs=5, mean=500, grid=10),
+    }
+    given = Evidence(parts={"speed_up": gains, "good_part": gains}, seeds=5, scores=GOOD_SCORES, arrivals=arms)
+    assert judge("T12", given).outcome == outcome
+    assert judge("T11", replace(given, parts={"speed_up": gains})).outcome == "supported"
+
+
 def _speed_up(found: dict[str, Arrival]) -> Evidence:
-    return Evidence(parts={"speed_up": {"ResNet-50": interval(400, 20)}}, seeds=5, scores=GOOD_SCORES, arrivals=found)
+    return Evidence(
+        parts={"speed_up": {"ResNet-50": interval(400, 20)}}, seeds=5, scores=GOOD_SCORES, rises=FLAT, arrivals=found
+    )
 
 
 def test_similarity_that_chance_would_give_is_inconclusive() -> None:
@@ -219,11 +236,11 @@ def test_mistakes_of_a_chapter_are_errors() -> None:
     with pytest.raises(MeasureError, match='unknown claim "T99"'):
         judge("T99", None)
     with pytest.raises(MeasureError, match='unknown part "diference"; did you mean "difference"'):
-        judge("T1", Evidence(parts={"diference": {}}, seeds=3, scores=GOOD_SCORES))
+        judge("T1", Evidence(parts={"diference": {}}, seeds=3, scores=GOOD_SCORES, rises=FLAT))
     with pytest.raises(MeasureError, match="needs scores"):
         judge("T1", replace(strong(), scores={}))
     with pytest.raises(MeasureError, match="needs arrivals"):
-        judge("T11", Evidence(parts={}, seeds=3, scores=GOOD_SCORES))
+        judge("T11", Evidence(parts={}, seeds=3, scores=GOOD_SCORES, rises=FLAT))
 
 
 def test_no_evidence_is_not_tested() -> None:
@@ -248,7 +265,7 @@ def performance(effect: float, *, sd: float, seeds: int, networks: int, repeats:
             )
             for i in range(networks)
         }
-        yield judge("T1", Evidence(parts={"difference": cases}, seeds=seeds, scores=GOOD_SCORES))
+        yield judge("T1", Evidence(parts={"difference": cases}, seeds=seeds, scores=GOOD_SCORES, rises=FLAT))
 
 
 @pytest.mark.parametrize(("seeds", "networks"), [(3, 1), (3, 6), (10, 1), (10, 6)])
@@ -293,7 +310,7 @@ def convergence(random: float, pretrained: float, *, seeds: int, repeats: int) -
         }
         yield judge(
             "T11",
-            Evidence(parts={"speed_up": {"a": gain}}, seeds=seeds, scores=GOOD_SCORES, arrivals=arrived),
+            Evidence(parts={"speed_up": {"a": gain}}, seeds=seeds, scores=GOOD_SCORES, rises=FLAT, arrivals=arrived),
         )
 
 
@@ -330,21 +347,25 @@ def test_the_papers_table_1_supports_its_claims_1_and_2() -> None:
     transfer = {name: from_paper(*row[1]) for name, row in TABLE_1.items()}
     scores = {name: one.estimate for name, one in transfer.items()}
     effect = {name: stats.combine([transfer[name], random[name]], [1, -1]) for name in TABLE_1}
-    assert judge("T1", Evidence(parts={"difference": effect}, seeds=3, scores=scores)).outcome == "supported"
+    assert (
+        judge("T1", Evidence(parts={"difference": effect}, seeds=3, scores=scores, rises=FLAT)).outcome == "supported"
+    )
     gap = {
         f"{small}, {large}": stats.combine([start[small], start[large]], [1, -1])
         for start in (random, transfer)
         for small in ("CBR-Small", "CBR-Tiny")
         for large in ("ResNet-50", "Inception-v3")
     }
-    assert judge("T2", Evidence(parts={"difference": gap}, seeds=3, scores=scores)).outcome == "supported"
+    assert judge("T2", Evidence(parts={"difference": gap}, seeds=3, scores=scores, rises=FLAT)).outcome == "supported"
 
 
 def test_six_networks_cannot_settle_claim_3() -> None:
     source, target = [row[2] for row in TABLE_1.values()], [row[1][0] for row in TABLE_1.values()]
     found = judge(
         "T3",
-        Evidence(parts={"correlation": {"RETINA": stats.spearman(source, target)}}, seeds=3, scores=GOOD_SCORES),
+        Evidence(
+            parts={"correlation": {"RETINA": stats.spearman(source, target)}}, seeds=3, scores=GOOD_SCORES, rises=FLAT
+        ),
     )
     assert found.outcome == "inconclusive"
     assert found.findings[0].estimate > 0.5  # the paper's own table leans against it
@@ -383,7 +404,9 @@ def test_three_repetitions_of_chexpert_leave_claim_1_open() -> None:
         for i in range(5)
         for j in range(5)
     }
-    found = judge("T1", Evidence(parts={"difference": effect}, seeds=3, scores={"all": float(arms[..., 0].mean())}))
+    found = judge(
+        "T1", Evidence(parts={"difference": effect}, seeds=3, scores={"all": float(arms[..., 0].mean())}, rises=FLAT)
+    )
     assert found.outcome == "inconclusive"
     assert found.reason.startswith("25 of 25 intervals leave it open")
 

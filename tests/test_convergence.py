@@ -1,5 +1,6 @@
-"""The convergence chapter's parts: which runs it asks for, what its tables and titles say, how its figure is drawn."""
+"""The chapters on learning curves: which runs they ask for, what tables and titles say, how the figure is drawn."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,9 @@ import pytest
 
 from transfusion_lib import figures, tables
 from transfusion_lib.errors import ParameterError, SpecError
-from transfusion_lib.studies import Convergence
+from transfusion_lib.spec import RunSpec
+from transfusion_lib.studies import Convergence, Hybrids, Performance, Transfusion, sources
+from transfusion_lib.studies.sources import source_for
 
 PARAMETERS: dict[str, Any] = {
     "dataset": "fundus",
@@ -23,6 +26,11 @@ PARAMETERS: dict[str, Any] = {
     "eval_every": 10,
     "batch_size": 8,
     "learning_rate": 0.001,
+    "pretrained": "imagenet",
+    "precision": "float32",
+    "control_networks": ["efficientnet_lite0"],
+    "controls": ["bootstrap", "batch_norm_kept"],
+    "control_seeds": [0],
     "threshold": 0.8,
     "in_a_row": 2,
 }
@@ -47,14 +55,17 @@ def curves() -> pd.DataFrame:
 
 def test_a_run_for_each_start_that_has_weights() -> None:
     specs = Convergence(**PARAMETERS).specs()
-    starts = {(spec.model.name, spec.init.method) for spec in specs}
+    starts = {(spec.model.name, spec.init.method) for spec in specs if spec.init.batch_norm == "reset"}
     assert starts == {
         ("efficientnet_lite0", "random"),
         ("efficientnet_lite0", "mean_var"),
         ("efficientnet_lite0", "pretrained"),
         ("cbr_large_t", "random"),
+        ("efficientnet_lite0", "bootstrap"),
     }
-    assert len(specs) == len(set(specs)) == 2 * len(starts)
+    kept = [spec for spec in specs if spec.init.batch_norm == "keep"]
+    assert [spec.init.method for spec in kept] == ["mean_var"]
+    assert len(specs) == len(set(specs)) == 2 * 4 + 2
 
 
 @pytest.mark.parametrize(
@@ -137,3 +148,80 @@ def test_the_figure_is_labelled(curves: pd.DataFrame) -> None:
     low, high = axis.get_ylim()
     assert min(np.diff(heights)) > 0.07 * (high - low), "labels overlap"
     assert len(axis.lines) == 3 * (2 + 1) + 1
+
+
+def shared(**changes: Any) -> dict[str, Any]:
+    """Return the parameters that all chapters on learning curves have, changed."""
+    own = {"networks", "inits", "control_networks", "controls", "control_seeds", "threshold", "in_a_row"}
+    return {name: value for name, value in PARAMETERS.items() if name not in own} | changes
+
+
+RULE = {"threshold": 0.8, "in_a_row": 2}
+
+
+def test_chapters_share_the_runs_of_the_plain_starts() -> None:
+    """Random and full transfer are the same runs in all four chapters, and trained once."""
+    base = set(Convergence(**PARAMETERS | {"networks": ["efficientnet_lite0"]}).specs())
+    others = (
+        Performance(
+            **shared(networks=["efficientnet_lite0"], small_networks=[], small_train=[], small_steps=20),
+        ),
+        Transfusion(**shared(**RULE, model="efficientnet_lite0", small_model=None, stages={}, mean_var_above={})),
+        Hybrids(
+            **shared(**RULE, model="efficientnet_lite0", small_model=None, slim_stages=3, slim_factor=2, orientations=8)
+        ),
+    )
+    for study in others:
+        plain = {spec for spec in study.specs() if spec.init.up_to is None and spec.init.gabor is None}
+        assert len(plain) == 4
+        assert plain <= base
+
+
+def test_transfusion_goes_up_every_stage_of_a_network_that_names_none() -> None:
+    study = Transfusion(**shared(**RULE, model="resnet50", small_model=None, stages={}, mean_var_above={}))
+    specs = [spec for spec in study.specs() if spec.seed == 0]
+    assert [spec.init.up_to for spec in specs] == [None, "conv1", "block1", "block2", "block3", None]
+    assert [spec.init.method for spec in specs] == ["random", *["pretrained"] * 5]
+    with pytest.raises(ParameterError, match='unknown stage "block9"'):
+        Transfusion(
+            **shared(**RULE, model="resnet50", small_model=None, stages={"resnet50": ["block9"]}, mean_var_above={})
+        ).specs()
+
+
+def test_slim_keeps_the_lowest_stages() -> None:
+    study = Hybrids(
+        **shared(**RULE, model="resnet50", small_model="cbr_tiny", slim_stages=3, slim_factor=2, orientations=4)
+    )
+    slim = [spec for spec in study.specs() if spec.model.slim is not None]
+    assert {(spec.model.name, spec.init.up_to, spec.model.slim.above) for spec in slim if spec.model.slim} == {
+        ("resnet50", "block2", "block2")
+    }
+    with pytest.raises(ParameterError, match="resnet50 has 5 stages"):
+        study.model_copy(update={"slim_stages": 5}).specs()
+
+
+def test_small_runs_end_on_the_grid() -> None:
+    parameters = shared(networks=["cbr_tiny"], small_networks=["cbr_tiny"], small_train=[40], small_steps=20)
+    small = [spec for spec in Performance(**parameters).specs() if spec.data.train == 40]
+    assert {(spec.train.steps, spec.train.eval_every) for spec in small} == {(20, 10)}
+    with pytest.raises(ParameterError, match="small_steps: 15 is no step of the grid"):
+        Performance(**parameters | {"small_steps": 15})
+
+
+def test_pretrained_weights_are_found_where_they_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Published if on this machine, else ours, else a run of our own where its images are, else the download."""
+    monkeypatch.setenv("TRANSFUSION_WEIGHTS", str(tmp_path))
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path / "hub"))
+    monkeypatch.setattr(sources, "_have_images", lambda: False)
+    assert source_for("resnet50", pretrained="auto") == "imagenet"
+    assert source_for("efficientnet_lite0", pretrained="auto") == "imagenet"
+    assert source_for("cbr_tiny", pretrained="auto") == "tiny_imagenet_100"
+    assert source_for("cbr_large_t", pretrained="auto") is None
+    assert source_for("cbr_tiny", pretrained="imagenet") is None
+    monkeypatch.setattr(sources, "_have_images", lambda: True)
+    own = source_for("resnet50", pretrained="auto")
+    assert own == sources.pretraining("resnet50") == source_for("resnet50", pretrained="without_download")
+    assert source_for("efficientnet_lite0", pretrained="without_download") == "imagenet"
+    (tmp_path / "resnet50-0676ba61.pth").touch()
+    assert source_for("resnet50", pretrained="auto") == "imagenet"
+    assert isinstance(source_for("efficientnet_lite0", pretrained="tiny_imagenet_100"), RunSpec)

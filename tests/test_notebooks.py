@@ -15,10 +15,14 @@ from transfusion_lib.store import Store
 
 RUNS = {name: bool(study.model_fields.get("seeds")) for name, study in studies.TABLE.items()}
 ROOT = Path(__file__).parent.parent
+SMALL: dict[str, Any] = {
+    "size": 32, "train_images": 32, "val_images": 16, "test_images": 24, "seeds": [0, 1], "steps": 4, "eval_every": 2,
+    "batch_size": 8,
+}  # fmt: skip
 TINY: dict[str, dict[str, Any]] = {
-    "convergence": {
-        "size": 32, "train_images": 32, "val_images": 16, "test_images": 24, "networks": ["cbr_tiny"], "seeds": [0, 1],
-        "steps": 4, "eval_every": 2, "batch_size": 8,
+    "convergence": SMALL | {
+        "networks": ["cbr_tiny"], "control_networks": ["cbr_tiny"], "controls": ["permutation"], "inits": ["random",
+        "pretrained"],
     },
     "representations": {
         "size": 32, "train_images": 32, "val_images": 16, "test_images": 24, "networks": ["cbr_tiny"], "seeds": [0, 1],
@@ -42,6 +46,13 @@ TINY: dict[str, dict[str, Any]] = {
         "size": 16, "train_images": 16, "val_images": 8, "test_images": 12, "network": "efficientnet_lite0_3d",
         "cut": "block2", "seeds": [0, 1], "steps": 2, "eval_every": 2, "batch_size": 4,
     },
+    "performance": SMALL | {
+        "networks": ["cbr_tiny"], "small_networks": ["cbr_tiny"], "small_train": [16], "small_steps": 2,
+    },
+    "transfusion": SMALL | {
+        "model": "cbr_tiny", "small_model": None, "stages": {"cbr_tiny": ["pool1"]}, "mean_var_above": {},
+    },
+    "hybrids": SMALL | {"model": "cbr_tiny", "small_model": None, "slim_stages": 2},
     "tasks": {
         "size": 32, "train_images": 40, "val_images": 20, "test_images": 20, "picture_size": 48, "pictures": 40,
         "examples": 2,

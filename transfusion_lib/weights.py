@@ -65,6 +65,12 @@ def find(name: str, *, network: str) -> Path:
     return _checked(_in_folder(source) or _downloaded(source), sha256=source.sha256_start)
 
 
+def at_hand(name: str, *, network: str) -> bool:
+    """Whether the weights ``name`` of a network are on this machine, so that nothing needs to be downloaded."""
+    source = _source(name, network=network)
+    return not isinstance(source, Download) or _in_folder(source) is not None
+
+
 def _source(name: str, *, network: str) -> Download | Packaged | Path:
     """Return where the weights ``name`` of a network are published or shipped."""
     row = models.architecture(network)

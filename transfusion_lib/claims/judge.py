@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from transfusion_lib.claims.rules import LEVEL, Claim, Part, Region
+from transfusion_lib.claims.rules import LEVEL, SETTLED, Claim, Part, Region
 from transfusion_lib.claims.table import TABLE
 from transfusion_lib.errors import MeasureError, unknown
 from transfusion_lib.stats import Interval
@@ -27,6 +27,8 @@ class Arrival:
     """Restricted mean, in steps."""
     grid: float
     """Steps between evaluations."""
+    base: bool = False
+    """Whether speed-ups are counted from this arm: where it does not arrive they are lower bounds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,8 @@ class Evidence:
     """The smallest number of seeds behind any of the intervals."""
     scores: Mapping[str, float] = field(default_factory=dict)
     """Mean final score of each arm, where the claim needs them."""
+    rises: Mapping[str, float] = field(default_factory=dict)
+    """By how much the mean score of each arm rose over the last third of its steps, where the claim needs it."""
     arrivals: Mapping[str, Arrival] = field(default_factory=dict)
     """Arrival of each arm at the threshold, where the claim needs them."""
     floors: Mapping[str, float] = field(default_factory=dict)
@@ -169,12 +173,21 @@ def _saturated(claim: Claim, evidence: Evidence) -> str | None:
     for arm, score in evidence.scores.items():
         if not low <= score <= high:
             return f"Saturated: the mean score of {arm} is {score:.3f}, outside {low:g} to {high:g}."
+    for arm, rise in evidence.rises.items():
+        if rise > SETTLED:
+            return f"Not final: the mean score of {arm} still rose by {rise:.3f} over the last third of its steps."
     if evidence.arrivals:
         arms = evidence.arrivals.values()
         if not any(arm.reached for arm in arms):
             return "No run arrived at the threshold, so all times are censored."
         if all(arm.mean <= arm.grid for arm in arms):
             return "All arms were at the threshold by the first evaluation: the grid is too coarse to tell them apart."
+    for arm, arrival in evidence.arrivals.items():
+        if claim.shares and arrival.base and 2 * arrival.reached <= arrival.runs:
+            return (
+                f"{arrival.reached} of {arrival.runs} runs of {arm} arrived: the speed-up is larger than these steps "
+                "can show, and a share of it unknown."
+            )
     for where, floor in evidence.floors.items():
         if not floor <= LARGEST_FLOOR:
             return f"Independent data would already give {floor:.2f} in {where}: too few samples for its channels."

@@ -12,7 +12,10 @@ LEVEL = 0.95
 
 MIN_SEEDS = 3
 
-Check = Literal["scores", "arrivals", "floors"]
+SETTLED = 0.02
+"""A final score that rose by more over the last third of the steps was not yet final."""
+
+Check = Literal["scores", "rises", "arrivals", "floors"]
 """What a chapter must hand over so that saturation can be seen."""
 
 
@@ -74,6 +77,8 @@ class Claim:
     parts: Mapping[str, Part]
     needs: tuple[Check, ...] = ()
     min_seeds: int = MIN_SEEDS
+    shares: bool = False
+    """Whether a part is a share of the speed-up over the base arm, which is unknown where that arm does not arrive."""
     informative: tuple[float, float] = (0.55, 0.995)
     """Mean scores outside say nothing: at the lower end nothing was learnt, at the upper nothing can be gained."""
 
@@ -90,8 +95,12 @@ class Claim:
         limits = [f"fewer than {self.min_seeds} seeds"]
         if "scores" in self.needs:
             limits.append(f"a mean score outside {self.informative[0]:g} to {self.informative[1]:g}")
+        if "rises" in self.needs:
+            limits.append(f"a mean score that rises by more than {SETTLED:g} over the last third of the steps")
         if "arrivals" in self.needs:
             limits.append("no run at the threshold, or all there at the first evaluation")
+        if self.shares:
+            limits.append("half or more of the runs of the base arm not at the threshold")
         if "floors" in self.needs:
             limits.append("a floor above 0.5")
         return (

@@ -30,7 +30,7 @@ _CLAIMS = (
         source=f"{RAGHU}, Tables 1 and 2",
         chapter="performance",
         parts={"difference": Part("final test AUROC, pretrained minus random, per network and task", within(AUC))},
-        needs=("scores",),
+        needs=("scores", "rises"),
     ),
     Claim(
         id="T2",
@@ -42,7 +42,7 @@ _CLAIMS = (
                 "final test AUROC, CBR minus ImageNet architecture from the same start, per pair", above(-AUC_ACROSS)
             )
         },
-        needs=("scores",),
+        needs=("scores", "rises"),
     ),
     Claim(
         id="T3",
@@ -56,7 +56,7 @@ _CLAIMS = (
                 below(0.5),
             )
         },
-        needs=("scores",),
+        needs=("scores", "rises"),
     ),
     Claim(
         id="T4",
@@ -70,7 +70,7 @@ _CLAIMS = (
                 above(0),
             )
         },
-        needs=("scores",),
+        needs=("scores", "rises"),
     ),
     Claim(
         id="T5",
@@ -182,6 +182,7 @@ _CLAIMS = (
             ),
         },
         needs=("scores", "arrivals"),
+        shares=True,
     ),
     Claim(
         id="T13",
@@ -199,6 +200,7 @@ _CLAIMS = (
             ),
         },
         needs=("scores", "arrivals"),
+        shares=True,
     ),
     Claim(
         id="T14",
@@ -215,6 +217,7 @@ _CLAIMS = (
             "performance": Part("final test AUROC, Slim minus full transfer", above(-AUC)),
         },
         needs=("scores", "arrivals"),
+        shares=True,
     ),
     Claim(
         id="T15",
@@ -230,6 +233,7 @@ _CLAIMS = (
             ),
         },
         needs=("scores", "arrivals"),
+        shares=True,
     ),
     Claim(
         id="R1",

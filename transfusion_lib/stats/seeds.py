@@ -50,7 +50,8 @@ def over_seeds(values: ArrayLike, *, what_varies: Varies = "seed", level: float 
     repetition, of a time measurement for example.
     """
     v = vector(values, "values over seeds", least=2)
-    se = float(v.std(ddof=1)) / math.sqrt(len(v))
+    # Rounding gives equal values a deviation of 1e-17, from which a rule would conclude with certainty.
+    se = float(v.std(ddof=1)) / math.sqrt(len(v)) if np.ptp(v) > 0 else 0.0
     return interval(float(v.mean()), se, df=len(v) - 1, level=level, n=len(v), varies=what_varies)
 
 

@@ -2,25 +2,41 @@
 
 from transfusion_lib.studies.convergence import Convergence
 from transfusion_lib.studies.filters import Filters
+from transfusion_lib.studies.hybrids import Hybrids
+from transfusion_lib.studies.performance import Performance
 from transfusion_lib.studies.representations import Representations
 from transfusion_lib.studies.reuse import Reuse
 from transfusion_lib.studies.segmentation import Segmentation
 from transfusion_lib.studies.study import Study
 from transfusion_lib.studies.tasks import Tasks
+from transfusion_lib.studies.transfusion import Transfusion
 from transfusion_lib.studies.volumes import Volumes
 
 __all__ = [
     "TABLE",
     "Convergence",
     "Filters",
+    "Hybrids",
+    "Performance",
     "Representations",
     "Reuse",
     "Segmentation",
     "Study",
     "Tasks",
+    "Transfusion",
     "Volumes",
 ]
 
-TABLE: dict[str, type[Study]] = {
-    study.name: study for study in (Convergence, Tasks, Representations, Filters, Reuse, Segmentation, Volumes)
-}
+_ALL: tuple[type[Study], ...] = (
+    Tasks,
+    Performance,
+    Convergence,
+    Transfusion,
+    Hybrids,
+    Representations,
+    Filters,
+    Reuse,
+    Segmentation,
+    Volumes,
+)
+TABLE: dict[str, type[Study]] = {study.name: study for study in _ALL}

@@ -9,7 +9,8 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 
 from transfusion_lib.runs import Run
-from transfusion_lib.stats import over_seeds, time_to_threshold
+from transfusion_lib.spec import RunSpec
+from transfusion_lib.stats import over_seeds
 
 NETWORKS = {
     "cbr_large_t": "CBR-LargeT",
@@ -24,17 +25,39 @@ NETWORKS = {
     "efficientnet_b0": "EfficientNet-B0",
     "efficientnet_lite0": "EfficientNet-Lite0",
 }
-INITS = {"random": "random", "mean_var": "Mean Var", "pretrained": "pretrained"}
+STARTS = {
+    "random": "random",
+    "mean_var": "Mean Var",
+    "pretrained": "pretrained",
+    "bootstrap": "bootstrap",
+    "permutation": "permutation",
+}
+LARGE = frozenset(name for name in NETWORKS.values() if not name.startswith("CBR"))
+"""The standard architectures; the paper calls the CBR networks small, its CBR-Large among them."""
+
+
+def start_of(spec: RunSpec) -> str:
+    """Return in a word or two how a run starts and what was done to its network: one arm of a comparison."""
+    init = spec.init
+    if init.gabor is not None:
+        return "Gabor conv1"
+    if spec.model.slim is not None:
+        return "Slim"
+    if init.up_to is not None:
+        return init.up_to if init.above == "random" else f"{init.up_to}, {STARTS[init.above]} above"
+    kept = ", batch norm kept" if init.batch_norm == "keep" else ""
+    return STARTS[init.method] + kept
 
 
 def curves(runs: Sequence[Run]) -> pd.DataFrame:
-    """Return one row per run and evaluation: network, init, seed, step, and the scores."""
+    """Return one row per run and evaluation: network, init, seed, step, the scores, and the run's key."""
     rows = [
         {
             "network": NETWORKS[run.spec.model.name],
-            "init": INITS.get(run.spec.init.method, run.spec.init.method),
+            "init": start_of(run.spec),
             "seed": run.spec.seed,
             **{name: values[k] for name, values in run.curve.items() if not isinstance(values[k], list)},
+            "run": run.key,
         }
         for run in runs
         for k in range(len(run.curve["step"]))
@@ -56,33 +79,11 @@ def mean_curves(curves: pd.DataFrame, *, score: str = "test_auroc") -> pd.DataFr
     return pd.DataFrame(rows, columns=["network", "init", "step", "mean", "low", "high"])
 
 
-def steps_to(curves: pd.DataFrame, *, threshold: float, in_a_row: int, score: str = "test_auroc") -> pd.DataFrame:
-    """Return one row per network and init: each seed's first step at the threshold, and their restricted mean.
-
-    A seed that never got there is kept as ``> last`` and enters the mean with the last step, where all are censored.
-    """
-    rows = []
-    for (network, init), part in curves.groupby(["network", "init"], sort=False):
-        times = [
-            time_to_threshold(run["step"].tolist(), run[score].tolist(), threshold=threshold, consecutive=in_a_row)
-            for _, run in part.groupby("seed")
-        ]
-        rows.append(
-            {
-                "network": network,
-                "init": init,
-                "step of each seed": ", ".join(f"{'' if one.reached else '> '}{one.step:.0f}" for one in times),
-                "reached": f"{sum(one.reached for one in times)} of {len(times)}",
-                "mean step": float(np.mean([one.step for one in times])),
-                "last AUROC": float(part[part.step == part.step.max()][score].mean()),
-            }
-        )
-    return pd.DataFrame(rows)
-
-
 def styled(frame: pd.DataFrame) -> Styler:
-    """Return a table for a page: numbers rounded, no row numbers."""
+    """Return a table for a page: numbers rounded, scores and shares to three places, no row numbers, blanks empty."""
+    numbers = frame.select_dtypes("number").columns
     formats: dict[Any, Any] = {
-        name: "{:.3f}" if "AUROC" in name else "{:.0f}" for name in frame.select_dtypes("number").columns
+        name: "{:.3f}" if any(word in name for word in ("AUROC", "share", " p", "SD", "ms")) else "{:,.0f}"
+        for name in numbers
     }
-    return frame.style.format(formats).hide(axis="index")
+    return frame.style.format(formats, na_rep="").hide(axis="index")

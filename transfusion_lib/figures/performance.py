@@ -1,0 +1,153 @@
+"""The figures of the chapter "Performance": effects of transfer, training-set size, costs, source accuracy."""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from transfusion_lib.figures.style import BLUE, ORANGE, QUIET, RULE, drawing, label_ends, panels
+
+
+@drawing
+def forest(effects: pd.DataFrame, paper: pd.DataFrame, *, margin: float, title: str) -> Figure:
+    """Return the effect of transfer on the final AUROC: ours with 95 % intervals over seeds, the paper's below, quiet.
+
+    Of the paper's, diamonds are RETINA and circles the five pathologies of CheXpert. The band is the margin within
+    which a difference counts as none.
+    """
+    names = [f"{row['network']}, {row['task']}" for _, row in effects.iterrows()]
+    theirs = paper[paper["task"] != "RETINA, small"]
+    networks = list(dict.fromkeys(theirs["network"]))
+    figure, axes = panels(1, width=8.0, height=1.1 + 0.32 * len(names) + 0.26 * len(networks))
+    axis = axes[0, 0]
+    axis.axvspan(-margin, margin, color=RULE, alpha=0.7, linewidth=0)
+    axis.axvline(0, color=QUIET, linewidth=0.8)
+    for place, (_, row) in enumerate(effects.iterrows()):
+        axis.plot([row["low"], row["high"]], [place, place], color=_color(row["network"]), linewidth=2)
+        axis.plot(row["effect"], place, "s", color=_color(row["network"]), markersize=7)
+    places = [len(names) + 0.2 + 0.8 * k for k in range(len(networks))]
+    for height, network in zip(places, networks, strict=True):
+        rows = theirs[theirs["network"] == network]
+        for name, mark in (("RETINA", "D"), ("chest", "o")):
+            one = rows[(rows["task"] == "RETINA") == (name == "RETINA")]
+            axis.plot(one["effect"], [height] * len(one), mark, color=QUIET, mfc="none", markersize=4.5)
+    axis.set_yticks([*range(len(names)), *places], [*names, *(f"{network} (paper)" for network in networks)])
+    for label in axis.get_yticklabels()[len(names) :]:
+        label.set_fontsize(8.5)
+        label.set_color(QUIET)
+    axis.set_ylim(places[-1] + 0.6, -0.6)
+    axis.tick_params(axis="y", length=0)
+    axis.set_xlabel(f"test AUROC, pretrained minus random (grey: within {margin:g} of none)")
+    axis.set_title(title)
+    return figure
+
+
+@drawing
+def small_data(effects: pd.DataFrame, paper: pd.DataFrame, *, title: str) -> Figure:
+    """Return the effect of transfer over the size of the training set; the paper's two sizes as quiet marks.
+
+    ``paper`` has the columns network, images, effect.
+    """
+    figure, axes = panels(1, width=8.0, height=3.8)
+    axis = axes[0, 0]
+    axis.set_xscale("log")
+    axis.axhline(0, color=QUIET, linewidth=0.8)
+    ends = []
+    for (network, task), part in effects.groupby(["network", "task"], sort=False):
+        rows, color = part.sort_values("images"), _color(str(network))
+        axis.vlines(rows["images"], rows["low"], rows["high"], color=color, linewidth=1.6)
+        axis.plot(rows["images"], rows["effect"], "o-", color=color, markersize=6)
+        name = f"{network}, {task}" if effects["task"].nunique() > 1 else str(network)
+        ends.append((float(rows["effect"].iloc[-1]), name, color))
+    for _, part in paper.groupby("network", sort=False):
+        axis.plot(part["images"], part["effect"], "D--", color=QUIET, mfc="none", markersize=4, linewidth=0.6)
+    top = paper.nlargest(1, "effect").iloc[0]
+    _name(axis, top["images"], top["effect"], f"{top['network']} and CBRs in the paper", side="right")
+    axis.margins(x=0.12, y=0.12)
+    label_ends(axis, ends, x=float(effects["images"].max()))
+    axis.set_xlabel("training images (log scale)")
+    axis.set_ylabel("test AUROC,\npretrained minus random")
+    axis.set_title(title)
+    return figure
+
+
+@drawing
+def costs(table: pd.DataFrame, paper: pd.DataFrame, *, title: str) -> Figure:
+    """Return final AUROC against parameters, with the paper's networks as quiet marks, and against latency.
+
+    ``paper`` has the columns network, parameters, AUROC.
+    """
+    figure, axes = panels(1, 2, width=9.5, height=3.6, sharey=True)
+    left, right = axes[0]
+    left.set_xscale("log")
+    left.plot(paper["parameters"], paper["AUROC"], "D", color=QUIET, mfc="none", markersize=5)
+    _name(left, paper["parameters"].iloc[0], paper["AUROC"].iloc[0], "paper (RETINA)", side="right")
+    for _, row in table.iterrows():
+        color = _color(row["network"])
+        for axis, name in ((left, "parameters as in Table 1"), (right, "latency in ms")):
+            axis.plot([row[name]] * 2, [row["AUROC low"], row["AUROC high"]], color=color, linewidth=1.6)
+            axis.plot(row[name], row["AUROC"], "s", color=color, markersize=7)
+            axis.annotate(
+                f"{row['network']}, {row['start']}",
+                (row[name], row["AUROC"]),
+                xytext=(8, -12),
+                textcoords="offset points",
+                color=color,
+                fontweight="bold",
+                fontsize=8.5,
+            )
+        span = [row["latency in ms, lower quartile"], row["latency in ms, upper quartile"]]
+        right.plot(span, [row["AUROC"]] * 2, color=color, linewidth=1.6)
+    left.margins(x=0.2)
+    right.set_xlim(0, 1.6 * float(table["latency in ms, upper quartile"].max()))
+    left.set_xlabel("parameters, counted as in Table 1 (log scale)")
+    left.set_ylabel("test AUROC (higher is better)")
+    right.set_xlabel("milliseconds for one image (fewer is better)")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10.5, fontweight="bold")
+    return figure
+
+
+@drawing
+def source_accuracy(table: pd.DataFrame, *, title: str) -> Figure:
+    """Return final AUROC of the pretrained start against top-5 accuracy on its source task; the paper's quiet."""
+    figure, axes = panels(1, width=7.0, height=3.6)
+    axis = axes[0, 0]
+    known = table.dropna(subset=["source top-5 share", "AUROC"]).sort_values("source top-5 share")
+    for number, (_, row) in enumerate(known.iterrows()):
+        theirs = "Table 1" in row["from"]
+        color = QUIET if theirs else _color(row["network"])
+        axis.plot(
+            row["source top-5 share"],
+            row["AUROC"],
+            "D" if theirs else "s",
+            color=color,
+            mfc="none" if theirs else color,
+        )
+        label = row["network"] if theirs else f"{row['network']} ({row['source task'].replace('_', ' ')})"
+        _name(
+            axis,
+            row["source top-5 share"],
+            row["AUROC"],
+            label,
+            color=color,
+            side=("below", "above")[number % 2] if theirs else "right",
+        )
+    axis.margins(x=0.22, y=0.15)
+    axis.set_xlabel("top-5 accuracy on the source task")
+    axis.set_ylabel("test AUROC, pretrained start\n(higher is better)")
+    axis.set_title(title)
+    return figure
+
+
+def _color(network: str) -> str:
+    """Return the colour of a small (CBR) or large network."""
+    return ORANGE if network.startswith("CBR") else BLUE
+
+
+def _name(axis: Axes, x: float, y: float, text: str, *, color: str = QUIET, side: str = "below") -> None:
+    """Write a quiet name beside a mark."""
+    offset, ha, va = {
+        "below": ((0, -6), "center", "top"),
+        "above": ((0, 6), "center", "bottom"),
+        "right": ((7, 0), "left", "center"),
+    }[side]
+    axis.annotate(text, (x, y), xytext=offset, textcoords="offset points", color=color, fontsize=8, ha=ha, va=va)

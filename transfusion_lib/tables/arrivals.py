@@ -1,0 +1,276 @@
+"""Times to a threshold: when each run arrived, restricted means, and what a start gains over the random one.
+
+A run has arrived at the first step from which ``in_a_row`` evaluations are at the threshold. One that never does is
+censored at the last step. "Mean AUROC on the way", the area under the learning curve, needs no threshold.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from transfusion_lib.errors import MeasureError
+from transfusion_lib.runs import Run
+from transfusion_lib.stats import Interval, Survival, combine, over_seeds, share_of_gain, survival, time_to_threshold
+from transfusion_lib.tables.curves import NETWORKS, curves, mean_curves
+
+BASE, FULL = "random", "pretrained"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """The runs of one network from one start."""
+
+    times: Survival | None
+    """None for a single run, which says nothing of how runs vary."""
+    steps: tuple[float, ...]
+    """Of each seed: its arrival, or the last step."""
+    arrived: tuple[bool, ...]
+    ways: tuple[float, ...]
+    """Of each seed: the mean AUROC on the way."""
+    finals: tuple[float, ...]
+    """Of each seed: the AUROC at the last step."""
+    rise: float
+    """By how much the mean AUROC rose over the last third of the steps."""
+    grid: float
+
+    @property
+    def reached(self) -> int:
+        """How many seeds arrived."""
+        return sum(self.arrived)
+
+    @property
+    def mean_step(self) -> float:
+        """The restricted mean, in steps."""
+        return float(np.mean(self.steps))
+
+
+Arms = Mapping[str, Mapping[str, Arm]]
+"""By network and start."""
+
+
+def arms(
+    curves: pd.DataFrame, *, threshold: float, in_a_row: int, score: str = "test_auroc"
+) -> dict[str, dict[str, Arm]]:
+    """Return every arm of ``curves``, by network and start, in order; all are restricted to the same last step."""
+    horizon = float(curves.groupby(["network", "init", "seed"])["step"].max().min())
+    found: dict[str, dict[str, Arm]] = {}
+    for (network, init), part in curves[curves["step"] <= horizon].groupby(["network", "init"], sort=False):
+        found.setdefault(str(network), {})[str(init)] = _arm(part, threshold=threshold, in_a_row=in_a_row, score=score)
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speed:
+    """Learning curves, and when their runs arrived at a threshold: what a chapter on speed draws and judges."""
+
+    curves: pd.DataFrame
+    arms: Arms
+
+    @property
+    def frames(self) -> dict[str, pd.DataFrame]:
+        """What a figure of curves and arrivals takes."""
+        return {
+            "curves": self.curves,
+            "means": mean_curves(self.curves),
+            "arrivals": arrivals(self.arms),
+            "steps": mean_steps(self.arms),
+        }
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """Steps to the threshold, a row per network and start."""
+        return _table(self.arms)
+
+    def only(self, networks: Sequence[str]) -> "Speed":
+        """Return what there is of some networks."""
+        chosen = [NETWORKS[network] for network in networks]
+        rows = self.curves[self.curves["network"].isin(chosen)]
+        return Speed(curves=rows, arms={name: arms for name, arms in self.arms.items() if name in chosen})
+
+
+def speed(runs: Sequence[Run], *, threshold: float, in_a_row: int) -> Speed:
+    """Return the curves of ``runs`` and their arrivals at ``threshold``."""
+    found = curves(runs)
+    return Speed(curves=found, arms=arms(found, threshold=threshold, in_a_row=in_a_row))
+
+
+def _arm(part: pd.DataFrame, *, threshold: float, in_a_row: int, score: str) -> Arm:
+    seeds = [run.sort_values("step") for _, run in part.groupby("seed")]
+    times = [
+        time_to_threshold(run["step"].tolist(), run[score].tolist(), threshold=threshold, consecutive=in_a_row)
+        for run in seeds
+    ]
+    grid = float(np.diff(sorted(part["step"].unique())).min())
+    last = float(part["step"].max())
+    return Arm(
+        times=survival(times, grid=grid, horizon=last) if len(times) > 1 else None,
+        steps=tuple(one.step for one in times),
+        arrived=tuple(one.reached for one in times),
+        ways=tuple(float(np.trapezoid(run[score], run["step"]) / np.ptp(run["step"])) for run in seeds),
+        finals=tuple(float(run[score].iloc[-1]) for run in seeds),
+        rise=rise(part, score=score),
+        grid=grid,
+    )
+
+
+def rise(part: pd.DataFrame, *, score: str = "test_auroc") -> float:
+    """Return the mean score at the last step minus that at the last evaluation within two thirds of the steps."""
+    means = part.groupby("step")[score].mean()
+    last = means.index.max()
+    return float(means[last] - means[means.index <= 2 / 3 * last].iloc[-1])
+
+
+def arrivals(found: Arms) -> pd.DataFrame:
+    """Return one row per run: network, init, the step at which it arrived, and whether it did (a figure's dots)."""
+    rows = [
+        (network, init, step, reached)
+        for network, by_init in found.items()
+        for init, arm in by_init.items()
+        for step, reached in zip(arm.steps, arm.arrived, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=["network", "init", "step", "reached"])
+
+
+def mean_steps(found: Arms) -> pd.DataFrame:
+    """Return one row per network and start: restricted mean step, 95 % interval over seeds, how many arrived."""
+    rows = []
+    for network, by_init in found.items():
+        for init, arm in by_init.items():
+            mean = arm.times.mean if arm.times else None
+            low, high = (mean.low, mean.high) if mean else (math.nan, math.nan)
+            rows.append((network, init, arm.mean_step, low, high, arm.reached, len(arm.steps)))
+    return pd.DataFrame(rows, columns=["network", "init", "mean", "low", "high", "reached", "runs"])
+
+
+def mean_ways(found: Arms) -> pd.DataFrame:
+    """Return one row per network and start: the mean AUROC on the way and its 95 % interval over seeds."""
+    rows = []
+    for network, by_init in found.items():
+        for init, arm in by_init.items():
+            one = over_seeds(arm.ways) if len(arm.ways) > 1 else None
+            low, high = (one.low, one.high) if one else (math.nan, math.nan)
+            rows.append((network, init, float(np.mean(arm.ways)), low, high))
+    return pd.DataFrame(rows, columns=["network", "init", "way", "way_low", "way_high"])
+
+
+def steps_to(curves: pd.DataFrame, *, threshold: float, in_a_row: int, score: str = "test_auroc") -> pd.DataFrame:
+    """Return one row per network and init: each seed's first step at the threshold, and their restricted mean.
+
+    A seed that never got there is kept as ``> last`` and enters the mean with the last step, where all are censored.
+    """
+    return _table(arms(curves, threshold=threshold, in_a_row=in_a_row, score=score))
+
+
+def _table(found: Arms) -> pd.DataFrame:
+    rows = []
+    for network, by_init in found.items():
+        for init, arm in by_init.items():
+            seeds = zip(arm.steps, arm.arrived, strict=True)
+            rows.append(
+                {
+                    "network": network,
+                    "init": init,
+                    "step of each seed": ", ".join(f"{'' if arrived else '> '}{step:.0f}" for step, arrived in seeds),
+                    "reached": f"{arm.reached} of {len(arm.steps)}",
+                    "mean step": arm.mean_step,
+                    "mean AUROC on the way": float(np.mean(arm.ways)),
+                    "last AUROC": float(np.mean(arm.finals)),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def speed_ups(found: Arms) -> pd.DataFrame:
+    """Return what each start gains over the random one, in steps and in mean AUROC on the way, as numbers.
+
+    Columns: network, init, gain, low, high (steps; 95 % over seeds), lower_bound (whether half or more of the random
+    runs never arrived, so that the gain is larger), share, share_low, share_high (of the gain of full transfer; missing
+    where that is unknown, and for full transfer itself), way, way_low, way_high, way_share, way_share_low and
+    way_share_high.
+    """
+    rows = []
+    for network, by_init in found.items():
+        base, full = by_init.get(BASE), by_init.get(FULL)
+        for init, arm in by_init.items():
+            if base is None or init == BASE:
+                continue
+            other = None if init == FULL else full
+            steps, ways = (other.steps, other.ways) if other else (None, None)
+            bound = 2 * base.reached <= len(base.steps)
+            rows.append(
+                {
+                    "network": network,
+                    "init": init,
+                    **_named("gain", gain(arm, base)),
+                    "lower_bound": bound,
+                    **_named("share", None if bound else _share(base.steps, arm.steps, steps)),
+                    **_named("way", _difference(arm.ways, base.ways)),
+                    **_named("way_share", _share(base.ways, arm.ways, ways)),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def gain(arm: Arm, base: Arm) -> Interval | None:
+    """Return the restricted mean steps of ``base`` minus those of ``arm``, None with a single run in one."""
+    if arm.times is None or base.times is None:
+        return None
+    return combine([base.times.mean, arm.times.mean], [1, -1])
+
+
+def _difference(a: tuple[float, ...], b: tuple[float, ...]) -> Interval | None:
+    if min(len(a), len(b)) < 2:
+        return None
+    return combine([over_seeds(a), over_seeds(b)], [1, -1])
+
+
+def _share(base: tuple[float, ...], part: tuple[float, ...], full: tuple[float, ...] | None) -> Interval | None:
+    if full is None or min(len(base), len(part), len(full)) < 2:
+        return None
+    try:
+        return share_of_gain(base, part, full)
+    except MeasureError:  # there is no gain to share
+        return None
+
+
+def _named(name: str, interval: Interval | None) -> dict[str, float]:
+    low = "low" if name == "gain" else f"{name}_low"
+    high = "high" if name == "gain" else f"{name}_high"
+    values = (interval.estimate, interval.low, interval.high) if interval else (math.nan,) * 3
+    return dict(zip((name, low, high), values, strict=True))
+
+
+def speed_up_table(found: Arms) -> pd.DataFrame:
+    """Return ``speed_ups`` for a page: an estimate with its interval in one cell, and words where it is unknown."""
+    rows = []
+    for _, row in speed_ups(found).iterrows():
+        arm, one = found[row["network"]][row["init"]], {"network": row["network"], "init": row["init"]}
+        steps = _cell(row["gain"], row["low"], row["high"], ".0f")
+        if row["lower_bound"] and len(arm.steps) > 1:
+            steps = f"at least {row['gain']:.0f}" if arm.reached else "neither arrives"
+        shares = {
+            "share of full transfer's": _cell(row["share"], row["share_low"], row["share_high"], ".0%"),
+            "share of full transfer's gain": _cell(
+                row["way_share"], row["way_share_low"], row["way_share_high"], ".0%"
+            ),
+        }
+        if row["lower_bound"]:
+            shares["share of full transfer's"] = "unknown: random too late"
+        if row["init"] == FULL:
+            shares = dict.fromkeys(shares, "")
+        way = _cell(row["way"], row["way_low"], row["way_high"], ".3f")
+        one |= {"speed-up in steps": steps, "share of full transfer's": shares["share of full transfer's"]}
+        rows.append(one | {"gain in mean AUROC on the way": way} | shares)
+    return pd.DataFrame(rows)
+
+
+def _cell(estimate: float, low: float, high: float, how: str) -> str:
+    """Return an estimate and its interval as text."""
+    if math.isnan(estimate):
+        return "one seed"
+    if math.isinf(low):
+        return f"{estimate:{how}} (anything)"
+    return f"{estimate:{how}} ({low:{how}} to {high:{how}})"

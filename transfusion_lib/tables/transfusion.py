@@ -1,0 +1,100 @@
+"""What the chapter "Weight transfusion" says of its curves, and what it hands to the judge (claim T13)."""
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+import pandas as pd
+
+from transfusion_lib import paper
+from transfusion_lib.claims import Evidence
+from transfusion_lib.stats import Interval, combine, over_seeds
+from transfusion_lib.tables.arrivals import BASE, FULL, Arm, Arms
+from transfusion_lib.tables.curves import STARTS
+from transfusion_lib.tables.evidence import contrast, evidence, scaled, speed_up, total
+from transfusion_lib.tables.hybrids import GABOR, SLIM
+
+LOWEST = "block2"
+"""The stage up to which the paper calls a ResNet's stages the lowest, conv1 included."""
+
+
+OTHER = {*STARTS.values(), SLIM, GABOR}
+"""Starts that are not a stage that pretrained weights reach."""
+
+
+def reached(arms: Mapping[str, Arm]) -> list[str]:
+    """Return the starts of a network in the order in which pretrained weights reach: random, the stages, all."""
+    inner = [start for start in arms if start not in OTHER and "above" not in start]
+    return [start for start in (BASE, *inner, FULL) if start in arms]
+
+
+def marginal_gains(arms: Arms) -> pd.DataFrame:
+    """Return what each further stage gains over the one before it, with 95 % intervals over seeds.
+
+    Columns: network, stage, steps, steps_low, steps_high, way, way_low, way_high (mean AUROC on the way).
+    """
+    rows = []
+    for network, found in arms.items():
+        order = reached(found)
+        for before, stage in pairwise(order):
+            steps = contrast(found, speed_up(stage, before))
+            way = _ways(found[stage], found[before])
+            rows.append(
+                (network, stage, steps.estimate, steps.low, steps.high, way.estimate, way.low, way.high)
+                if len(found[stage].steps) > 1
+                else (network, stage, *(math.nan,) * 6)
+            )
+    names = ["network", "stage", "steps", "steps_low", "steps_high", "way", "way_low", "way_high"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def transfusion_evidence(arms: Arms, curves: pd.DataFrame, *, network: str) -> Evidence | None:
+    """Return what T13 asks for of the large network; None without conv1, block2, full transfer or a further stage."""
+    found = arms.get(network, {})
+    order = reached(found)
+    if not {BASE, "conv1", LOWEST, FULL} <= set(order) or order[1] != "conv1":
+        return None
+    conv1 = speed_up("conv1")
+    others = pairwise(order[1:])
+    return evidence(
+        {
+            "speed_up": {network: contrast(found, speed_up(FULL))},
+            "lowest": {network: contrast(found, total(speed_up(LOWEST), scaled(speed_up(FULL), -0.5)))},
+            "conv1": {
+                stage: contrast(found, total(conv1, scaled(speed_up(stage, before), -1.0))) for before, stage in others
+            },
+        },
+        curves,
+        {network: {start: found[start] for start in order}},
+    )
+
+
+def transfusion_titles(arms: Arms) -> dict[str, str]:
+    """Return each network's finding: which further stage gains most on the way."""
+    gains = marginal_gains(arms)
+    titles = {}
+    for network in arms:
+        rows = gains[gains["network"] == network].dropna()
+        best = rows.nlargest(1, "way").iloc[0] if len(rows) else None
+        if best is None:
+            titles[network] = f"{network}: one seed or start, nothing to compare"
+        elif best["way_low"] > 0:
+            titles[network] = f"{network}: {_until(best['stage'])} gains most over the start before it"
+        else:
+            titles[network] = f"{network}: no further stage gains clearly"
+    return titles
+
+
+def paper_figure_7(order: Sequence[str]) -> dict[str, float]:
+    """Return the paper's steps of ResNet-50 for these starts, as a fraction of the random start's."""
+    return {start: paper.FIGURE_7[start] / paper.FIGURE_7[BASE] for start in order if start in paper.FIGURE_7}
+
+
+def _until(stage: str) -> str:
+    return "full transfer" if stage == FULL else f"transfusing up to {stage}"
+
+
+def _ways(a: Arm, b: Arm) -> Interval:
+    if min(len(a.ways), len(b.ways)) < 2:
+        return Interval(estimate=math.nan, low=math.nan, high=math.nan, what_varies="seed", n=1, se=math.nan)
+    return combine([over_seeds(a.ways), over_seeds(b.ways)], [1, -1])
