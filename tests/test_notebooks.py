@@ -19,7 +19,20 @@ SMALL: dict[str, Any] = {
     "size": 32, "train_images": 32, "val_images": 16, "test_images": 24, "seeds": [0, 1], "steps": 4, "eval_every": 2,
     "batch_size": 8,
 }  # fmt: skip
+FEW: dict[str, Any] = {
+    "size": 32, "train_images": 32, "val_images": 16, "test_images": 24, "seeds": [0, 1], "steps": 2, "eval_every": 1,
+    "batch_size": 8,
+}  # fmt: skip
+CUT: dict[str, Any] = {
+    **FEW, "network": "cbr_tiny", "blocks": ["pool2", "pool3"], "other_blocks": ["pool2"], "reach": 1,
+}  # fmt: skip
 TINY: dict[str, dict[str, Any]] = {
+    "differential": {**CUT, "latency_batches": [1, 2], "rounds": 5},
+    "cutpoint": {**CUT, "probe_images": 24, "per_image": 4, "cam_images": 4, "examples": 2},
+    "ablations": {
+        **FEW, "networks": ["cbr_tiny"], "blocks": {"cbr_tiny": ["pool3"]}, "pooling_network": "cbr_tiny",
+        "pooling_blocks": ["pool3"], "source_network": "cbr_tiny", "source_images": 16, "source_steps": 2,
+    },
     "convergence": SMALL | {
         "networks": ["cbr_tiny"], "control_networks": ["cbr_tiny"], "controls": ["permutation"], "inits": ["random",
         "pretrained"],

@@ -19,6 +19,7 @@ from transfusion_lib.errors import TransfusionError, UserError, unknown
 if TYPE_CHECKING:
     from transfusion_lib.runs import Standing, Todo
     from transfusion_lib.spec import RunSpec
+    from transfusion_lib.studies import Study
     from transfusion_lib.train import Progress
 
 app = typer.Typer(
@@ -153,9 +154,9 @@ def train(
     from transfusion_lib import engines, interrupts, runs
 
     chosen = engines.named(engine, workers=workers, address=address, gpus_per_run=gpus_per_run, retries=retries)
-    specs = [one.spec for one in _plan(study, profile, assignments or [])]
+    asked = _study(study, profile, assignments or [])
     with interrupts.on_sigterm():
-        made = runs.ensure(specs, engine=chosen, say=_note, watch=_Standings())
+        made = asked.ensure(lambda specs: runs.ensure(specs, engine=chosen, say=_note, watch=_Standings()))
     if as_json:
         _print_json([{"key": one.key, "run": runs.label(one.spec)} for one in made])
 
@@ -173,17 +174,31 @@ class _Standings:
 
 
 def _plan(study: str, profile: str, assignments: list[str]) -> "list[Todo]":
-    """Return how the runs of a study stand."""
+    """Return how the runs of a study stand, as far as they are known without results that are still missing."""
+    asked = _study(study, profile, assignments)
+    from transfusion_lib import runs
+
+    plan = runs.todo(asked.specs())
+    while all(one.state == "done" for one in plan):
+        more = asked.then([runs.load(one.spec) for one in plan])
+        if not more:
+            break
+        plan += runs.todo(more)
+    return plan
+
+
+def _study(study: str, profile: str, assignments: list[str]) -> "Study":
+    """Return a study with the parameters of a profile and those given."""
     from transfusion_lib.book import build, parameters, profiles, project
 
     here = project.find()
     chapter = here.chapter(study)
     values = parameters.effective(chapter, build.resolve(chapter, profiles.load(here, profile), assignments))
-    from transfusion_lib import runs, studies  # seconds, so only when the command makes sense
+    from transfusion_lib import studies  # seconds, so only when the command makes sense
 
     if study not in studies.TABLE:
         raise UserError(f"chapter {study} trains nothing. {unknown('study', study, studies.TABLE)}")
-    return runs.todo(studies.TABLE[study](**values).specs())
+    return studies.TABLE[study](**values)
 
 
 def _print_plan(study: str, profile: str, assignments: list[str], *, as_json: bool) -> None:
@@ -342,19 +357,20 @@ def publish(
     here = project.find()
     chosen = profiles.load(here, profile)
     wanted = here.chapter_names if chosen.chapters is None else chosen.chapters
-    from transfusion_lib import places, records, studies
+    from transfusion_lib import places, records, runs, studies
     from transfusion_lib.store import open_store
 
+    source = open_store()
     specs = [
-        spec
+        made.spec
         for name in wanted
         if name in studies.TABLE
-        for spec in studies.TABLE[name](
+        for made in studies.TABLE[name](
             **parameters.effective(here.chapter(name), build.resolve(here.chapter(name), chosen))
-        ).specs()
+        ).ensure(lambda asked: [runs.load(spec, store=source) for spec in asked])
     ]
     folder = into or places.records_root()
-    new = records.Records(folder).publish(specs, source=open_store())
+    new = records.Records(folder).publish(specs, source=source)
     typer.echo(f"{folder}: {new[0]} new runs, {new[1]} new analyses; {len(set(specs))} runs of profile {profile}")
 
 

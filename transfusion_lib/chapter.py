@@ -9,7 +9,6 @@ import html
 import os
 import platform
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +39,14 @@ class Chapter:
 
     def runs(self) -> list[Run]:
         """Return the study's runs: the published records, or, where the profile trains, the store's and new ones."""
-        specs = self.study.specs()
         if not self.profile.live:
-            self.found = records.open_records().load(specs)
+            self.found = self.study.ensure(records.open_records().load)
             display(HTML(f"<p>{len(self.found)} recorded runs; nothing was trained for this page.</p>"))
             return self.found
-        with _Reporter(specs) as reporter:
-            self.found = runs.ensure(specs, say=reporter.say, report=reporter.report, engine=engines.automatic)
+        with _Reporter() as reporter:
+            self.found = self.study.ensure(
+                lambda specs: runs.ensure(specs, say=reporter.say, report=reporter.report, engine=engines.automatic)
+            )
         display(HTML(reporter.summary(time.monotonic() - self.began)))
         return self.found
 
@@ -129,11 +129,10 @@ def open_chapter(study: Study) -> Chapter:
 class _Reporter:
     """Progress of a list of runs: bars in a live session, lines in the builder's log, one summary in the page."""
 
-    def __init__(self, specs: Sequence[RunSpec]) -> None:
+    def __init__(self) -> None:
         self.lines: list[str] = []
         self.file = Path(os.environ[PROGRESS]) if os.environ.get(PROGRESS) else None
         self.bars: dict[str, Any] = {}
-        self.specs = specs
         self.said = time.monotonic()
 
     def __enter__(self) -> "_Reporter":

@@ -100,6 +100,8 @@ def label(spec: RunSpec) -> str:
         init += " with Gabor filters"
     surgery = [f"slim above {spec.model.slim.above}"] if spec.model.slim else []
     surgery += [f"cut at {spec.model.truncate.at}"] if spec.model.truncate else []
+    surgery += ["unpooled"] if spec.model.truncate and not spec.model.truncate.pooled else []
+    surgery += [f"frozen up to {spec.train.freeze}"] if spec.train.freeze else []
     words = [f"{spec.data.name} {spec.data.size} px", " ".join([spec.model.name, *surgery]), init, f"seed {spec.seed}"]
     return ", ".join(words)
 

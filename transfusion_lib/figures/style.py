@@ -9,6 +9,7 @@ from typing import Any, ParamSpec
 from weakref import WeakKeyDictionary
 
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -83,6 +84,11 @@ def panels(
     options = {"layout": "constrained", "squeeze": False, **options}
     figure, axes = plt.subplots(rows, columns, figsize=(width, height * rows), **options)
     return figure, axes
+
+
+def bars(value: float, low: float, high: float) -> Any:
+    """Return the lengths below and above ``value`` of an interval of a score in [0, 1], (2, 1); none where unknown."""
+    return np.nan_to_num([[value - max(low, 0.0)], [min(high, 1.0) - value]])
 
 
 def label_ends(axis: Axes, ends: Sequence[tuple[float, str, str]], *, x: float) -> None:

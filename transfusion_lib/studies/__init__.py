@@ -1,6 +1,9 @@
 """One module per question; the table finds a study by its chapter's name."""
 
+from transfusion_lib.studies.ablations import Ablations
 from transfusion_lib.studies.convergence import Convergence
+from transfusion_lib.studies.cutpoint import Cutpoint
+from transfusion_lib.studies.differential import Differential
 from transfusion_lib.studies.filters import Filters
 from transfusion_lib.studies.hybrids import Hybrids
 from transfusion_lib.studies.performance import Performance
@@ -14,7 +17,10 @@ from transfusion_lib.studies.volumes import Volumes
 
 __all__ = [
     "TABLE",
+    "Ablations",
     "Convergence",
+    "Cutpoint",
+    "Differential",
     "Filters",
     "Hybrids",
     "Performance",
@@ -36,6 +42,9 @@ _ALL: tuple[type[Study], ...] = (
     Representations,
     Filters,
     Reuse,
+    Differential,
+    Cutpoint,
+    Ablations,
     Segmentation,
     Volumes,
 )

@@ -1,13 +1,17 @@
 """What a study is: a chapter's parameters, validated, and the runs that they ask for."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
 
 from transfusion_lib.errors import ParameterError, did_you_mean
 from transfusion_lib.models import TABLE, base
+from transfusion_lib.runs import Run
 from transfusion_lib.spec import DataSpec, InitSpec, RunSpec
+
+Ensure = Callable[[Sequence[RunSpec]], Sequence[Run]]
+"""``runs.ensure`` with its options bound, or anything else that gives runs for specs."""
 
 
 class Study(BaseModel):
@@ -43,6 +47,17 @@ class Study(BaseModel):
     def specs(self) -> list[RunSpec]:
         """Return every run that the chapter reads."""
         raise NotImplementedError
+
+    def then(self, runs: Sequence[Run]) -> list[RunSpec]:
+        """Return the runs that only the results of ``runs`` ask for, the second stage of a search: mostly none."""
+        return []
+
+    def ensure(self, ensure: Ensure) -> list[Run]:
+        """Return every run of the chapter; ``ensure`` is asked again for as long as results ask for more."""
+        found = list(ensure(self.specs()))
+        while more := self.then(found):
+            found += ensure(more)
+        return found
 
     def data(self) -> list[DataSpec]:
         """Return the data sets that the chapter is about."""

@@ -13,10 +13,8 @@ from transfusion_lib.data import leakage
 from transfusion_lib.data.dataset import Split
 from transfusion_lib.errors import DataError
 from transfusion_lib.figures.tasks import Picture
+from transfusion_lib.gradcam import ANATOMY
 from transfusion_lib.spec import DataSpec
-
-ANATOMY = {"optic_disc", "vessels", "right_lung", "left_lung", "heart"}
-"""Regions of masks that are no finding, so not outlined."""
 
 
 @dataclass(frozen=True, kw_only=True)

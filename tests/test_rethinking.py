@@ -1,0 +1,428 @@
+"""Differential transfer, cut points, ablations: the chapters' runs, findings and evidence, on planted runs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from transfusion_lib import claims, paper_rethinking, scores
+from transfusion_lib.errors import ParameterError
+from transfusion_lib.figures import ablations as ablation_figures
+from transfusion_lib.figures import cutpoint as cut_figures
+from transfusion_lib.figures import differential as figures
+from transfusion_lib.runs import Run
+from transfusion_lib.spec import RunSpec
+from transfusion_lib.stats import auroc
+from transfusion_lib.store import Entry
+from transfusion_lib.studies import Ablations, Cutpoint, Differential
+from transfusion_lib.studies.cuts import Arm
+from transfusion_lib.tables import ablations as ablation_tables
+from transfusion_lib.tables import cutpoint as cut_tables
+from transfusion_lib.tables import differential as tables
+
+BASE: dict[str, Any] = {
+    "dataset": "fundus", "size": 64, "train_images": 2000, "val_images": 50, "test_images": 300, "seeds": [0, 1, 2],
+    "steps": 60, "eval_every": 10, "batch_size": 32, "learning_rate": 1e-3, "schedule": "constant", "select": "last",
+}  # fmt: skip
+CUTS: dict[str, Any] = {
+    **BASE, "network": "efficientnet_lite0", "methods": ["LWFT", "TF", "TTL"], "blocks": ["block3", "block5", "block7"],
+    "other_blocks": ["block3", "block5"], "reach": 1, "refine": ["TTL"], "body_lr_scale": 0.1,
+}  # fmt: skip
+STUDY = Differential(**CUTS, latency_batches=[1, 32], rounds=5)
+LOOK: dict[str, Any] = {
+    "probe_images": 600, "per_image": 12, "keep": 0.99, "overlap": 0.5, "cam_images": None, "examples": 2
+}  # fmt: skip
+CASES = 400
+
+
+class Told(Run):
+    """A run whose scores a test plants: ``quality`` separates the classes of its test cases."""
+
+    quality: float
+    validation: float
+
+    @property
+    def key(self) -> str:
+        return f"{hash((self.spec, self.quality)) % 2**60:064x}"
+
+    @property
+    def record(self) -> dict[str, Any]:  # type: ignore[override]
+        labels, chances = (self.cases[name].numpy() for name in ("test_labels", "test_scores"))
+        found = auroc(labels, chances[:, 1])
+        curve = {"step": [0, 60], "test_auroc": [0.5, found], "test_auprc": [0.5, found]}
+        curve |= {"val_auprc": [0.5, self.validation]}
+        about = {"kind": "multiclass", "positive": [1], "classes": ["a", "b"], "name": "fundus", "synthetic": True}
+        return {"dataset": about, "selected_step": 60, "curve": curve, "seconds": 10.0}
+
+    @property
+    def cases(self) -> dict[str, torch.Tensor]:  # type: ignore[override]
+        labels = np.arange(CASES) % 2
+        noise = np.random.default_rng([self.spec.seed, 7]).normal(size=CASES)
+        shared = np.random.default_rng(99).normal(size=CASES)  # cases are as hard for every network
+        odds = self.quality * labels + 0.2 * noise + shared
+        chance = 1 / (1 + np.exp(-odds))
+        return {
+            "test_labels": torch.from_numpy(labels),
+            "test_scores": torch.from_numpy(np.stack([1 - chance, chance], 1)),
+        }
+
+
+def told(spec: RunSpec, *, quality: float = 2.0, validation: float = 0.8) -> Told:
+    run = Told(spec, Entry(Path("none")))
+    object.__setattr__(run, "quality", quality)
+    object.__setattr__(run, "validation", validation + 0.001 * spec.seed)
+    return run
+
+
+def kind(spec: RunSpec) -> tuple[str, str]:
+    """Return a run's method and cut point."""
+    if spec.model.truncate:
+        return "TTL", spec.model.truncate.at
+    if spec.model.slim:
+        return "TF", spec.model.slim.above
+    if spec.train.freeze:
+        return ("LWFT" if spec.train.body_lr_scale < 1 else "FE"), spec.train.freeze
+    return "FTL", ""
+
+
+def planted(qualities: dict[str, float], validations: dict[tuple[str, str], float]) -> Any:
+    def ensure(specs: Sequence[RunSpec]) -> list[Run]:
+        return [
+            told(spec, quality=qualities[kind(spec)[0]], validation=validations.get(kind(spec), 0.5)) for spec in specs
+        ]
+
+    return ensure
+
+
+BLOCK5 = {("TTL", "block5"): 0.9, ("TTL", "block5.2"): 0.95, ("LWFT", "block3"): 0.9, ("TF", "block5"): 0.9}
+
+
+def arms(**qualities: float) -> list[Arm]:
+    given = {"FTL": 2.0, "FE": 1.0, "LWFT": 2.0, "TF": 2.0, "TTL": 2.0} | qualities
+    return STUDY.arms(STUDY.ensure(planted(given, BLOCK5)))
+
+
+def networks(found: Sequence[Arm]) -> dict[str, dict[str, Any]]:
+    """Return planted costs: TTL smaller and faster than TF, TF than the whole network."""
+    costs = {"TTL": (1, 2.0), "TF": (2, 3.0)}
+    rows = {}
+    for arm in found:
+        size, ms = costs.get(arm.method, (4, 5.0))
+        jitter = np.random.default_rng(len(arm.name)).normal(0, 0.1, 20)
+        rows[arm.name] = {
+            "parameters": 10**6 * size,
+            "macs": 10**7 * size,
+            "memory": 10**7,
+            "latency_ms": {"1": list(ms + jitter), "32": list(20 * ms + jitter)},
+            "measured_as": arm.name if arm.method in costs else "FTL",
+        }
+    return rows
+
+
+# What the studies ask for
+
+
+def test_full_fine_tuning_is_the_run_of_the_base_grid() -> None:
+    from transfusion_lib.studies import Convergence
+
+    fields = set(Convergence.model_fields)
+    more = {"networks": ["efficientnet_lite0"], "inits": ["pretrained"], "threshold": 0.85, "in_a_row": 2}
+    extra = {"control_networks": [], "controls": [], "control_seeds": [0]}
+    values = {name: value for name, value in (BASE | more | extra).items() if name in fields}
+    assert set(STUDY.seeded(STUDY.whole("efficientnet_lite0"))) <= set(Convergence(**values).specs())
+
+
+def test_each_method_does_at_a_cut_point_what_the_paper_says() -> None:
+    specs = {kind(spec): spec for spec in STUDY.specs()}
+    assert specs["LWFT", "block3"].train.body_lr_scale == 0.1
+    assert specs["FE", "top"].train.body_lr_scale == 1.0
+    assert specs["TF", "block5"].init.up_to == "block5"
+    assert specs["TF", "block5"].model.slim is not None
+    assert specs["TF", "block5"].model.slim.factor == 2
+    assert specs["TTL", "block7"].init.up_to is None
+    assert len(STUDY.specs()) == 3 * (1 + 1 + 2 + 2 + 3)
+
+
+def test_the_second_stage_is_asked_for_around_the_best_block_of_the_first() -> None:
+    asked: list[list[RunSpec]] = []
+    give = planted(dict.fromkeys(("FTL", "FE", "LWFT", "TF", "TTL"), 2.0), BLOCK5)
+
+    def ensure(specs: Sequence[RunSpec]) -> list[Run]:
+        asked.append(list(specs))
+        found: list[Run] = give(specs)
+        return found
+
+    runs = STUDY.ensure(ensure)
+    assert [len(part) for part in asked] == [27, 6]
+    assert {kind(spec) for spec in asked[1]} == {("TTL", "block5.2"), ("TTL", "block6.1")}
+    named = {arm.name: arm.cut for arm in STUDY.arms(runs)}
+    assert named == {
+        "FTL": None, "FE": "top", "LWFT-1": "block3", "TF-1": "block5", "TTL-1": "block5", "TTL-2": "block5.2"
+    }  # fmt: skip
+    assert STUDY.then(runs) == []
+
+
+def test_a_network_without_pretrained_weights_is_named() -> None:
+    with pytest.raises(ParameterError, match=r"cbr_large_t has no pretrained weights.*efficientnet_lite0"):
+        Differential(**CUTS | {"network": "cbr_large_t"}, latency_batches=[1], rounds=5).specs()
+
+
+def test_the_paper_cuts_the_same_networks() -> None:
+    frame = tables.paper_costs().set_index("method")
+    assert np.allclose(frame["P, here (M)"], frame["P, paper (M)"], rtol=0.005)
+    assert np.allclose(frame["MACs, here (G)"], frame["MACs, paper (G)"], rtol=0.015)
+    assert len(frame) == len(paper_rethinking.TABLE_1)
+
+
+# Scores and evidence
+
+
+def test_a_gain_is_zero_of_a_group_with_itself_and_signed_otherwise() -> None:
+    better, worse = (
+        [told(STUDY.whole("efficientnet_lite0").replace(seed=k), quality=q) for k in range(3)] for q in (3, 1)
+    )
+    assert scores.gain(better, better).se == 0
+    found = scores.gain(better, worse)
+    assert found.low > 0.1
+    assert scores.gain(worse, better).estimate == pytest.approx(-found.estimate)
+    assert found.what_varies == "seed and test case"
+
+
+def judged(claim: str, evidence: Any) -> str:
+    return claims.judge(claim, evidence).outcome
+
+
+def test_r1_is_about_every_method_against_full_fine_tuning() -> None:
+    found = arms(LWFT=3.0, TF=3.0, TTL=3.0)
+    evidence = tables.evidence_r1(found)
+    assert evidence is not None
+    assert set(evidence.parts["difference"]) == {
+        f"{n}, fundus, EfficientNet-Lite0" for n in ("LWFT-1", "TF-1", "TTL-2")
+    }
+    assert judged("R1", evidence) == "supported"
+    assert judged("R1", tables.evidence_r1(arms(TF=0.7))) == "contradicted"
+    assert tables.evidence_r1([arm for arm in found if arm.method in ("FTL", "FE")]) is None
+
+
+def test_r2_needs_best_smallest_and_fastest() -> None:
+    found = arms(TTL=3.2)
+    costs = networks(found)
+    evidence = tables.evidence_r2(found, costs)
+    assert evidence is not None
+    assert len(evidence.parts["best"]) == 3, "FTL, LWFT, TF; feature extraction is not among the paper's methods"
+    assert len(evidence.parts["smallest"]) == 2, "FTL and LWFT are one network"
+    assert len(evidence.parts["fastest"]) == 4, "two networks at two batch sizes"
+    assert judged("R2", evidence) == "supported"
+    slow = costs | {"TTL-2": costs["TTL-2"] | {"latency_ms": {"1": [9.0, 9.1] * 10, "32": [400.0, 401.0] * 10}}}
+    assert judged("R2", tables.evidence_r2(found, slow)) == "contradicted"
+    assert tables.evidence_r2([arm for arm in found if arm.method != "TTL"], costs) is None
+
+
+def test_r3_of_a_second_stage_that_changes_nothing_is_open() -> None:
+    assert tables.evidence_r3([arm for arm in arms() if arm.name != "TTL-2"]) is None
+    found = arms()
+    first = next(arm for arm in found if arm.name == "TTL-1")
+    same = [first, Arm(name="TTL-2", method="TTL", cut=first.cut, runs=first.runs)]
+    assert judged("R3", tables.evidence_r3(same)) == "inconclusive"
+    better = Arm(name="TTL-2", method="TTL", cut="x", runs=tuple(told(run.spec, quality=3.2) for run in first.runs))
+    assert judged("R3", tables.evidence_r3([first, better])) == "supported"
+
+
+def test_one_seed_gives_a_table_and_no_evidence() -> None:
+    study = Differential(**CUTS | {"seeds": [0]}, latency_batches=[1], rounds=5)
+    found = study.arms(study.ensure(planted(dict.fromkeys(("FTL", "FE", "LWFT", "TF", "TTL"), 2.0), BLOCK5)))
+    frame = tables.methods(found, networks(found))
+    assert frame["auroc_low"].isna().all()
+    assert "to" not in tables.methods_styled(frame, found).to_html().split("<tbody>")[1].split("</td>")[2]
+    assert tables.evidence_r1(found) is None
+
+
+def test_the_table_holds_each_rows_commands_as_text() -> None:
+    found = arms()
+    shown = tables.methods_styled(tables.methods(found, networks(found)), found).to_html()
+    assert shown.count("transfusion run ") == 3 * len(found)
+    assert "&quot;freeze&quot;" in shown
+    assert "TTL-2 (TruncatedTL)" in shown
+
+
+def test_the_frontier_holds_what_nothing_cheaper_matches() -> None:
+    frame = pd.DataFrame(
+        {"arm": ["a", "b", "c", "d"], "macs": [1, 2, 3, 3], "auroc": [0.8, 0.7, 0.9, 0.85], "method": "TTL"}
+    )
+    assert tables.frontier(frame) == ["a", "c"]
+
+
+def reuse_frame(slope: float, top: float) -> pd.DataFrame:
+    rows = []
+    for seed in range(3):
+        for place, stage in enumerate(("conv1", "block1", "block2", "block3", "top")):
+            above = top + slope * (place - 3) + 0.005 * seed
+            rows.append(
+                {"arm": "FTL", "method": "FTL", "seed": seed, "stage": stage, "place": place, "above": above,
+                 "similarity": 0.2 + 0.8 * above, "floor": 0.2, "n": 100, "coefficients": [0.9, 0.5],
+                 "floor_coefficients": [0.3, 0.1]}
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+FULL = arms()[0]
+
+
+@pytest.mark.parametrize(
+    ("slope", "top", "outcome"), [(-0.3, 0.02, "supported"), (-0.3, 0.4, "contradicted"), (0.2, 0.02, "contradicted")]
+)
+def test_r4_is_a_fall_down_to_chance(slope: float, top: float, outcome: str) -> None:
+    assert judged("R4", cut_tables.evidence_r4(reuse_frame(slope, top), FULL)) == outcome
+
+
+def pair_frame(change: float) -> pd.DataFrame:
+    blocks = ("block1", "block2", "block3", "block4")
+    rows = [
+        {"seed": seed, "moment": moment, "first": a, "second": b, "floor": 0.2, "above": 0.5,
+         "similarity": 0.5 + (change + 0.01 * seed if moment == "after" and b == "block4" else 0.0)}
+        for seed in range(3)
+        for moment in ("before", "after")
+        for k, a in enumerate(blocks)
+        for b in blocks[k:]
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(("change", "outcome"), [(0.2, "supported"), (-0.2, "contradicted"), (0.0, "inconclusive")])
+def test_r5_is_the_top_block_with_blocks_2_and_3(change: float, outcome: str) -> None:
+    evidence = cut_tables.evidence_r5(pair_frame(change), FULL)
+    assert evidence is not None
+    assert [case[:18] for case in evidence.parts["change"]] == ["block4 with block2", "block4 with block3"]
+    assert judged("R5", evidence) == outcome
+    assert "block4 moves" in cut_tables.pairs_finding(pair_frame(change))
+
+
+def by_block(lower: float, top: float) -> Any:
+    """Return a stand-in for ``depth.by_block``: block2 is best on validation, block4 is the top."""
+
+    def found(study: Cutpoint, run: Run) -> dict[str, Any]:
+        labels, scores_of = run.cases["test_labels"].numpy(), []
+        for quality in (0.1, lower, top):
+            noise = np.random.default_rng([run.spec.seed, int(10 * quality)]).normal(size=CASES)
+            chance = quality * labels + noise
+            scores_of.append(torch.from_numpy(np.stack([-chance, chance], 1)))
+        rows = [
+            {"stage": stage, "val_auprc": value, "test_auroc": 0.8}
+            for stage, value in (("conv1", 0.99), ("block2", 0.9), ("block4", 0.95))
+        ]
+        return {"probes": rows, "test_scores": torch.stack(scores_of)}
+
+    return found
+
+
+@pytest.mark.parametrize(("lower", "top", "outcome"), [(3.0, 1.0, "supported"), (1.0, 3.0, "contradicted")])
+def test_r6_compares_the_lower_block_that_validation_chose(
+    lower: float, top: float, outcome: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cut_tables, "_by_block", by_block(lower, top))
+    study = Cutpoint(**CUTS, **LOOK)
+    assert judged("R6", cut_tables.evidence_r6(study, FULL)) == outcome
+
+
+def test_r7_counts_seeds_whose_two_cut_points_are_neighbours() -> None:
+    runs = STUDY.ensure(planted(dict.fromkeys(("FTL", "FE", "LWFT", "TF", "TTL"), 2.0), BLOCK5))
+    searched = STUDY.found(runs)["TTL"]
+    cuts = ["conv1", "block5.1", "block5.2", "block5.3", "block6.1", "block7"]
+    near = dict(zip(cuts, [0, 0, 0, 0.1, 0.9, 0.9], strict=True))  # the rule cuts at block5.3, the search at block5.2
+    far = dict(zip(cuts, [0, 0.9, 0.9, 0.9, 0.9, 0.9], strict=True))
+    agreed = cut_tables.agreement([near, near, far], searched, threshold=0.5)
+    assert agreed["agrees"].tolist() == [True, True, False]
+    assert agreed["apart"].tolist() == [1, 1, 2]
+    evidence = cut_tables.evidence_r7(agreed, FULL)
+    assert evidence is not None
+    (found,) = evidence.parts["agreement"].values()
+    assert found.estimate == pytest.approx(2 / 3)
+    assert judged("R7", evidence) == "inconclusive", "three searches cannot settle it"
+    assert cut_tables.chance_of_agreement(3) == pytest.approx(7 / 9)
+
+
+ABLATIONS = Ablations(
+    **BASE,
+    networks=["efficientnet_lite0", "cbr_tiny"],
+    blocks={"efficientnet_lite0": ["block3", "block5"], "cbr_tiny": ["pool3"]},
+    pooling_network="efficientnet_lite0",
+    pooling_blocks=["block3", "block5"],
+    source_network="efficientnet_lite0",
+    source_dataset="synthetic_chest",
+    source_images=2000,
+    source_steps=120,
+    source_start="random",
+)
+
+
+def ablated(*, cut: float = 2.0, unpooled: float = 2.0, medical: float = 2.0) -> list[Run]:
+    def quality(spec: RunSpec) -> float:
+        if spec.model.truncate:
+            return cut if spec.model.truncate.pooled else unpooled
+        return medical if isinstance(spec.init.weights, RunSpec) else 2.0
+
+    def ensure(specs: Sequence[RunSpec]) -> list[Run]:
+        return [told(spec, quality=quality(spec), validation=0.9 if "5" in kind(spec)[1] else 0.5) for spec in specs]
+
+    return ABLATIONS.ensure(ensure)
+
+
+def test_the_medical_source_differs_from_the_natural_in_its_weights_alone() -> None:
+    sources = ABLATIONS.sources()
+    assert sources["medical"].init.weights == ABLATIONS.source()
+    assert sources["natural"].replace(init=sources["medical"].init) == sources["medical"]
+    assert ABLATIONS.source().init.method == "random"
+    assert ABLATIONS.source().data.name == "synthetic_chest"
+    assert "2,000 images of synthetic chest" in ablation_tables.source_words(ABLATIONS.source())
+
+
+@pytest.mark.parametrize(("unpooled", "outcome"), [(1.0, "supported"), (3.2, "contradicted")])
+def test_r8_is_pooled_against_not(unpooled: float, outcome: str) -> None:
+    found = ABLATIONS.pooled(ablated(unpooled=unpooled))
+    assert {one.chosen.cut for one in found.values()} == {"block5"}
+    assert judged("R8", ablation_tables.evidence_r8(found)) == outcome
+    assert "pooled at block5" in ablation_tables.pooling_finding(ablation_tables.pooling(found))
+
+
+@pytest.mark.parametrize(("cut", "outcome"), [(3.5, "supported"), (1.0, "contradicted")])
+def test_r9_needs_every_architecture(cut: float, outcome: str) -> None:
+    evidence = ablation_tables.evidence_r9(ABLATIONS.architectures(ablated(cut=cut)))
+    assert evidence is not None
+    assert len(evidence.parts["difference"]) == 2
+    assert judged("R9", evidence) == outcome
+
+
+@pytest.mark.parametrize(("medical", "outcome"), [(1.0, "supported"), (3.2, "contradicted")])
+def test_r10_is_medical_minus_natural(medical: float, outcome: str) -> None:
+    assert judged("R10", ablation_tables.evidence_r10(ABLATIONS.by_source(ablated(medical=medical)))) == outcome
+
+
+# Figures
+
+
+def test_figures_draw_one_seed_two_methods_and_a_blank_map() -> None:
+    found = arms()
+    frame = tables.methods(found, networks(found))
+    drawn = figures.frontier(frame, kept=tables.frontier(frame), title="t")
+    assert {text.get_text() for text in drawn.axes[0].texts} == set(frame["arm"])
+    searched = tables.searched(STUDY.found(STUDY.ensure(planted(dict.fromkeys(
+        ("FTL", "FE", "LWFT", "TF", "TTL"), 2.0), BLOCK5))))  # fmt: skip
+    assert len(figures.search(searched, titles=tables.searched_titles(searched)).axes) == 3
+    cut_figures.reuse(reuse_frame(-0.3, 0.02), title="t")
+    cut_figures.coefficients(reuse_frame(-0.3, 0.02), title="t")
+    assert len(cut_figures.pairs(pair_frame(0.1), title="t").axes) == 6
+    blank = {"FTL": np.zeros((8, 8), np.float32), "TTL-2": np.eye(8, dtype=np.float32)}
+    without = cut_figures.Looked(name="case 1", pixels=None, outline=None, maps=blank)
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    with_image = cut_figures.Looked(name="x", pixels=pixels, outline=pixels[..., 0] > 0, maps=blank)
+    assert len(cut_figures.looked([without, with_image], title="t").axes) == 6
+    runs = ablated()
+    by_source = ABLATIONS.by_source(runs)
+    ablation_figures.sources(ablation_tables.by_source(by_source), title=ablation_tables.by_source_finding(by_source))
+    ablation_figures.pooling(ablation_tables.pooling(ABLATIONS.pooled(runs)), title="t")
+    frame = ablation_tables.architectures(ABLATIONS.architectures(runs))
+    ablation_figures.architectures(frame, title=ablation_tables.architectures_finding(frame))

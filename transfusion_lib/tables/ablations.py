@@ -1,0 +1,142 @@
+"""What the chapter "Ablations" says: pooling, architectures, sources, and evidence for R8 to R10."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from transfusion_lib import models, scores
+from transfusion_lib.claims import Evidence
+from transfusion_lib.runs import Run
+from transfusion_lib.search import Found
+from transfusion_lib.spec import RunSpec
+from transfusion_lib.stats import Interval
+from transfusion_lib.studies.cuts import Arm
+from transfusion_lib.tables.curves import NETWORKS
+
+SOURCES = {"random": "no source", "natural": "natural images", "medical": "medical images"}
+
+
+def pooling(found: Mapping[str, Found]) -> pd.DataFrame:
+    """Return a row per head and cut point: head, cut, validation (AUPRC), auroc, low, high, parameters, chosen."""
+    rows = []
+    for head, one in found.items():
+        for candidate in one:
+            mean = scores.mean(candidate.runs, "test_auroc")
+            rows.append(
+                {
+                    "head": head,
+                    "cut": candidate.cut,
+                    "validation": candidate.score,
+                    "auroc": mean.estimate,
+                    "low": mean.low,
+                    "high": mean.high,
+                    "parameters": _costs(candidate.runs[0]).parameters,
+                    "chosen": candidate.cut == one.chosen.cut,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def pooling_finding(frame: pd.DataFrame) -> str:
+    """Return the finding: where validation chose with each head, and the difference of their AUROCs."""
+    best = frame[frame["chosen"]].set_index("head")
+    gap = best.loc["pooled", "auroc"] - best.loc["not pooled", "auroc"]
+    return (
+        f"pooled at {best.loc['pooled', 'cut']} has {_signed(gap)} AUROC over not pooled at "
+        f"{best.loc['not pooled', 'cut']}"
+    )
+
+
+def architectures(arms: Mapping[str, tuple[Arm, Arm]]) -> pd.DataFrame:
+    """Return a row per network and method: network, arm, cut, auroc, low, high, auprc, parameters, macs."""
+    rows = []
+    for network, pair in arms.items():
+        for arm in pair:
+            auroc, auprc = (scores.mean(arm.runs, f"test_{score}") for score in ("auroc", "auprc"))
+            cost = _costs(arm.runs[0])
+            row: dict[str, Any] = {"network": NETWORKS[network], "arm": arm.name, "cut": arm.cut or ""}
+            row |= {"auroc": auroc.estimate, "low": auroc.low, "high": auroc.high, "auprc": auprc.estimate}
+            rows.append(row | {"parameters": cost.parameters, "macs": cost.macs})
+    return pd.DataFrame(rows)
+
+
+def architectures_finding(frame: pd.DataFrame) -> str:
+    """Return the finding: what truncation changes in each network."""
+    words = []
+    for network, rows in frame.groupby("network", sort=False):
+        full, cut = rows.iloc[0], rows.iloc[1]
+        share = cut["parameters"] / full["parameters"]
+        words.append(f"{network} {_signed(cut['auroc'] - full['auroc'])} at {share:.0%} of its parameters")
+    return f"truncated, AUROC changes: {'; '.join(words)}"
+
+
+def by_source(runs: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
+    """Return a row per source and seed, and evaluation: source, seed, step, auroc."""
+    rows = [
+        {"source": SOURCES[source], "seed": run.spec.seed, "step": step, "auroc": auroc}
+        for source, group in runs.items()
+        for run in group
+        for step, auroc in zip(run.curve["step"], run.curve["test_auroc"], strict=True)
+    ]
+    return pd.DataFrame(rows)
+
+
+def by_source_finding(runs: Mapping[str, Sequence[Run]]) -> str:
+    """Return the finding: the order of the sources by the final AUROC."""
+    means = {SOURCES[name]: scores.mean(group, "test_auroc").estimate for name, group in runs.items()}
+    ordered = sorted(means.items(), key=lambda pair: -pair[1])
+    return "final AUROC: " + ", ".join(f"{name} {value:.3f}" for name, value in ordered)
+
+
+def source_words(spec: RunSpec) -> str:
+    """Return what the medical source is, in a sentence's part."""
+    count = f"{spec.data.train:,} images" if spec.data.train else "all images"
+    start = "random weights" if spec.init.method == "random" else "pretrained weights"
+    return f"{count} of {spec.data.name.replace('_', ' ')}, {spec.train.steps:,} steps from {start}"
+
+
+def evidence_r8(found: Mapping[str, Found]) -> Evidence | None:
+    """Return the best pooled minus the best unpooled truncation, each chosen by validation; None with one seed."""
+    pooled, plain = (found[head].chosen for head in ("pooled", "not pooled"))
+    if len(pooled.runs) < 2:
+        return None
+    case = f"{_data(pooled.runs[0])}: {pooled.cut} against {plain.cut}"
+    return _evidence({case: scores.gain(pooled.runs, plain.runs)}, {"pooled": pooled.runs, "not pooled": plain.runs})
+
+
+def evidence_r9(arms: Mapping[str, tuple[Arm, Arm]]) -> Evidence | None:
+    """Return each network's truncation minus its full fine-tuning; None with one seed."""
+    if any(len(arm.runs) < 2 for pair in arms.values() for arm in pair):
+        return None
+    cases = {_data(full.runs[0]): scores.gain(cut.runs, full.runs) for full, cut in arms.values()}
+    return _evidence(cases, {f"{arm.name} of {name}": arm.runs for name, pair in arms.items() for arm in pair})
+
+
+def evidence_r10(runs: Mapping[str, Sequence[Run]]) -> Evidence | None:
+    """Return fine-tuning from medical minus from natural images; None with one seed."""
+    medical, natural = runs["medical"], runs["natural"]
+    if len(medical) < 2:
+        return None
+    return _evidence({_data(medical[0]): scores.gain(medical, natural)}, {"medical": medical, "natural": natural})
+
+
+def _evidence(cases: Mapping[str, Interval], arms: Mapping[str, Sequence[Run]]) -> Evidence:
+    return Evidence(
+        parts={"difference": cases},
+        seeds=min(len(group) for group in arms.values()),
+        scores={name: scores.mean(group, "test_auroc").estimate for name, group in arms.items()},
+        runs=tuple(dict.fromkeys(run.key for group in arms.values() for run in group)),
+    )
+
+
+def _costs(run: Run) -> models.Description:
+    return models.describe(run.spec.model, num_outputs=len(run.record["dataset"]["classes"]), size=run.spec.data.size)
+
+
+def _data(run: Run) -> str:
+    return f"{run.spec.data.name}, {NETWORKS[run.spec.model.name]}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
