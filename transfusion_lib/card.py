@@ -88,6 +88,14 @@ def _scores(advice: Advice) -> list[dict[str, str]]:
 _ANSWERS = {"multiclass": "softmax: one class each", "multilabel": "sigmoid: any number of labels"}
 
 
+def _what(advice: Advice) -> str:
+    return f"the whole {_model(advice)}" if advice.row.whole else f"{_model(advice)} cut after {advice.row.cut}"
+
+
+def _classes(dataset: Dataset) -> str:
+    return ", ".join(f"{number} {name}" for number, name in enumerate(dataset.classes))
+
+
 def _counts(dataset: Dataset) -> str:
     return ", ".join(f"{len(split)} {name}" for name, split in dataset.splits().items())
 
@@ -95,9 +103,7 @@ def _counts(dataset: Dataset) -> str:
 def card(advice: Advice, dataset: Dataset, done: Exported, *, shape: tuple[int, ...]) -> str:
     """Return the model card, in Markdown."""
     made = provenance.record(resources().device)
-    row = advice.row
-    what = f"the whole {_model(advice)}" if row.whole else f"{_model(advice)} cut after {row.cut}"
-    classes = ", ".join(f"{number} {name}" for number, name in enumerate(dataset.classes))
+    row, what = advice.row, _what(advice)
     differences = "; ".join(f"`{name}` {value:.1e}" for name, value in done.differences.items())
     return f"""# Model card: {what}
 
@@ -106,7 +112,7 @@ the care of any person.
 
 ## What it is
 
-A classifier of {classes} ({_ANSWERS[dataset.kind]}),
+A classifier of {_classes(dataset)} ({_ANSWERS[dataset.kind]}),
 {row.costs.parameters:,} parameters, {row.costs.macs:,} multiply-adds an image.
 Cut by the two-stage search of TruncatedTL (Peng et al., BMVC 2023), judged by validation AUPRC (rule: {advice.rule}).
 
