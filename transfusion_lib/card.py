@@ -96,6 +96,10 @@ def _classes(dataset: Dataset) -> str:
     return ", ".join(f"{number} {name}" for number, name in enumerate(dataset.classes))
 
 
+def _differences(done: Exported) -> str:
+    return "; ".join(f"`{name}` {value:.1e}" for name, value in done.differences.items())
+
+
 def _counts(dataset: Dataset) -> str:
     return ", ".join(f"{len(split)} {name}" for name, split in dataset.splits().items())
 
@@ -104,7 +108,6 @@ def card(advice: Advice, dataset: Dataset, done: Exported, *, shape: tuple[int, 
     """Return the model card, in Markdown."""
     made = provenance.record(resources().device)
     row, what = advice.row, _what(advice)
-    differences = "; ".join(f"`{name}` {value:.1e}" for name, value in done.differences.items())
     return f"""# Model card: {what}
 
 **Not for clinical use.** This is a research network, trained automatically and reviewed by nobody. It must not inform
@@ -124,7 +127,7 @@ Cut by the two-stage search of TruncatedTL (Peng et al., BMVC 2023), judged by v
 Input: float32, n x {" x ".join(map(str, shape))},
 RGB values in 0..1, images stretched to {advice.search.base.data.size} pixels (grey images
 repeated in every channel). Normalisation is inside. Output: probabilities, n x {len(dataset.classes)}. Largest
-difference from the trained network on {min(CHECKED, len(dataset.test))} test images: {differences}.
+difference from the trained network on {min(CHECKED, len(dataset.test))} test images: {_differences(done)}.
 
 ## Scores
 
