@@ -14,11 +14,9 @@ NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 ALLOWED = (
     r"`[^`]*`",
     r"\]\([^)]*\)|https?://\S+",
-    r"\b(Figures?|Tables?|[Ss]ections?|[Aa]ppendix|chapters?|equations?)\s+[A-Z]?\.?\d+(\.\d+)*( i+)?"
+    r"\b(Figures?|Tables?|[Ss]ections?|[Aa]ppendix|chapters?|equations?|blocks?)\s+[A-Z]?\.?\d+(\.\d+)*( i+)?"
     r"((,| to| and)\s+\d+(\.\d+)*)*",
-    r"\b[TR]\d{1,2}\b",
-    r"\b[A-Za-z][A-Za-z]*-?[A-Za-z]*\d+(-[A-Za-z]+)?\b|\b[A-Z][A-Za-z]*-\d+\b|\bv\d\b",
-    r"\b(2|3)D\b|\bL[12]\b|\bR\^2\b",
+    r"\b[A-Za-z][\w-]*\d[\w-]*|\b[23]D\b",
     r"\b95 %",
     r"(?<![\d.])[01](?!\.?\d)",
     r"\b(19|20)\d\d\b",

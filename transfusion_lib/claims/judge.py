@@ -162,8 +162,6 @@ def _too_little(claim: Claim, evidence: Evidence) -> str | None:
             return f"The interval of {where} does not cover what another seed would change."
         if not _finite(interval):
             return f"The interval of {where} is not finite."
-        if interval.se == 0 and interval.what_varies != "nothing" and interval.scale != "proportion":
-            return f"All seeds give the same number for {where}: it is saturated, or the runs are one."
     return None
 
 
@@ -188,6 +186,9 @@ def _saturated(claim: Claim, evidence: Evidence) -> str | None:
                 f"{arrival.reached} of {arrival.runs} runs of {arm} arrived: the speed-up is larger than these steps "
                 "can show, and a share of it unknown."
             )
+    for name, case, interval in _each(evidence.parts):
+        if interval.se == 0 and interval.what_varies != "nothing" and interval.scale != "proportion":
+            return f"All seeds give the same number for {name} of {case}: it is saturated, or the runs are one."
     for where, floor in evidence.floors.items():
         if not floor <= LARGEST_FLOOR:
             return f"Independent data would already give {floor:.2f} in {where}: too few samples for its channels."

@@ -112,7 +112,8 @@ def source_accuracy(table: pd.DataFrame, *, title: str) -> Figure:
     figure, axes = panels(1, width=7.0, height=3.6)
     axis = axes[0, 0]
     known = table.dropna(subset=["source top-5 share", "AUROC"]).sort_values("source top-5 share")
-    for number, (_, row) in enumerate(known.iterrows()):
+    known["rank"] = known.groupby(known["from"].str.contains("Table 1")).cumcount()
+    for _, row in known.iterrows():
         theirs = "Table 1" in row["from"]
         color = QUIET if theirs else _color(row["network"])
         axis.plot(
@@ -129,7 +130,7 @@ def source_accuracy(table: pd.DataFrame, *, title: str) -> Figure:
             row["AUROC"],
             label,
             color=color,
-            side=("below", "above")[number % 2] if theirs else "right",
+            side=("below", "above")[row["rank"] % 2] if theirs else "right",
         )
     axis.margins(x=0.22, y=0.15)
     axis.set_xlabel("top-5 accuracy on the source task")

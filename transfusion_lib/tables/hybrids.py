@@ -61,7 +61,7 @@ def final_difference(a: Arm, b: Arm) -> Interval:
 
 
 def hybrid_titles(arms: Arms) -> dict[str, str]:
-    """Return each network's finding: the start that keeps up with full transfer, or that none does, on the way."""
+    """Return each network's finding: the start that rises fastest beside full transfer, by the mean on the way."""
     titles = {}
     for network, found in arms.items():
         others = {start: sum(arm.ways) / len(arm.ways) for start, arm in found.items() if start not in (BASE, FULL)}
@@ -70,7 +70,7 @@ def hybrid_titles(arms: Arms) -> dict[str, str]:
             continue
         best = max(others, key=lambda start: others[start])
         beyond = FULL in found and others[best] >= sum(found[FULL].ways) / len(found[FULL].ways)
-        titles[network] = f"{network}: {best} leads the hybrids" + (", ahead of full transfer" if beyond else "")
+        titles[network] = f"{network}: {best} is {'faster than' if beyond else 'fastest after'} full transfer"
     return titles
 
 
