@@ -171,9 +171,6 @@ def _saturated(claim: Claim, evidence: Evidence) -> str | None:
     for arm, score in evidence.scores.items():
         if not low <= score <= high:
             return f"Saturated: the mean score of {arm} is {score:.3f}, outside {low:g} to {high:g}."
-    for arm, rise in evidence.rises.items():
-        if rise > SETTLED:
-            return f"Not final: the mean score of {arm} still rose by {rise:.3f} over the last third of its steps."
     if evidence.arrivals:
         arms = evidence.arrivals.values()
         if not any(arm.reached for arm in arms):
@@ -186,6 +183,9 @@ def _saturated(claim: Claim, evidence: Evidence) -> str | None:
                 f"{arrival.reached} of {arrival.runs} runs of {arm} arrived: the speed-up is larger than these steps "
                 "can show, and a share of it unknown."
             )
+    for arm, rise in evidence.rises.items():
+        if rise > SETTLED:
+            return f"Not final: the mean score of {arm} still rose by {rise:.3f} over the last third of its steps."
     for name, case, interval in _each(evidence.parts):
         if interval.se == 0 and interval.what_varies != "nothing" and interval.scale != "proportion":
             return f"All seeds give the same number for {name} of {case}: it is saturated, or the runs are one."
