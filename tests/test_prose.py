@@ -10,7 +10,7 @@ import pytest
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 
 # What may stand in prose as digits: where something is (a figure, table, section, claim), a name (ResNet-50), what is
-# between backticks, a definition's 0 and 1, a suffix in quotes ("-2"), and 95 %, the level of every interval of the book.
+# between backticks, a definition's 0 and 1, a suffix in quotes ("-2"), and 95 %, the level of every interval.
 ALLOWED = (
     r"`[^`]*`",
     r"\]\([^)]*\)|https?://\S+",
