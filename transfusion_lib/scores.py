@@ -21,7 +21,11 @@ def final(run: Run, name: str) -> float:
 
 def mean(runs: Sequence[Run], name: str) -> Interval:
     """Return the mean over seeds of a score with its interval; of one seed no interval, both ends are missing."""
-    values = [final(run, name) for run in runs]
+    return over([final(run, name) for run in runs])
+
+
+def over(values: Sequence[float]) -> Interval:
+    """Return the mean of one value per seed with its interval; of one seed both ends are missing."""
     if len(values) > 1:
         return over_seeds(values)
     nan = float("nan")

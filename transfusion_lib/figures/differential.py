@@ -25,33 +25,21 @@ def frontier(methods: pd.DataFrame, *, kept: Sequence[str], title: str) -> Figur
     """
     figure, axes = panels(1, height=4.2)
     axis = axes[0, 0]
+    marks = methods.groupby(["method", "macs", "auroc"], sort=False).first().reset_index()  # one mark for the same runs
+    names = methods.groupby(["method", "macs", "auroc"], sort=False)["arm"].agg(", ".join).tolist()
     edge = methods[methods["arm"].isin(kept)].sort_values(["macs", "auroc"])
     axis.plot(edge["macs"] / 1e6, edge["auroc"], color=QUIET, linewidth=1, linestyle=":", zorder=1)
-    places = _spread(methods)
-    for row, place in zip(methods.to_dict("records"), places, strict=True):
+    for row, name, place in zip(marks.to_dict("records"), names, _spread(marks), strict=True):
         style = METHOD_STYLE[row["method"]]
         face = style["color"] if row["arm"] in kept else "white"
         reach = bars(row["auroc"], row["auroc_low"], row["auroc_high"])
         axis.errorbar(
-            place,
-            row["auroc"],
-            yerr=reach,
-            **style,
-            markerfacecolor=face,
-            markersize=7,
-            linewidth=1,
-            capsize=2,
-            zorder=2,
+            place, row["auroc"], yerr=reach, **style, markerfacecolor=face, markersize=7, linewidth=1, capsize=2
         )
         axis.annotate(
-            row["arm"],
-            (place, row["auroc"]),
-            xytext=(6, 5),
-            textcoords="offset points",
-            fontsize=8,
-            color=style["color"],
+            name, (place, row["auroc"]), xytext=(6, 5), textcoords="offset points", fontsize=8, color=style["color"],
             fontweight="bold",
-        )
+        )  # fmt: skip
     axis.set_xlabel("multiply-adds for one image, millions (fewer is cheaper; marks at one value are set apart)")
     axis.set_ylabel("test AUROC (higher is better)")
     axis.set_title(title)
@@ -70,11 +58,11 @@ def search(searched: pd.DataFrame, *, titles: Mapping[str, str]) -> Figure:
     for axis, method in zip(axes[0], methods, strict=True):
         rows = searched[searched["method"] == method]
         color = METHOD_STYLE[method]["color"]
-        axis.plot(rows["place"], rows["score"], color=color, linewidth=1, alpha=0.5, zorder=1)
-        for row in rows.to_dict("records"):
+        axis.plot(range(len(rows)), rows["score"], color=color, linewidth=1, alpha=0.5, zorder=1)
+        for place, row in enumerate(rows.to_dict("records")):
             reach = bars(row["score"], row["low"], row["high"])
             axis.errorbar(
-                row["place"],
+                place,
                 row["score"],
                 yerr=reach,
                 marker="s" if row["stage"] == "blocks" else "o",
@@ -84,10 +72,10 @@ def search(searched: pd.DataFrame, *, titles: Mapping[str, str]) -> Figure:
                 linewidth=1,
                 capsize=2,
             )
-        axis.set_xticks(rows["place"], rows["cut"], rotation=45, ha="right", fontsize=8)
+        axis.set_xticks(range(len(rows)), rows["cut"], rotation=45, ha="right", fontsize=8)
         axis.set_title(titles[method], fontsize=9.5)
         axis.margins(x=0.15)
-    axes[0, 0].set_ylabel("validation score (higher is better)")
+    axes[0, 0].set_ylabel("validation AUPRC (higher is better)")
     figure.supxlabel("cut point, from the input on", fontsize=10)
     return figure
 
@@ -95,7 +83,7 @@ def search(searched: pd.DataFrame, *, titles: Mapping[str, str]) -> Figure:
 def _spread(methods: pd.DataFrame) -> list[float]:
     """Return each arm's place on the axis in millions, those at one value a little apart."""
     macs = methods["macs"] / 1e6
-    step = 0.022 * (macs.max() - macs.min() or 1.0)
+    step = 0.06 * (macs.max() - macs.min() or 1.0)
     seen: dict[float, int] = {}
     places = []
     for value in macs:

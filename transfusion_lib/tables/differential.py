@@ -79,7 +79,7 @@ def searched(found: Mapping[str, Found]) -> pd.DataFrame:
     for method, one in found.items():
         cuts = models.describe(one.search.base.model, size=one.search.base.data.size).cut_points
         for candidate in one:
-            interval = _over(candidate.validation)
+            interval = scores.over(candidate.validation)
             place = _place(cuts, candidate.cut)
             stage = "blocks" if candidate in one.blocks else "layers"
             chosen = candidate.cut == one.chosen.cut
@@ -143,14 +143,29 @@ def differential_finding(frame: pd.DataFrame) -> str:
 
 
 def searched_titles(frame: pd.DataFrame) -> dict[str, str]:
-    """Return each method's finding: where validation chose, and how far the next best lay behind."""
+    """Return each method's finding, in two lines: where validation chose, and how far the next best lay behind."""
     titles = {}
     for method, rows in frame.groupby("method", sort=False):
         best = rows[rows["chosen"]].iloc[0]
         others = rows[~rows["chosen"]]
-        behind = f", the next {best['score'] - others['score'].max():.3f} behind" if len(others) else ""
+        behind = f",\nthe next {best['score'] - others['score'].max():.3f} behind" if len(others) else ""
         titles[str(method)] = f"{method}: {best['cut']}{behind}"
     return titles
+
+
+def searched_finding(frame: pd.DataFrame) -> str:
+    """Return every method's finding, one after the other."""
+    return "; ".join(title.replace("\n", " ") for title in searched_titles(frame).values())
+
+
+def differential_title(frame: pd.DataFrame) -> str:
+    """Return the finding in the length of a title."""
+    name = _best(frame, "TTL")
+    if name is None:
+        return "Accuracy against cost"
+    full, cut = (frame.set_index("arm").loc[arm] for arm in ("FTL", name))
+    gap = f"{cut['auroc'] - full['auroc']:+.3f}".replace("-", "\N{MINUS SIGN}")
+    return f"{name}: {cut['macs'] / full['macs']:.0%} of the MACs of full fine-tuning, {gap} AUROC"
 
 
 def evidence_r1(arms: Sequence[Arm]) -> Evidence | None:
@@ -231,12 +246,6 @@ def _case(arm: Arm) -> str:
 
 def _data(run: Run) -> str:
     return f"{run.spec.data.name}, {NETWORKS[run.spec.model.name]}"
-
-
-def _over(values: Sequence[float]) -> Interval:
-    if len(values) > 1:
-        return over_seeds(values)
-    return Interval(estimate=values[0], low=math.nan, high=math.nan, what_varies="seed", n=1, se=math.nan)
 
 
 def _place(cuts: Sequence[str], cut: str) -> int:
