@@ -23,7 +23,15 @@ TOP_5 = {"cbr_large_t": "77.5 %", "cbr_large_w": "75.1 %", "cbr_small": "67.6 %"
 def write(build: Build) -> None:
     """Write what ``networks.md`` includes: sizes beside the papers', cut points, weights that ship and their scores."""
     rows = [(row, models.describe(ModelSpec(name=row.name))) for row in models.TABLE.values()]
-    head = ("network", "parameters", "by the paper's rule", "Table 1", "multiply-adds", "smallest image", "weights")
+    head: tuple[str, ...] = (
+        "network",
+        "parameters",
+        "by the paper's rule",
+        "Table 1",
+        "multiply-adds",
+        "smallest image",
+        "weights",
+    )
     _write(build, "sizes", _table(head, (_size(row, found) for row, found in rows)))
     head = ("variant", "parameters (M)", "paper", "multiply-adds (G)", "paper")
     _write(build, "variants", _table(head, (_variant(*variant) for variant in VARIANTS)))
