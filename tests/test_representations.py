@@ -152,7 +152,7 @@ def test_the_figures_are_labelled_and_draw_floors() -> None:
     figure = figures.higher(higher, titles=representations.higher_titles(higher))
     assert "higher is more alike" in figure.axes[-1].get_xlabel()
     floors = [line for line in figure.axes[0].lines if line.get_linewidth() > 2]
-    assert [line.get_xdata()[0] for line in floors] == pytest.approx([0.1] * 3)
+    assert [float(np.asarray(line.get_xdata())[0]) for line in floors] == pytest.approx([0.1] * 3)
     layers = figures.per_layer(representations.per_layer(own), titles=representations.per_layer_titles(own))
     assert any(line.get_marker() == "_" for line in layers.axes[0].lines)
     predicted = representations.predicted(found)
@@ -237,7 +237,7 @@ def test_a_planted_barrier_is_told_and_pairs_are_counted() -> None:
     assert (
         titles[SMALL] == f"{SMALL}: mean barrier in loss 0.40 between random starts and 0.00 between pretrained starts"
     )
-    table = reuse.barrier_table(paths).data
+    table: Any = reuse.barrier_table(paths).data  # type: ignore[attr-defined]
     assert table["pairs"].tolist() == [3, 3]
     assert table["barrier in loss"].tolist() == ["0.400", "0.000"]
     assert len(reuse_figures.paths(paths, titles=titles).axes) == 2
@@ -268,11 +268,18 @@ COMMON: dict[str, Any] = {
 
 
 def test_the_three_chapters_share_their_runs() -> None:
-    compared = {"snapshots": [], "probe_images": None, "per_image": 16, "per_channel": 8}
+    compared: dict[str, Any] = {"snapshots": [], "probe_images": None, "per_image": 16, "per_channel": 8}
     specs = Representations(**COMMON, **compared).specs()
     assert len(specs) == 6, "CBR-LargeT has no pretrained weights"
     assert specs == Filters(**COMMON, shown_filters=8, null_filters=9, shown_channels=1, optimise_steps=1).specs()
-    reused = {"probe_train": 9, "probe_test": 9, "neighbours": 3, "test_cases": 9, "points": 3, "blocks": [8]}
+    reused: dict[str, Any] = {
+        "probe_train": 9,
+        "probe_test": 9,
+        "neighbours": 3,
+        "test_cases": 9,
+        "points": 3,
+        "blocks": [8],
+    }
     assert specs == Reuse(**COMMON, **reused).specs()
     kept = Representations(**COMMON, **compared | {"snapshots": [10, 20]}).specs()
     assert {spec.train.snapshots for spec in kept} == {(10, 20)}

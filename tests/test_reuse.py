@@ -7,7 +7,7 @@ import torch
 from tests import networks
 from transfusion_lib import barriers, metrics, probe_sets, probes, robustness, runs, visualise
 from transfusion_lib.errors import MeasureError
-from transfusion_lib.models.stages import BatchNorm
+from transfusion_lib.models.stages import BatchNorm, first_convolution
 from transfusion_lib.runs import Run
 from transfusion_lib.spec import RunSpec, TrainSpec
 from transfusion_lib.store import Store
@@ -134,7 +134,7 @@ def test_statistics_are_those_of_the_images() -> None:
     barriers.measure_statistics(network, images)
     norm = next(part for part in network.modules() if isinstance(part, BatchNorm))
     with torch.no_grad():
-        maps = next(iter(network.body[0][0].children()))(robustness.to_network(network, images))
+        maps = first_convolution(network)(robustness.to_network(network, images))
     assert norm.running_mean is not None
     assert torch.allclose(norm.running_mean, maps.mean((0, 2, 3)), atol=1e-4)
     assert not norm.training

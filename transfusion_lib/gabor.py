@@ -80,7 +80,7 @@ def explained(filters: Tensor) -> Tensor:
         found = torch.einsum("np,nkpb->nkb", pattern, _basis(points, height, width)).square().sum(-1)
         top = torch.maximum(top, found.detach().max(1).values)
         optimizer.zero_grad()
-        (-found.sum()).backward()  # type: ignore[no-untyped-call]
+        (-found.sum()).backward()
         optimizer.step()
         with torch.no_grad():
             points[..., 1:].clamp_(0, 1)

@@ -62,7 +62,8 @@ def distance(state: State, origin: State | None, names: tuple[str, ...]) -> floa
 def by_filter(before: Tensor, after: Tensor) -> Tensor:
     """Return how far each filter (n, ...) moved relative to its first norm, float64 (n,)."""
     change = (after.double() - before.double()).flatten(1).norm(dim=1)
-    return change / before.double().flatten(1).norm(dim=1)
+    moved: Tensor = change / before.double().flatten(1).norm(dim=1).clamp_min(1e-12)
+    return moved
 
 
 def _copy(state: State) -> State:

@@ -67,7 +67,7 @@ def excite(
         maps = dict(network.features((moved - centre) / scale))
         risen = [maps[units[stage]][place, channel].mean() for place, (stage, channel) in enumerate(wanted)]
         optimizer.zero_grad()
-        (-torch.stack(risen).sum()).backward()  # type: ignore[no-untyped-call]
+        (-torch.stack(risen).sum()).backward()
         optimizer.step()
     found = _image(spectrum.detach(), falloff, height, width)
     return (found * 255).round().to(torch.uint8).cpu()
@@ -78,7 +78,8 @@ def _falloff(height: int, width: int) -> Tensor:
     rows, columns = torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)[None]
     frequency = (rows**2 + columns**2).sqrt().clamp_min(1 / max(height, width))
     falloff = 1 / frequency
-    return falloff / falloff.square().sum().sqrt() * math.sqrt(height * width / 4)
+    scaled: Tensor = falloff / falloff.square().sum().sqrt() * math.sqrt(height * width / 4)
+    return scaled
 
 
 def _image(spectrum: Tensor, falloff: Tensor, height: int, width: int) -> Tensor:

@@ -63,10 +63,12 @@ def filter_movement(movement: pd.DataFrame, *, title: str) -> Figure:
             moved = np.sort(rows["moved"])
             share = (np.arange(len(moved)) + 1) / len(moved)
             axis.step(moved, share, where="post", linewidth=1.1, **INIT_STYLE[str(init)])
-        for init, rows in part.groupby("init", sort=False):
+        medians = part.groupby("init")["moved"].median().sort_values()
+        for place, (init, median) in enumerate(medians.items()):
+            left = place == 0 and len(medians) > 1  # the upper left and the lower right of rising curves are free
             axis.annotate(
-                str(init), (rows["moved"].median(), 0.5), xytext=(5, -3), textcoords="offset points",
-                color=INIT_STYLE[str(init)]["color"], fontweight="bold", fontsize=8.5,
+                str(init), (median, 0.7 if left else 0.25), xytext=(-4 if left else 4, 0), textcoords="offset points",
+                ha="right" if left else "left", color=INIT_STYLE[str(init)]["color"], fontweight="bold", fontsize=8.5,
             )  # fmt: skip
         axis.set_title(network)
         axis.set_xscale("log")

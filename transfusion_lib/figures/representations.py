@@ -46,7 +46,8 @@ def per_layer(per_layer: pd.DataFrame, *, titles: dict[str, str]) -> Figure:
             stage_axis(axis, stages)
             axis.set_ylabel(f"{measure} with the start" if axis is row[0] else measure)
         row[0].set_title(titles[network])
-    axes[0, 0].set_ylim(-0.25, 1.02)
+    gaps = [_difference_of(part) for _, part in per_layer.groupby(["network", "measure"])]
+    axes[0, 0].set_ylim(min(-0.05, *(gap.min() - 0.05 for gap in gaps if len(gap)), 0), 1.02)
     return figure
 
 
@@ -106,12 +107,18 @@ def _bars(axis: Axes, part: pd.DataFrame, measure: str) -> None:
 
 def _difference(axis: Axes, means: pd.DataFrame, stages: list[str]) -> None:
     """Draw pretrained minus random, as the paper does, where there are both."""
-    wide = means.pivot_table(index="stage", columns="init", values="mean", sort=False)
-    if {"random", "pretrained"} <= set(wide.columns):
-        gap = (wide["pretrained"] - wide["random"]).reindex(stages)
+    gap = _difference_of(means).reindex(stages)
+    if gap.notna().any():
         axis.plot(range(len(stages)), gap, color=QUIET, linewidth=1.2, linestyle=":")
         axis.annotate("difference", (0, gap.iloc[0]), xytext=(4, -10), textcoords="offset points", fontsize=7)
     axis.axhline(0, color=QUIET, linewidth=0.6)
+
+
+def _difference_of(means: pd.DataFrame) -> pd.Series:
+    """Return pretrained minus random by stage; nothing where there is only one of them."""
+    wide = means.pivot_table(index="stage", columns="init", values="mean", sort=False)
+    both = {"random", "pretrained"} <= set(wide.columns)
+    return wide["pretrained"] - wide["random"] if both else pd.Series(dtype=float)
 
 
 def _scatter(axis: Axes, points: pd.DataFrame, predicted: pd.DataFrame, color: str) -> None:

@@ -13,6 +13,8 @@ class Representations(Starts):
 
     name: ClassVar[str] = "representations"
 
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2)]
+    """Similarity needs pairs of runs."""
     snapshots: list[Annotated[int, Field(ge=0)]]
     probe_images: Count | None
     per_image: Count

@@ -12,6 +12,8 @@ class Reuse(Starts):
 
     name: ClassVar[str] = "reuse"
 
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2)]
+    """Lines join pairs of runs."""
     probe_train: Count
     probe_test: Count
     neighbours: Count

@@ -127,7 +127,7 @@ def gabor_table(shares: pd.DataFrame) -> Styler:
     keys = ["network", "kernel", "threshold", "init"]
     means = shares.groupby(keys, sort=False)[["before", "after"]].mean().reset_index()
     names = {"threshold": "95 % of random filters below", "before": "Gabors before", "after": "Gabors after"}
-    formats: dict[Any, str] = {
+    formats: dict[Any, Any] = {
         "95 % of random filters below": "{:.3f}", "Gabors before": "{:.1%}", "Gabors after": "{:.1%}"
     }  # fmt: skip
     return means.rename(columns=names).style.format(formats).hide(axis="index")
@@ -135,8 +135,10 @@ def gabor_table(shares: pd.DataFrame) -> Styler:
 
 def median_movement(movement: pd.DataFrame) -> dict[tuple[str, str], float]:
     """Return the median movement of a filter for each network and start."""
-    medians = movement.groupby(["network", "init"], sort=False)["moved"].median()
-    return {(str(network), str(init)): float(value) for (network, init), value in medians.items()}
+    return {
+        (str(network), str(init)): float(part["moved"].median())
+        for (network, init), part in movement.groupby(["network", "init"], sort=False)
+    }
 
 
 def movement_title(movement: pd.DataFrame) -> str:

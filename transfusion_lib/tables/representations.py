@@ -166,7 +166,7 @@ def few_channels(similarities: pd.DataFrame) -> str:
 
 def floor_words(own: pd.DataFrame) -> str:
     """Return how high the floors are beside what independent samples would give, in words."""
-    row = own.loc[(own["cca_floor"] - own["expected"]).idxmax()]
+    row = own.iloc[int((own["cca_floor"] - own["expected"]).to_numpy().argmax())]
     return (
         f"The floors are higher than for independent samples, most of all in {row['stage']} of {row['network']}: "
         f"{row['cca_floor']:.2f}, where independent samples of the same number would give {row['expected']:.2f}."
@@ -215,8 +215,8 @@ def per_layer_titles(own: pd.DataFrame) -> dict[str, str]:
 def start_end_title(predicted: pd.DataFrame) -> str:
     """Return Figure 4's finding: whether similarity at the start tells that after training."""
     shown = predicted[predicted["stage"].isin(["lowest", "higher"])]
-    measured = [row for row in shown.itertuples() if math.isfinite(row.interval.se)]
-    strong = [row for row in measured if row.interval.low > 0.5]
+    measured = [interval for interval in shown["interval"].tolist() if math.isfinite(interval.se)]
+    strong = [interval for interval in measured if interval.low > 0.5]
     if not measured:
         return "Too few pairs to say whether similarity at the start predicts similarity after training"
     few = len(shown) - len(measured)
@@ -230,10 +230,12 @@ def travelled_titles(travelled: pd.DataFrame) -> dict[str, str]:
     titles = {}
     for network, part in last.groupby("network", sort=False):
         stages = list(dict.fromkeys(part["stage"]))
-        means = part.groupby(["stage"])["moved"].mean()
-        ratio = means[stages[-1]] / means[stages[0]]
-        far = f"{ratio:.1f} times as far as {stages[0]}" if ratio > 1 else f"less far than {stages[0]}"
-        titles[str(network)] = f"{network}: {stages[-1]} moves {far}, relative to its norm"
+        means = part.groupby(["init", "stage"], sort=False)["moved"].mean()
+        said = [
+            f"{means[init, stages[-1]] / means[init, stages[0]]:.1f} times as far with {init} weights"
+            for init in dict.fromkeys(part["init"])
+        ]
+        titles[str(network)] = f"{network}: {stages[-1]} moves, against {stages[0]}, {listed(said)}"
     return titles
 
 
@@ -251,7 +253,9 @@ def t5_evidence(higher: pd.DataFrame, runs: Sequence[Run]) -> Evidence | None:
         return None
     floors = higher.groupby("network")["cca_floor"].mean()
     seeds = min(interval.n for cases in parts.values() for interval in cases.values())
-    return Evidence(parts=parts, seeds=seeds, floors=floors.to_dict(), runs=_keys(runs))
+    return Evidence(
+        parts=parts, seeds=seeds, floors={str(name): float(value) for name, value in floors.items()}, runs=_keys(runs)
+    )
 
 
 def t6_evidence(own: pd.DataFrame, runs: Sequence[Run]) -> Evidence | None:
@@ -260,7 +264,7 @@ def t6_evidence(own: pd.DataFrame, runs: Sequence[Run]) -> Evidence | None:
         return None
     slopes: dict[tuple[str, str], list[float]] = {}
     for (network, init, _), run in own.groupby(["network", "init", "seed"], sort=False):
-        slopes.setdefault((network, init), []).append(float(np.polyfit(run["depth"], run["cca_above"], 1)[0]))
+        slopes.setdefault((str(network), str(init)), []).append(float(np.polyfit(run["depth"], run["cca_above"], 1)[0]))
     large, small = kinds_of_network(own)
     trends = {f"{network} {init}": over_seeds(values) for (network, init), values in slopes.items()}
     apart = {
@@ -299,12 +303,12 @@ def t8_evidence(predicted: pd.DataFrame, own: pd.DataFrame, runs: Sequence[Run])
     if stages.empty:
         return None
     large, _ = kinds_of_network(stages)
-    first = own.groupby("network", sort=False)["stage"].first()
+    first = {network: part["stage"].iloc[0] for network, part in own.groupby("network", sort=False)}
     conv1: dict[str, Interval] = {}
     others: dict[str, Interval] = {}
-    for row in stages.itertuples():
-        lowest = row.network in large and row.stage == first[row.network]
-        (conv1 if lowest else others)[f"{row.network} {row.stage}, ({row.kind})"] = row.interval
+    for row in stages.to_dict("records"):
+        lowest = row["network"] in large and row["stage"] == first[row["network"]]
+        (conv1 if lowest else others)[f"{row['network']} {row['stage']}, ({row['kind']})"] = row["interval"]
     parts = cases_or_none({"conv1": conv1, "others": others})
     if parts is None:
         return None
@@ -369,8 +373,10 @@ def _relation(points: pd.DataFrame, x: str, y: str) -> dict[str, object]:
 
 
 def _floors(own: pd.DataFrame) -> dict[str, float]:
-    means = own.groupby(["network", "init", "stage"], sort=False)["cca_floor"].mean()
-    return {" ".join(names): float(value) for names, value in means.items()}
+    return {
+        f"{network} {init} {stage}": float(part["cca_floor"].mean())
+        for (network, init, stage), part in own.groupby(["network", "init", "stage"], sort=False)
+    }
 
 
 def _keys(runs: Sequence[Run]) -> tuple[str, ...]:

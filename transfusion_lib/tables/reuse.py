@@ -114,8 +114,8 @@ def probe_titles(means: pd.DataFrame) -> dict[str, str]:
     for network, part in means[means["probe"] == PROBES["linear"]].groupby("network", sort=False):
         said = []
         for init, rows in part.groupby("init", sort=False):
-            best = rows.loc[rows["mean"].idxmax()] if rows["mean"].notna().any() else None
-            said += [] if best is None else [f"{best['stage']} with {init} weights"]
+            known = rows.dropna(subset=["mean"]).sort_values("mean")
+            said += [f"{known['stage'].iloc[-1]} with {init} weights"] if len(known) else []
         titles[str(network)] = f"{network}: a linear probe reads most from {listed(said)}" if said else str(network)
     return titles
 
