@@ -9,7 +9,7 @@ import pandas as pd
 from transfusion_lib.models import TABLE
 from transfusion_lib.runs import Run
 from transfusion_lib.stats import Interval, over_seeds
-from transfusion_lib.tables.curves import INITS, NETWORKS
+from transfusion_lib.tables.curves import NETWORKS, STARTS
 
 CBR = {NETWORKS[name] for name in TABLE if name.startswith("cbr_")}
 """The first paper's small networks; every other is one of ImageNet's architectures, its large ones."""
@@ -18,7 +18,7 @@ CBR = {NETWORKS[name] for name in TABLE if name.startswith("cbr_")}
 def described(run: Run) -> dict[str, object]:
     """Return the columns that name a run: network, init, seed."""
     init = run.spec.init.method
-    return {"network": NETWORKS[run.spec.model.name], "init": INITS.get(init, init), "seed": run.spec.seed}
+    return {"network": NETWORKS[run.spec.model.name], "init": STARTS[init], "seed": run.spec.seed}
 
 
 def by_network(runs: Sequence[Run]) -> dict[str, list[Run]]:
