@@ -30,7 +30,7 @@ def card(verdict: Verdict) -> str:
     return (
         f'<div class="tf-claim" id="{claim.id}"><p>{badge(verdict)} <b>{claim.id}.</b> {_text(claim.statement)} '
         f'<span class="tf-source">{_text(claim.source)}</span></p><p>{_text(verdict.reason)}</p>'
-        f"<details><summary>rule, fixed before the runs</summary><p>{_text(claim.estimand)}.</p>"
+        f"<details><summary>the rule</summary><p>{_text(claim.estimand)}.</p>"
         f"<p>{_text(claim.rule)}</p></details>{numbers}</div>"
     )
 

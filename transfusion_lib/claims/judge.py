@@ -144,7 +144,8 @@ def _decide(claim: Claim, evidence: Evidence) -> tuple[Outcome, str]:
     if undecided:
         return "inconclusive", f"{len(undecided)} of {number} intervals leave it open, first {undecided[0]}."
     regions = ", ".join(f"{name} {claim.parts[name].region}" for name in asked)
-    return "supported", f"All {number} intervals lie where the claim says ({regions}), over {evidence.seeds} seeds."
+    lie = "The interval lies" if number == 1 else f"All {number} intervals lie"
+    return "supported", f"{lie} where the claim says ({regions}), over {evidence.seeds} seeds."
 
 
 def _too_little(claim: Claim, evidence: Evidence) -> str | None:
