@@ -251,7 +251,7 @@ def test_a_stage_that_costs_nothing_is_told_from_one_that_does() -> None:
         for stage, lost in (("pool1", 0.3), ("pool2", -0.01))
     ]
     frame = pd.DataFrame(rows)
-    assert reuse.set_back_titles(frame)[SMALL] == f"{SMALL}: no clear loss for 1 of 2 stages with random weights"
+    assert reuse.set_back_titles(frame)[SMALL] == f"{SMALL}: no clear loss for 1 of 2 stages (random)"
     means = reuse.set_back_means(frame)
     assert means[means["stage"] == "pool1"]["mean"].tolist() == pytest.approx([0.31, 0.31])
     assert len(reuse_figures.set_back(means, titles={SMALL: "a finding"}).axes) == 2

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from transfusion_lib.figures.stages import stage_axis, stage_lines
+from transfusion_lib.figures.stages import row_title, stage_axis, stage_lines
 from transfusion_lib.figures.style import BLUE, GREY, INIT_STYLE, ORANGE, QUIET, drawing, panels
 
 KINDS = {"random, random": GREY, "random, pretrained": ORANGE, "pretrained, pretrained": BLUE}
@@ -24,7 +24,7 @@ def higher(higher: pd.DataFrame, *, titles: dict[str, str]) -> Figure:
         part = higher[higher["network"] == network]
         for axis, measure in zip(row, ("cca", "cka"), strict=True):
             _bars(axis, part, measure)
-        row[0].set_title(titles[network])
+        row_title(row[0], titles[network])
     for axis, measure in zip(axes[-1], ("CCA", "CKA"), strict=True):
         axis.set_xlabel(f"{measure} similarity (higher is more alike)")
     return figure
@@ -45,7 +45,7 @@ def per_layer(per_layer: pd.DataFrame, *, titles: dict[str, str]) -> Figure:
             _difference(axis, means, stages)
             stage_axis(axis, stages)
             axis.set_ylabel(f"{measure} with the start" if axis is row[0] else measure)
-        row[0].set_title(titles[network])
+        row_title(row[0], titles[network])
     gaps = [_difference_of(part) for _, part in per_layer.groupby(["network", "measure"])]
     axes[0, 0].set_ylim(min(-0.05, *(gap.min() - 0.05 for gap in gaps if len(gap)), 0), 1.02)
     return figure

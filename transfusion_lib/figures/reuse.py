@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from transfusion_lib.figures.stages import stage_axis, stage_lines
+from transfusion_lib.figures.stages import row_title, stage_axis, stage_lines
 from transfusion_lib.figures.style import INIT_STYLE, QUIET, drawing, label_ends, panels
 
 
@@ -37,7 +37,7 @@ def paths(paths: pd.DataFrame, *, titles: dict[str, str]) -> Figure:
                 ends.append((last, str(init), INIT_STYLE[str(init)]["color"]))
             if measure == "auroc":
                 label_ends(axis, ends, x=1.0)
-        row[0].set_title(titles[network])
+        row_title(row[0], titles[network])
         row[0].set_ylabel("test loss (lower is better)")
         row[1].set_ylabel("test AUROC (higher is better)")
     for axis in axes[-1]:
@@ -76,5 +76,5 @@ def _over_stages(means: pd.DataFrame, *, column: str, titles: dict[str, str], la
             axis.axhline(chance, color=QUIET, linewidth=0.8, linestyle=":")
             axis.set_xlabel(kind)
         row[0].set_ylabel(label)
-        row[0].set_title(titles[network])
+        row_title(row[0], titles[network])
     return figure

@@ -6,6 +6,11 @@ from matplotlib.axes import Axes
 from transfusion_lib.figures.style import INIT_STYLE, QUIET, label_ends
 
 
+def row_title(axis: Axes, title: str) -> None:
+    """Put a row's finding above its first panel; it may reach over the others, so no panel makes room for it."""
+    axis.set_title(title).set_in_layout(False)
+
+
 def stage_axis(axis: Axes, stages: list[str]) -> None:
     """Put the names of the stages below an axis, from the input on."""
     axis.set_xticks(range(len(stages)), stages, rotation=45 if len(stages) > 5 else 0, fontsize=8)

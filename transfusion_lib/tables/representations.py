@@ -232,7 +232,7 @@ def travelled_titles(travelled: pd.DataFrame) -> dict[str, str]:
         stages = list(dict.fromkeys(part["stage"]))
         means = part.groupby(["init", "stage"], sort=False)["moved"].mean()
         said = [
-            f"{means[init, stages[-1]] / means[init, stages[0]]:.1f} times as far with {init} weights"
+            f"{means[init, stages[-1]] / means[init, stages[0]]:.1f} times as far ({init})"
             for init in dict.fromkeys(part["init"])
         ]
         titles[str(network)] = f"{network}: {stages[-1]} moves, against {stages[0]}, {listed(said)}"

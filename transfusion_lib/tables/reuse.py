@@ -115,8 +115,8 @@ def probe_titles(means: pd.DataFrame) -> dict[str, str]:
         said = []
         for init, rows in part.groupby("init", sort=False):
             known = rows.dropna(subset=["mean"]).sort_values("mean")
-            said += [f"{known['stage'].iloc[-1]} with {init} weights"] if len(known) else []
-        titles[str(network)] = f"{network}: a linear probe reads most from {listed(said)}" if said else str(network)
+            said += [f"{known['stage'].iloc[-1]} ({init})"] if len(known) else []
+        titles[str(network)] = f"{network}: linear probes read most from {listed(said)}" if said else str(network)
     return titles
 
 
@@ -128,7 +128,7 @@ def set_back_titles(frame: pd.DataFrame) -> dict[str, str]:
         for init, rows in part.groupby("init", sort=False):
             stages = list(dict.fromkeys(rows["stage"]))
             free = [stage for stage in stages if not _clearly_lost(rows[rows["stage"] == stage]["lost"])]
-            said.append(f"{len(free)} of {len(stages)} stages with {init} weights")
+            said.append(f"{len(free)} of {len(stages)} stages ({init})")
         titles[str(network)] = f"{network}: no clear loss for {listed(said)}"
     return titles
 
@@ -151,10 +151,10 @@ def shuffled_titles(means: pd.DataFrame) -> dict[str, str]:
     for network, part in means.groupby("network", sort=False):
         smallest = part["block"].min()
         said = [
-            f"{rows.loc[rows['block'] == smallest, 'mean'].iloc[0]:.2f} with {init} weights"
+            f"{rows.loc[rows['block'] == smallest, 'mean'].iloc[0]:.2f} ({init})"
             for init, rows in part.groupby("init", sort=False)
         ]
-        titles[str(network)] = f"{network}: blocks of {smallest} pixels leave an AUROC of {listed(said)}"
+        titles[str(network)] = f"{network}: blocks of {smallest} pixels leave AUROC {listed(said)}"
     return titles
 
 

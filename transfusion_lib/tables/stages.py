@@ -6,13 +6,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from transfusion_lib.models import TABLE
 from transfusion_lib.runs import Run
 from transfusion_lib.stats import Interval, over_seeds
-from transfusion_lib.tables.curves import NETWORKS, STARTS
-
-CBR = {NETWORKS[name] for name in TABLE if name.startswith("cbr_")}
-"""The first paper's small networks; every other is one of ImageNet's architectures, its large ones."""
+from transfusion_lib.tables.curves import LARGE, NETWORKS, STARTS
 
 
 def described(run: Run) -> dict[str, object]:
@@ -47,7 +43,7 @@ def over_stages(frame: pd.DataFrame, value: str, *, keys: Sequence[str] = ("netw
 def kinds_of_network(frame: pd.DataFrame) -> tuple[list[str], list[str]]:
     """Return a frame's large networks and its small ones."""
     networks = list(dict.fromkeys(frame["network"]))
-    return [name for name in networks if name not in CBR], [name for name in networks if name in CBR]
+    return [name for name in networks if name in LARGE], [name for name in networks if name not in LARGE]
 
 
 def in_words(interval: Interval, *, digits: int = 2) -> str:
