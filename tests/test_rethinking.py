@@ -34,7 +34,8 @@ CUTS: dict[str, Any] = {
 }  # fmt: skip
 STUDY = Differential(**CUTS, latency_batches=[1, 32], rounds=5)
 LOOK: dict[str, Any] = {
-    "probe_images": 600, "per_image": 12, "keep": 0.99, "overlap": 0.5, "cam_images": None, "examples": 2
+    "probe_images": 600, "pooled_images": 600, "per_image": 12, "keep": 0.99, "overlap": 0.5, "cam_images": None,
+    "examples": 2,
 }  # fmt: skip
 CASES = 400
 
@@ -50,7 +51,7 @@ class Told(Run):
         return f"{hash((self.spec, self.quality)) % 2**60:064x}"
 
     @property
-    def record(self) -> dict[str, Any]:  # type: ignore[override]
+    def record(self) -> dict[str, Any]:
         labels, chances = (self.cases[name].numpy() for name in ("test_labels", "test_scores"))
         found = auroc(labels, chances[:, 1])
         curve = {"step": [0, 60], "test_auroc": [0.5, found], "test_auprc": [0.5, found]}
@@ -59,7 +60,7 @@ class Told(Run):
         return {"dataset": about, "selected_step": 60, "curve": curve, "seconds": 10.0}
 
     @property
-    def cases(self) -> dict[str, torch.Tensor]:  # type: ignore[override]
+    def cases(self) -> dict[str, torch.Tensor]:
         labels = np.arange(CASES) % 2
         noise = np.random.default_rng([self.spec.seed, 7]).normal(size=CASES)
         shared = np.random.default_rng(99).normal(size=CASES)  # cases are as hard for every network
@@ -302,7 +303,7 @@ def test_r5_is_the_top_block_with_blocks_2_and_3(change: float, outcome: str) ->
 
 
 def by_block(lower: float, top: float) -> Any:
-    """Return a stand-in for ``depth.by_block``: block2 is best on validation, block4 is the top."""
+    """Return a stand-in for ``depth.by_block``: the stem is best on validation but no block, then the top, then block2."""
 
     def found(study: Cutpoint, run: Run) -> dict[str, Any]:
         labels, scores_of = run.cases["test_labels"].numpy(), []
@@ -312,7 +313,7 @@ def by_block(lower: float, top: float) -> Any:
             scores_of.append(torch.from_numpy(np.stack([-chance, chance], 1)))
         rows = [
             {"stage": stage, "val_auprc": value, "test_auroc": 0.8}
-            for stage, value in (("conv1", 0.99), ("block2", 0.9), ("block4", 0.95))
+            for stage, value in (("conv1", 0.99), ("block2", 0.9), ("top", 0.95))
         ]
         return {"probes": rows, "test_scores": torch.stack(scores_of)}
 

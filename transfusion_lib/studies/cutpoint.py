@@ -18,6 +18,7 @@ class Cutpoint(Cuts):
     name: ClassVar[str] = "cutpoint"
 
     probe_images: Count | None
+    pooled_images: Count | None
     per_image: Count
     keep: Annotated[float, Field(gt=0, le=1)]
     overlap: Annotated[float, Field(gt=0, lt=1)]

@@ -134,7 +134,7 @@ class Cuts(Transfer):
         ]
         return [spec for spec in dict.fromkeys(wanted) if spec not in asked]
 
-    def found(self, runs: Sequence[Run]) -> dict[Differential, Found]:
+    def found(self, runs: Sequence[Run]) -> dict[str, Found]:
         """Return what each search found among the chapter's runs: both stages where it is refined."""
         return {
             method: both_stages(search, runs) if method in self.refine else first_stage(search, runs)
