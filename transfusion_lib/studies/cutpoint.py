@@ -9,7 +9,8 @@ from pydantic import Field
 from transfusion_lib import depth
 from transfusion_lib.runs import Run
 from transfusion_lib.spec import RunSpec
-from transfusion_lib.studies.cuts import Arm, Count, Cuts, by_spec
+from transfusion_lib.studies.curves import Count
+from transfusion_lib.studies.cuts import Arm, Cuts, by_spec
 
 
 class Cutpoint(Cuts):
