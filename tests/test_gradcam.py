@@ -40,7 +40,7 @@ def test_the_map_finds_a_planted_spot(dataset: Dataset) -> None:
         for parameter in seen.parameters():
             parameter.zero_()
         unit = seen.units()["pool1"]
-        unit.conv.weight[0, :, 2, 2] = 1.0  # type: ignore[index, operator, union-attr]
+        unit.conv.weight[0, :, 2, 2] = 1.0  # type: ignore[operator, union-attr]
         unit.bn.weight.fill_(1.0)  # type: ignore[operator, union-attr]
         seen.head.linear.weight[1, 0] = 1.0
     x = torch.zeros(1, 3, 32, 32)

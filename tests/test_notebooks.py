@@ -28,7 +28,7 @@ CUT: dict[str, Any] = {
 }  # fmt: skip
 TINY: dict[str, dict[str, Any]] = {
     "differential": {**CUT, "latency_batches": [1, 2], "rounds": 5},
-    "cutpoint": {**CUT, "probe_images": 24, "per_image": 4, "cam_images": 4, "examples": 2},
+    "cutpoint": {**CUT, "probe_images": 24, "pooled_images": 24, "per_image": 4, "cam_images": 4, "examples": 2},
     "ablations": {
         **FEW, "networks": ["cbr_tiny"], "blocks": {"cbr_tiny": ["pool3"]}, "pooling_network": "cbr_tiny",
         "pooling_blocks": ["pool3"], "source_network": "cbr_tiny", "source_images": 16, "source_steps": 2,

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from transfusion_lib import claims, paper_rethinking, scores
+from transfusion_lib.book import parameters, project
 from transfusion_lib.errors import ParameterError
 from transfusion_lib.figures import ablations as ablation_figures
 from transfusion_lib.figures import cutpoint as cut_figures
@@ -18,7 +19,7 @@ from transfusion_lib.runs import Run
 from transfusion_lib.spec import RunSpec
 from transfusion_lib.stats import auroc
 from transfusion_lib.store import Entry
-from transfusion_lib.studies import Ablations, Cutpoint, Differential
+from transfusion_lib.studies import Ablations, Convergence, Cutpoint, Differential
 from transfusion_lib.studies.cuts import Arm
 from transfusion_lib.tables import ablations as ablation_tables
 from transfusion_lib.tables import cutpoint as cut_tables
@@ -27,6 +28,7 @@ from transfusion_lib.tables import differential as tables
 BASE: dict[str, Any] = {
     "dataset": "fundus", "size": 64, "train_images": 2000, "val_images": 50, "test_images": 300, "seeds": [0, 1, 2],
     "steps": 60, "eval_every": 10, "batch_size": 32, "learning_rate": 1e-3, "schedule": "constant", "select": "last",
+    "pretrained": "auto", "precision": "float32",
 }  # fmt: skip
 CUTS: dict[str, Any] = {
     **BASE, "network": "efficientnet_lite0", "methods": ["LWFT", "TF", "TTL"], "blocks": ["block3", "block5", "block7"],
@@ -34,9 +36,11 @@ CUTS: dict[str, Any] = {
 }  # fmt: skip
 STUDY = Differential(**CUTS, latency_batches=[1, 32], rounds=5)
 LOOK: dict[str, Any] = {
-    "probe_images": 600, "per_image": 12, "keep": 0.99, "overlap": 0.5, "cam_images": None, "examples": 2
+    "probe_images": 600, "pooled_images": 600, "per_image": 12, "keep": 0.99, "overlap": 0.5, "cam_images": None,
+    "examples": 2,
 }  # fmt: skip
 CASES = 400
+ROOT = Path(__file__).parent.parent
 
 
 class Told(Run):
@@ -50,7 +54,7 @@ class Told(Run):
         return f"{hash((self.spec, self.quality)) % 2**60:064x}"
 
     @property
-    def record(self) -> dict[str, Any]:  # type: ignore[override]
+    def record(self) -> dict[str, Any]:
         labels, chances = (self.cases[name].numpy() for name in ("test_labels", "test_scores"))
         found = auroc(labels, chances[:, 1])
         curve = {"step": [0, 60], "test_auroc": [0.5, found], "test_auprc": [0.5, found]}
@@ -59,7 +63,7 @@ class Told(Run):
         return {"dataset": about, "selected_step": 60, "curve": curve, "seconds": 10.0}
 
     @property
-    def cases(self) -> dict[str, torch.Tensor]:  # type: ignore[override]
+    def cases(self) -> dict[str, torch.Tensor]:
         labels = np.arange(CASES) % 2
         noise = np.random.default_rng([self.spec.seed, 7]).normal(size=CASES)
         shared = np.random.default_rng(99).normal(size=CASES)  # cases are as hard for every network
@@ -127,13 +131,15 @@ def networks(found: Sequence[Arm]) -> dict[str, dict[str, Any]]:
 
 
 def test_full_fine_tuning_is_the_run_of_the_base_grid() -> None:
-    from transfusion_lib.studies import Convergence
-
-    fields = set(Convergence.model_fields)
-    more = {"networks": ["efficientnet_lite0"], "inits": ["pretrained"], "threshold": 0.85, "in_a_row": 2}
-    extra = {"control_networks": [], "controls": [], "control_seeds": [0]}
-    values = {name: value for name, value in (BASE | more | extra).items() if name in fields}
-    assert set(STUDY.seeded(STUDY.whole("efficientnet_lite0"))) <= set(Convergence(**values).specs())
+    """The notebooks' own parameters: what the chapters share is trained once."""
+    here = project.find(ROOT)
+    values = {name: parameters.effective(here.chapter(name), {}) for name in ("convergence", "differential")}
+    base, ours = Convergence(**values["convergence"]), Differential(**values["differential"])
+    assert set(ours.seeded(ours.whole(ours.network))) <= set(base.specs())
+    looked = Cutpoint(**parameters.effective(here.chapter("cutpoint"), {}))
+    assert set(looked.specs()) == set(ours.specs())
+    ablated = Ablations(**parameters.effective(here.chapter("ablations"), {}))
+    assert len(set(ablated.specs()) & set(ours.specs())) >= 9, "fine-tuning and most truncations are shared"
 
 
 def test_each_method_does_at_a_cut_point_what_the_paper_says() -> None:
@@ -168,7 +174,9 @@ def test_the_second_stage_is_asked_for_around_the_best_block_of_the_first() -> N
 
 def test_a_network_without_pretrained_weights_is_named() -> None:
     with pytest.raises(ParameterError, match=r"cbr_large_t has no pretrained weights.*efficientnet_lite0"):
-        Differential(**CUTS | {"network": "cbr_large_t"}, latency_batches=[1], rounds=5).specs()
+        Differential(
+            **CUTS | {"network": "cbr_large_t", "pretrained": "imagenet"}, latency_batches=[1], rounds=5
+        ).specs()
 
 
 def test_the_paper_cuts_the_same_networks() -> None:
@@ -302,7 +310,7 @@ def test_r5_is_the_top_block_with_blocks_2_and_3(change: float, outcome: str) ->
 
 
 def by_block(lower: float, top: float) -> Any:
-    """Return a stand-in for ``depth.by_block``: block2 is best on validation, block4 is the top."""
+    """Return a stand-in for ``depth.by_block``: best on validation is the stem, no block; then the top."""
 
     def found(study: Cutpoint, run: Run) -> dict[str, Any]:
         labels, scores_of = run.cases["test_labels"].numpy(), []
@@ -312,7 +320,7 @@ def by_block(lower: float, top: float) -> Any:
             scores_of.append(torch.from_numpy(np.stack([-chance, chance], 1)))
         rows = [
             {"stage": stage, "val_auprc": value, "test_auroc": 0.8}
-            for stage, value in (("conv1", 0.99), ("block2", 0.9), ("block4", 0.95))
+            for stage, value in (("conv1", 0.99), ("block2", 0.9), ("top", 0.95))
         ]
         return {"probes": rows, "test_scores": torch.stack(scores_of)}
 
@@ -408,7 +416,7 @@ def test_figures_draw_one_seed_two_methods_and_a_blank_map() -> None:
     found = arms()
     frame = tables.methods(found, networks(found))
     drawn = figures.frontier(frame, kept=tables.frontier(frame), title="t")
-    assert {text.get_text() for text in drawn.axes[0].texts} == set(frame["arm"])
+    assert {name for text in drawn.axes[0].texts for name in text.get_text().split(", ")} == set(frame["arm"])
     searched = tables.searched(STUDY.found(STUDY.ensure(planted(dict.fromkeys(
         ("FTL", "FE", "LWFT", "TF", "TTL"), 2.0), BLOCK5))))  # fmt: skip
     assert len(figures.search(searched, titles=tables.searched_titles(searched)).axes) == 3

@@ -40,9 +40,10 @@ def before_after(
     """
     start, end = _on_device(run.network(0)), _on_device(run.network())
     probe = _drawn(data.load(run.spec.data).train, images, seed).images
-    gathered = _moments(start, end, probe, rule=Positions(per_image=per_image, seed=seed))
     last = {cut.split(".")[0]: cut for cut in end.cut_points}
     names = {cut: cut for cut in end.cut_points} if every_layer else last
+    rule = Positions(per_image=per_image, seed=seed)
+    gathered = _moments(start, end, probe, cuts=tuple(names.values()), rule=rule)
     rows = []
     for cut, unit in names.items():
         moments = gathered[unit]
@@ -63,7 +64,7 @@ def before_after(
 
 @stored(version=1)
 def by_block(run: Run, *, images: int | None, keep: float, seed: int = 0) -> dict[str, Any]:
-    """Return SVCCA of every pair of stages before and after training, and a linear classifier on each stage.
+    """Return SVCCA of every pair of blocks before and after training, and a linear classifier on each stage.
 
     A sample is an image's features averaged over positions, since stages differ in size. ``pairs`` holds ``first``,
     ``second``, ``moment`` ("before", "after"), ``similarity`` and its ``floor`` (expected of independent samples).
@@ -78,8 +79,8 @@ def by_block(run: Run, *, images: int | None, keep: float, seed: int = 0) -> dic
     features = {moment: _pooled(network, train.images) for moment, network in networks.items()}
     pairs = []
     for moment, layers in features.items():
-        factors = {stage: similarity.factor(values) for stage, values in layers.items()}
-        for first, second in combinations_with_replacement(stages, 2):
+        factors = {stage: similarity.factor(values) for stage, values in layers.items() if is_block(stage)}
+        for first, second in combinations_with_replacement(factors, 2):
             found = similarity.svcca(factors[first], factors[second], keep=keep)
             pairs.append(
                 {
@@ -102,22 +103,31 @@ def by_block(run: Run, *, images: int | None, keep: float, seed: int = 0) -> dic
 
 
 @torch.no_grad()
-def _moments(start: Network, end: Network, images: Tensor, *, rule: Positions) -> dict[str, Moments]:
-    """Return each cut point's moments of "before", "after" and, for the floor, "elsewhere".
+def _moments(
+    start: Network, end: Network, images: Tensor, *, cuts: Sequence[str], rule: Positions
+) -> dict[str, Moments]:
+    """Return the moments at each of the cut points of "before", "after" and, for the floor, "elsewhere".
 
     Elsewhere are the features after training of another image of the batch, at the same positions.
     """
     device = resources().device
-    gathered = {cut: Moments() for cut in end.cut_points}
+    gathered = {cut: Moments() for cut in cuts}
     for first in range(0, len(images), BATCH):
         part = images[first : first + BATCH]
         if len(part) < 2:  # an image on its own has no other
             break
         x = to_input(part.to(device), channels=end.in_channels, mean=end.mean, std=end.std)
         for (cut, before), (_, after) in zip(start.features(x), end.features(x), strict=True):
+            if cut not in gathered:
+                continue
             maps = {"before": before, "after": after, "elsewhere": after.roll(len(part) // 2, 0)}
             gathered[cut].update({name: activations.rows(one, rule, first=first) for name, one in maps.items()})
     return gathered
+
+
+def is_block(stage: str) -> bool:
+    """Whether a stage counts as a block: not the stem, nor the 1x1 convolution on top of an EfficientNet."""
+    return not stage.startswith("conv") and stage != "top"
 
 
 def overlaps(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -148,11 +158,17 @@ def _probe(
     mean, deviation = train_features.mean(0), train_features.std(0).clamp_min(1e-6)
     x, val, test = (((part - mean) / deviation).numpy() for part in (train_features, val_features, test_features))
     targets, known = _targets(train.labels, dataset)
+    together = bool(known.all())
     best: tuple[float, dict[str, Any], NDArray[np.float32]] | None = None
     for penalty in PENALTIES:
-        models = [Ridge(alpha=penalty).fit(x[rows], column[rows]) for column, rows in zip(targets, known, strict=True)]
+        if together:
+            models = [Ridge(alpha=penalty).fit(x, targets.T)]
+        else:
+            pairs = zip(targets, known, strict=True)
+            models = [Ridge(alpha=penalty).fit(x[rows], column[rows, None]) for column, rows in pairs]
         val_scores, test_scores = (
-            np.stack([model.predict(part) for model in models], 1).astype(np.float32) for part in (val, test)
+            np.concatenate([model.predict(part).reshape(len(part), -1) for model in models], 1).astype(np.float32)
+            for part in (val, test)
         )
         judged = _scored(val_scores, dataset.val, dataset)
         if best is None or judged.auprc > best[0]:

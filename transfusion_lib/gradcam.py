@@ -34,7 +34,8 @@ def grad_cam(network: Network, x: Tensor, labels: Tensor, *, dataset: Dataset) -
         goal = _goal(network.head(maps), labels, dataset).sum()
     (slope,) = torch.autograd.grad(goal, maps)
     weights = slope.flatten(2).mean(2)[(...,) + (None,) * (maps.ndim - 2)]
-    return (weights * maps).sum(1).relu().detach()
+    found: Tensor = (weights * maps).sum(1).relu().detach()
+    return found
 
 
 @stored(version=1)

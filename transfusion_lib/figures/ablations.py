@@ -1,12 +1,17 @@
 """The figures of the chapter "Ablations"."""
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.figure import Figure
 
 from transfusion_lib.figures.style import BLUE, GREEN, GREY, ORANGE, PINK, QUIET, bars, drawing, label_ends, panels
 
-HEADS = {"pooled": {"color": BLUE, "marker": "o"}, "not pooled": {"color": ORANGE, "marker": "s"}}
-SOURCES = {
+HEADS: dict[str, dict[str, Any]] = {
+    "pooled": {"color": BLUE, "marker": "o"},
+    "not pooled": {"color": ORANGE, "marker": "s"},
+}
+SOURCES: dict[str, dict[str, Any]] = {
     "no source": {"color": GREY, "linestyle": (0, (4, 1.5))},
     "natural images": {"color": BLUE, "linestyle": "-"},
     "medical images": {"color": ORANGE, "linestyle": (0, (1.2, 1))},

@@ -9,7 +9,8 @@ from transfusion_lib.data import spec_for
 from transfusion_lib.runs import Run
 from transfusion_lib.search import Found, Search
 from transfusion_lib.spec import InitSpec, RunSpec
-from transfusion_lib.studies.cuts import Arm, Count, Transfer, both_stages, by_spec
+from transfusion_lib.studies.curves import Count
+from transfusion_lib.studies.cuts import Arm, Transfer, both_stages, by_spec
 
 
 class Ablations(Transfer):

@@ -9,7 +9,8 @@ from pydantic import Field
 from transfusion_lib import depth
 from transfusion_lib.runs import Run
 from transfusion_lib.spec import RunSpec
-from transfusion_lib.studies.cuts import Arm, Count, Cuts, by_spec
+from transfusion_lib.studies.curves import Count
+from transfusion_lib.studies.cuts import Arm, Cuts, by_spec
 
 
 class Cutpoint(Cuts):
@@ -18,6 +19,7 @@ class Cutpoint(Cuts):
     name: ClassVar[str] = "cutpoint"
 
     probe_images: Count | None
+    pooled_images: Count | None
     per_image: Count
     keep: Annotated[float, Field(gt=0, le=1)]
     overlap: Annotated[float, Field(gt=0, lt=1)]

@@ -7,14 +7,12 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from transfusion_lib import models
-from transfusion_lib.data import spec_for
 from transfusion_lib.errors import ParameterError
 from transfusion_lib.runs import Run
 from transfusion_lib.search import Found, Method, Search
-from transfusion_lib.spec import DataSpec, InitSpec, ModelSpec, RunSpec, TrainSpec
-from transfusion_lib.studies.study import Study, init_for
+from transfusion_lib.spec import InitSpec, ModelSpec, RunSpec, TrainSpec
+from transfusion_lib.studies.curves import Curves
 
-Count = Annotated[int, Field(gt=0)]
 Differential = Literal["LWFT", "TF", "TTL"]
 METHODS: dict[Differential, Method] = {"LWFT": "freeze", "TF": "slim", "TTL": "truncate"}
 """The differential methods: layer-wise fine-tuning, TransFusion, TruncatedTL; and what each does at a cut point."""
@@ -33,47 +31,27 @@ class Arm:
     runs: tuple[Run, ...]
 
 
-class Transfer(Study):
+class Transfer(Curves):
     """Pretrained networks on one data set; the specs of the chapter "Convergence" at its parameters, so its runs."""
 
-    dataset: str
-    size: Count
-    train_images: Count | None
-    val_images: Count | None
-    test_images: Count | None
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
-    steps: Count
-    eval_every: Count
-    batch_size: Count
-    learning_rate: Annotated[float, Field(gt=0)]
     schedule: Literal["constant", "cosine", "one_cycle", "plateau"]
     select: Literal["last", "best"]
 
-    def target(self) -> DataSpec:
-        """Return the data that everything is fine-tuned on."""
-        return spec_for(
-            self.dataset, size=self.size, train=self.train_images, val=self.val_images, test=self.test_images
-        )
-
-    def train(self) -> TrainSpec:
-        """Return how every run trains."""
-        return TrainSpec(
-            steps=self.steps,
-            eval_every=self.eval_every,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            schedule=self.schedule,
-            select=self.select,
-        )
+    def training(self, *, steps: int | None = None) -> TrainSpec:
+        """Return the recipe, the grid included; ``steps`` is another length."""
+        return super().training(steps=steps).replace(schedule=self.schedule, select=self.select)
 
     def whole(self, network: str, *, init: InitSpec | None = None) -> RunSpec:
         """Return the full fine-tuning of a network, of the first seed; ``init`` replaces its pretrained weights."""
-        init = init or init_for("pretrained", network)
+        init = init or self.start(network, "pretrained")
         if init is None:
-            known = ", ".join(name for name in models.TABLE if init_for("pretrained", name))
-            raise ParameterError(f"chapter {self.name}: {network} has no pretrained weights; these have: {known}")
+            known = ", ".join(name for name in models.TABLE if self.start(name, "pretrained"))
+            raise ParameterError(
+                f'chapter {self.name}: {network} has no pretrained weights of source "{self.pretrained}"; '
+                f"these have: {known}"
+            )
         return RunSpec(
-            data=self.target(), model=ModelSpec(name=network), init=init, train=self.train(), seed=self.seeds[0]
+            data=self.images(), model=ModelSpec(name=network), init=init, train=self.training(), seed=self.seeds[0]
         )
 
     def seeded(self, spec: RunSpec) -> list[RunSpec]:
@@ -134,7 +112,7 @@ class Cuts(Transfer):
         ]
         return [spec for spec in dict.fromkeys(wanted) if spec not in asked]
 
-    def found(self, runs: Sequence[Run]) -> dict[Differential, Found]:
+    def found(self, runs: Sequence[Run]) -> dict[str, Found]:
         """Return what each search found among the chapter's runs: both stages where it is refined."""
         return {
             method: both_stages(search, runs) if method in self.refine else first_stage(search, runs)

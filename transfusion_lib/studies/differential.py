@@ -4,7 +4,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from transfusion_lib.studies.cuts import Count, Cuts
+from transfusion_lib.studies.curves import Count
+from transfusion_lib.studies.cuts import Cuts
 
 
 class Differential(Cuts):

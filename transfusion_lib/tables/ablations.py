@@ -40,12 +40,10 @@ def pooling(found: Mapping[str, Found]) -> pd.DataFrame:
 
 def pooling_finding(frame: pd.DataFrame) -> str:
     """Return the finding: where validation chose with each head, and the difference of their AUROCs."""
-    best = frame[frame["chosen"]].set_index("head")
-    gap = best.loc["pooled", "auroc"] - best.loc["not pooled", "auroc"]
-    return (
-        f"pooled at {best.loc['pooled', 'cut']} has {_signed(gap)} AUROC over not pooled at "
-        f"{best.loc['not pooled', 'cut']}"
-    )
+    best = {row["head"]: row for row in frame[frame["chosen"]].to_dict("records")}
+    pooled, plain = best["pooled"], best["not pooled"]
+    gap = _signed(pooled["auroc"] - plain["auroc"])
+    return f"pooled at {pooled['cut']} has {gap} AUROC over not pooled at {plain['cut']}"
 
 
 def architectures(arms: Mapping[str, tuple[Arm, Arm]]) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from pandas.io.formats.style import Styler
 
 from transfusion_lib import data, depth, scores
 from transfusion_lib.claims import Evidence
+from transfusion_lib.depth import is_block
 from transfusion_lib.errors import DataError
 from transfusion_lib.figures.cutpoint import Looked
 from transfusion_lib.gradcam import findings_of
@@ -21,11 +22,6 @@ from transfusion_lib.studies.cuts import Arm
 from transfusion_lib.tables.curves import NETWORKS
 
 Rows = Sequence[Mapping[str, Any]]
-
-
-def is_block(stage: str) -> bool:
-    """Whether a stage counts as a block: not the stem, nor the 1x1 convolution on top of an EfficientNet."""
-    return not stage.startswith("conv") and stage != "top"
 
 
 def corrected(similarity: float, floor: float) -> float:
@@ -112,7 +108,6 @@ def pairs(study: Cutpoint, full: Arm) -> pd.DataFrame:
         {"seed": run.spec.seed, **row, "above": corrected(row["similarity"], row["floor"])}
         for run in full.runs
         for row in _by_block(study, run)["pairs"]
-        if is_block(row["first"]) and is_block(row["second"])
     ]
     return pd.DataFrame(rows)
 
@@ -141,11 +136,12 @@ def probes(study: Cutpoint, full: Arm) -> pd.DataFrame:
 def probes_finding(frame: pd.DataFrame) -> str:
     """Return the finding: the stage where validation peaks on average, and its test AUROC against the top's."""
     means = frame.groupby("stage", sort=False)[["val_auprc", "test_auroc"]].mean()
-    best, top = means["val_auprc"].idxmax(), means.index[-1]
+    tests: dict[Any, float] = means["test_auroc"].to_dict()
+    judged: dict[Any, float] = means["val_auprc"].to_dict()
+    best, top = max(judged, key=lambda stage: judged[stage]), list(tests)[-1]
     if best == top:
         return f"validation prefers the features of the last stage, {top}"
-    scores_of = means["test_auroc"]
-    return f"validation prefers {best}: test AUROC {scores_of[best]:.3f}, against {scores_of[top]:.3f} on top"
+    return f"validation prefers {best}: test AUROC {tests[best]:.3f}, against {tests[top]:.3f} on top"
 
 
 def overlap(found: Sequence[Mapping[str, float]]) -> pd.DataFrame:
@@ -328,21 +324,24 @@ def evidence_r5(frame: pd.DataFrame, full: Arm) -> Evidence | None:
 
 
 def evidence_r6(study: Cutpoint, full: Arm) -> Evidence | None:
-    """Return the classifier on the lower block that validation prefers, minus that on the top block; test AUROC."""
+    """Return the classifier on the lower block that validation prefers, minus that on the top; test AUROC.
+
+    The top is what the network's own head sees: the last block, or what an EfficientNet has above it.
+    """
     if len(full.runs) < 2:
         return None
-    lower, top, means = [], [], {"lower block": 0.0, "top block": 0.0}
+    lower, top, means = [], [], {"lower block": 0.0, "top": 0.0}
     for run in full.runs:
         found = _by_block(study, run)
-        blocks = [(place, row) for place, row in enumerate(found["probes"]) if is_block(row["stage"])]
-        if len(blocks) < 2:
+        *below, last = found["probes"]
+        blocks = {place: row for place, row in enumerate(below) if is_block(row["stage"])}
+        if not blocks:
             return None
-        *below, (last, top_row) = blocks
-        best, best_row = max(below, key=lambda pair: pair[1]["val_auprc"])
+        best = max(blocks, key=lambda place: blocks[place]["val_auprc"])
         lower.append(found["test_scores"][best].numpy())
-        top.append(found["test_scores"][last].numpy())
-        means["lower block"] += best_row["test_auroc"] / len(full.runs)
-        means["top block"] += top_row["test_auroc"] / len(full.runs)
+        top.append(found["test_scores"][-1].numpy())
+        means["lower block"] += blocks[best]["test_auroc"] / len(full.runs)
+        means["top"] += last["test_auroc"] / len(full.runs)
     first = full.runs[0]
     difference = over_seeds_and_cases(
         scores.metric(first, "auroc"),
@@ -381,7 +380,7 @@ def _stage_rows(study: Cutpoint, run: Run) -> list[dict[str, Any]]:
 
 
 def _by_block(study: Cutpoint, run: Run) -> dict[str, Any]:
-    return depth.by_block(run, images=study.probe_images, keep=study.keep)
+    return depth.by_block(run, images=study.pooled_images, keep=study.keep)
 
 
 def _top_changes(frame: pd.DataFrame) -> dict[str, list[float]]:
