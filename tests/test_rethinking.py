@@ -306,7 +306,7 @@ def test_r5_is_the_top_block_with_blocks_2_and_3(change: float, outcome: str) ->
     assert evidence is not None
     assert [case[:18] for case in evidence.parts["change"]] == ["block4 with block2", "block4 with block3"]
     assert judged("R5", evidence) == outcome
-    assert "block4 moves" in cut_tables.pairs_finding(pair_frame(change))
+    assert "block4 changes its likeness by +0.00 with block2" in cut_tables.pairs_finding(pair_frame(change))
 
 
 def by_block(lower: float, top: float) -> Any:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from transfusion_lib.figures.style import BLUE, GREEN, GREY, ORANGE, PINK, QUIET, bars, drawing, label_ends, panels
 
@@ -58,6 +59,9 @@ def architectures(frame: pd.DataFrame, *, title: str) -> Figure:
     figure, axes = panels(1, height=3.8)
     axis = axes[0, 0]
     axis.set_xscale("log")
+    axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.xaxis.set_minor_formatter(NullFormatter())
     for number, (network, rows) in enumerate(frame.groupby("network", sort=False)):
         color = (BLUE, ORANGE, GREEN, PINK, GREY)[number % 5]
         for row, filled in zip(rows.to_dict("records"), (False, True), strict=True):
@@ -87,7 +91,7 @@ def architectures(frame: pd.DataFrame, *, title: str) -> Figure:
     axis.margins(x=0.25)
     axis.set_xlabel("parameters, millions (logarithmic; fewer is cheaper)")
     axis.set_ylabel("test AUROC (higher is better)")
-    axis.set_title(title)
+    axis.set_title(title.replace("; ", ";\n"))
     return figure
 
 

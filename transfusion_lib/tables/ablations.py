@@ -66,7 +66,7 @@ def architectures_finding(frame: pd.DataFrame) -> str:
         full, cut = rows.iloc[0], rows.iloc[1]
         share = cut["parameters"] / full["parameters"]
         words.append(f"{network} {_signed(cut['auroc'] - full['auroc'])} at {share:.0%} of its parameters")
-    return f"truncated, AUROC changes: {'; '.join(words)}"
+    return f"change of AUROC: {'; '.join(words)}"
 
 
 def by_source(runs: Mapping[str, Sequence[Run]]) -> pd.DataFrame:

@@ -113,13 +113,13 @@ def pairs(study: Cutpoint, full: Arm) -> pd.DataFrame:
 
 
 def pairs_finding(frame: pd.DataFrame) -> str:
-    """Return the finding: how the top block's similarity to the lower ones of the claim changed."""
-    changes = _top_changes(frame)
+    """Return the finding: how the top block's similarity above chance to the claim's lower blocks changed."""
+    changes = _top_changes(frame, "above")
     if not changes:
         return "too few blocks to compare"
     top = list(dict.fromkeys(frame["second"]))[-1]
-    words = [f"{lower} {np.mean(values):+.3f}".replace("-", "\N{MINUS SIGN}") for lower, values in changes.items()]
-    return f"{top} moves, in SVCCA, with {', with '.join(words)}"
+    words = [f"{np.mean(values):+.2f} with {lower}".replace("-", "\N{MINUS SIGN}") for lower, values in changes.items()]
+    return f"{top} changes its likeness by {', '.join(words)}"
 
 
 def probes(study: Cutpoint, full: Arm) -> pd.DataFrame:
@@ -313,7 +313,7 @@ def evidence_r4(frame: pd.DataFrame, full: Arm) -> Evidence | None:
 
 def evidence_r5(frame: pd.DataFrame, full: Arm) -> Evidence | None:
     """Return SVCCA of the top block with block2 and block3 (or the two below the top), after minus before."""
-    changes = _top_changes(frame)
+    changes = _top_changes(frame, "similarity")
     if not changes or len(full.runs) < 2:
         return None
     top = list(dict.fromkeys(frame["second"]))[-1]
@@ -383,8 +383,8 @@ def _by_block(study: Cutpoint, run: Run) -> dict[str, Any]:
     return depth.by_block(run, images=study.pooled_images, keep=study.keep)
 
 
-def _top_changes(frame: pd.DataFrame) -> dict[str, list[float]]:
-    """Return, for each lower block of the claim, every seed's change of its SVCCA with the top block."""
+def _top_changes(frame: pd.DataFrame, value: str) -> dict[str, list[float]]:
+    """Return, for each lower block of the claim, every seed's change of ``value`` with the top block."""
     blocks = list(dict.fromkeys(frame["second"]))
     top = blocks[-1]
     named = [block for block in ("block2", "block3") if block in blocks[:-1]]
@@ -392,7 +392,7 @@ def _top_changes(frame: pd.DataFrame) -> dict[str, list[float]]:
     changes = {}
     for block in lower:
         rows = frame[(frame["first"] == block) & (frame["second"] == top)]
-        wide = rows.pivot_table(index="seed", columns="moment", values="similarity")
+        wide = rows.pivot_table(index="seed", columns="moment", values=value)
         changes[block] = [float(v) for v in wide["after"] - wide["before"]]
     return changes
 
