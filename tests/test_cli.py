@@ -66,7 +66,8 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     values = {
         "dataset": "fundus", "size": 32, "train_images": 64, "val_images": 40, "test_images": 40,
         "networks": ["cbr_tiny"], "inits": ["random"], "seeds": [0], "steps": 4, "eval_every": 2, "batch_size": 8,
-        "learning_rate": 0.001, "threshold": 0.8, "in_a_row": 1,
+        "learning_rate": 0.001, "threshold": 0.8, "in_a_row": 1, "pretrained": "auto", "precision": "float32",
+        "control_networks": ["cbr_tiny"], "controls": [], "control_seeds": [0],
     }  # fmt: skip
     lines = "\n".join(f"{name} = {value!r}  # meaning of {name}" for name, value in values.items())
     cells: list[dict[str, Any]] = [

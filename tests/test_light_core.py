@@ -71,7 +71,7 @@ def test_run_todo_and_status_need_the_core_only(light: dict[str, str], small: Ru
 
 def test_workers_need_the_core_only(light: dict[str, str]) -> None:
     few = [f"-p{word}" for word in ("seeds=[0,1]", "steps=2", "size=32", "train_images=64", "inits=['random']",
-                                    "networks=['cbr_tiny']", "eval_every=2")]  # fmt: skip
+                                    "networks=['cbr_tiny']", "eval_every=2", "controls=[]")]  # fmt: skip
     done = call(light, "train", "convergence", *few, "--engine", "processes", "--workers", "2")
     assert done.returncode == 0, done.stderr
     assert done.stderr.count(": trained in") == 2

@@ -83,7 +83,13 @@ def run_by_hand(chapter: str, folder: Path) -> Any:
     return notebook
 
 
-@pytest.mark.parametrize("chapter", TINY)
+# The book executes every chapter too; by hand, these three see what the others would.
+OFTEN = ("convergence", "tasks", "segmentation")
+
+
+@pytest.mark.parametrize(
+    "chapter", [name if name in OFTEN else pytest.param(name, marks=pytest.mark.slow) for name in TINY]
+)
 def test_a_notebook_runs_by_hand_and_finds_its_runs_again(
     chapter: str, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,9 +19,12 @@ def assemble(project: Project, chapters: Sequence[Chapter], profile: Profile, bu
     shutil.copytree(
         project.pages, build.source, dirs_exist_ok=True, ignore=shutil.ignore_patterns("profiles", "_toc.yml", ".*")
     )
-    entries = [f"{number}. [{c.title}](/{c.page}.ipynb): {c.question}" for number, c in enumerate(chapters, start=1)]
+    toc = contents(project, chapters)
+    order = list(pages(toc))
+    shown = enumerate(sorted(chapters, key=lambda chapter: order.index(chapter.page)), start=1)
+    entries = [f"{number}. [{c.title}](/{c.page}.ipynb): {c.question}" for number, c in shown]
     (build.source / "chapters.md").write_text("\n".join(entries) + "\n", encoding="utf-8")
-    _write_yaml(build, "_toc.yml", contents(project, chapters))
+    _write_yaml(build, "_toc.yml", toc)
     _write_yaml(build, "_config.yml", _settings(project, profile, build))
 
 
