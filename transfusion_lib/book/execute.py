@@ -143,6 +143,7 @@ def _environment(build: Build) -> Iterator[None]:
         VERDICTS: str(build.verdicts.resolve()),
         profiles.LIVE: "1" if build.live else "",
         "PYTHONPATH": import_path(),
+        "OMP_WAIT_POLICY": "passive",  # beside other work, spinning threads slow an analysis from seconds to minutes
         "JUPYTER_PREFER_ENV_PATH": "1",  # a "python3" kernel of the user's must not stand in for this interpreter
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # debugpy's warning on stderr
     }

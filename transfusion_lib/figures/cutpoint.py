@@ -181,11 +181,11 @@ def looked(examples: Sequence[Looked], *, title: str) -> Figure:
     figure, axes = panels(1 + len(arms), len(examples), width=0.9 + 1.5 * len(examples), height=1.6)
     for column, example in enumerate(examples):
         if example.pixels is not None:
-            axes[0, column].imshow(example.pixels, cmap="gray")
+            axes[0, column].imshow(example.pixels, cmap="gray", interpolation="none")
         for row, arm in enumerate(arms, start=1):
             if example.pixels is not None:
-                axes[row, column].imshow(_grey(example.pixels), cmap="gray")
-            axes[row, column].imshow(example.maps[arm], cmap="inferno", alpha=0.6, vmin=0, vmax=1)
+                axes[row, column].imshow(_grey(example.pixels), cmap="gray", interpolation="none")
+            axes[row, column].imshow(example.maps[arm], cmap="inferno", alpha=0.6, vmin=0, vmax=1, interpolation="none")
             if not example.maps[arm].any():
                 axes[row, column].text(0.5, 0.05, "no map", transform=axes[row, column].transAxes, ha="center",
                                        fontsize=7, color="white")  # fmt: skip

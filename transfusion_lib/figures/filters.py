@@ -117,7 +117,7 @@ def favourites(found: Sequence[Excited]) -> Figure:
         for axis in row:
             axis.set_axis_off()
         for axis, stage, images in zip(row, one.stages, one.images, strict=False):
-            axis.imshow(_stacked(images), interpolation="bilinear")
+            axis.imshow(_stacked(images), interpolation="none")  # as they are: resampled they are far larger
             axis.set_title(stage, fontsize=7.5, loc="center", pad=3, fontweight="normal")
         label = f"{one.network}\n{one.init}"
         row[0].text(-0.12, 0.5, label, transform=row[0].transAxes, rotation=90, ha="right", va="center", fontsize=8)
