@@ -65,7 +65,7 @@ def test_spots_over_the_edge_are_cut_and_beyond_it_ignored() -> None:
 @pytest.mark.parametrize("size", [32, 128, 300])
 def test_a_stroke_is_as_dark_as_it_is_wide(size: int) -> None:
     ends = np.array([0.2, 0.8], np.float32)[:, None, None]
-    line = strokes(ends, ends * 0.5, np.float32([[[0.005]], [[0.005]]]), one(1)[None])
+    line = strokes(ends, ends * 0.5, np.full((2, 1, 1), 0.005, np.float32), one(1)[None])
     cover = splat(along(line, frame(size)), frame(size))
     assert cover.sum() / size**2 == pytest.approx(0.01 * np.hypot(0.6, 0.3), rel=0.15)
 
@@ -130,7 +130,7 @@ def test_all_is_float32_from_the_scene_to_the_bytes(painter: Any, monkeypatch: p
     layers: list[np.ndarray] = []
     for name in ("splat", "smoothstep", "to_bytes"):
         keep = getattr(painter, name)
-        monkeypatch.setattr(painter, name, lambda *parts, keep=keep: layers.extend(parts) or keep(*parts))
+        monkeypatch.setattr(painter, name, lambda *parts, keep=keep: (layers.extend(parts), keep(*parts))[1])  # type: ignore[func-returns-value]
     painter.draw(0, range(6), size=32)
     assert {layer.dtype for layer in layers if isinstance(layer, np.ndarray)} == {np.dtype(np.float32)}
 

@@ -164,5 +164,5 @@ def test_the_fingerprint_knows_every_field_that_matters(monkeypatch: pytest.Monk
     changed = [base.replace(size=32), base.replace(seed=1), base.replace(val=10), base.replace(uncertain="ones")]
     prints = {data.fingerprint(spec) for spec in (base, *changed)}
     assert len(prints) == 5
-    monkeypatch.setattr(data, "VERSION", data.VERSION + 1)
+    monkeypatch.setattr(data, "VERSION", chest.VERSION + 1)
     assert data.fingerprint(base) not in prints

@@ -10,7 +10,7 @@ from PIL import Image
 
 from tests.pictures import class_folders, encoded, gradient, png, write_files, write_zip
 from transfusion_lib import data
-from transfusion_lib.data import computed, decode, filesource
+from transfusion_lib.data import archive, computed, decode
 from transfusion_lib.data.dataset import Dataset
 from transfusion_lib.errors import DataError, SpecError
 from transfusion_lib.spec import DataSpec
@@ -126,13 +126,13 @@ def test_fingerprints_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """Asked again for the same files, nothing is read; a study with many seeds lists the files once."""
     root = write_zip(tmp_path / "z.zip", class_folders())
     opened = []
-    plain = filesource.archive.open_files
+    plain = archive.open_files
 
     def counting(*args: object, **rest: object) -> object:
         opened.append(args)
         return plain(*args, **rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(filesource.archive, "open_files", counting)
+    monkeypatch.setattr(archive, "open_files", counting)
     for seed in (0, 1, 2, 0, 1):
         data.fingerprint(spec(root, seed=seed), cache=tmp_path / "cache")
     assert len(opened) == 1

@@ -203,7 +203,7 @@ def test_the_fingerprint_knows_every_field_that_matters(monkeypatch: pytest.Monk
     prints = {data.fingerprint(spec) for spec in (base, *changed)}
     assert len(prints) == 5
     assert data.fingerprint(base.replace(train=2000, task="referable", root="/x")) == data.fingerprint(base)
-    monkeypatch.setattr(data, "VERSION", data.VERSION + 1)
+    monkeypatch.setattr(data, "VERSION", fundus.VERSION + 1)
     assert data.fingerprint(base) not in prints
 
 
