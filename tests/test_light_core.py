@@ -81,9 +81,16 @@ def test_what_is_missing_says_how_to_install_it(light: dict[str, str]) -> None:
     done = call(light, "train", "convergence", "--engine", "ray")
     assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr
     assert 'pip install "transfusion-reproduced[ray]"' in done.stderr
+    before = built()
     done = call(light, "book", "--only", "convergence")
     assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr
     assert 'pip install "transfusion-reproduced[book]"' in done.stderr
+    assert built() == before, "the last book is still there"
+
+
+def built() -> list[tuple[str, int]]:
+    """Return the files of this checkout's last book, with their times."""
+    return sorted((str(path), path.stat().st_mtime_ns) for path in (ROOT / "build" / "book").rglob("*"))
 
 
 def test_benchmarks_need_the_core_only(light: dict[str, str]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from transfusion_lib.book import check, manual, networks, parameters, profiles, speed, status, verdicts
 from transfusion_lib.book.assemble import assemble, contents, pages
-from transfusion_lib.book.execute import Build, Say, execute
+from transfusion_lib.book.execute import Build, Say, execute, need_extras
 from transfusion_lib.book.profiles import Profile
 from transfusion_lib.book.project import Chapter, Project
 from transfusion_lib.book.render import render
@@ -70,6 +70,7 @@ def _make(
 ) -> Path:
     """Execute ``plan`` and render it in ``folder``; return the folder of the pages."""
     began = time.monotonic()
+    need_extras()  # before the last book is removed
     build = Build(id=_new_id(), profile=profile.name, folder=folder, live=live)
     chapters = [chapter for chapter, _ in plan]
     toc = contents(project, chapters)

@@ -1,6 +1,7 @@
 """Run a chapter's notebook with typed parameters, in its own kernel, one after another."""
 
 import hashlib
+import importlib.util
 import logging
 import os
 import re
@@ -58,6 +59,14 @@ class Build:
         return self.folder / "html"
 
 
+def need_extras() -> None:
+    """Raise a ``MissingExtraError`` with the install line unless chapters can be executed and pages rendered."""
+    for name in ("papermill", "matplotlib", "jupyter_book"):
+        if importlib.util.find_spec(name) is None:
+            install = 'pip install "transfusion-reproduced[book]"'
+            raise MissingExtraError(f'chapters need the extra "book" ({name} is missing): {install}')
+
+
 def execute(chapter: Chapter, values: Mapping[str, Any], build: Build, *, say: Say) -> Path:
     """Execute ``chapter`` with ``values`` in place of its defaults, and return the executed notebook.
 
@@ -67,13 +76,9 @@ def execute(chapter: Chapter, values: Mapping[str, Any], build: Build, *, say: S
     """
     sys.modules.setdefault(SLOW_IMPORT, None)  # type: ignore[arg-type]
     logging.getLogger("papermill").setLevel(logging.ERROR)  # it cannot read annotated parameters, and says so
-    try:
-        import papermill
-        from nbclient.exceptions import CellTimeoutError, DeadKernelError
-        from papermill.exceptions import PapermillException, PapermillExecutionError
-    except ModuleNotFoundError as error:
-        install = 'pip install "transfusion-reproduced[book]"'
-        raise MissingExtraError(f'chapters need the extra "book" ({error.name} is missing): {install}') from None
+    import papermill
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from papermill.exceptions import PapermillException, PapermillExecutionError
 
     target = build.source / f"{chapter.page}.ipynb"
     target.parent.mkdir(parents=True, exist_ok=True)
