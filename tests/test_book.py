@@ -158,7 +158,9 @@ def test_quick_is_the_notebooks_own_parameters() -> None:
 
 
 def test_an_unknown_profile_says_which_exist(place: Project) -> None:
-    with pytest.raises(UserError, match=r'"quik"; did you mean "quick"\? Known: paper, published, published-skin, quick'):
+    with pytest.raises(
+        UserError, match=r'"quik"; did you mean "quick"\? Known: paper, published, published-skin, quick'
+    ):
         profiles.load(place, "quik")
 
 
