@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from transfusion_lib.book import check, manual, networks, parameters, profiles, speed, status, verdicts
+from transfusion_lib.book import check, landing, manual, networks, parameters, profiles, speed, status, verdicts
 from transfusion_lib.book.assemble import assemble, contents, pages
 from transfusion_lib.book.execute import Build, Say, execute, need_extras
 from transfusion_lib.book.profiles import Profile
@@ -88,6 +88,7 @@ def _make(
         say(f"    executed in {rows[-1]['seconds']:.0f} s")
     status.write(rows, profile, build)
     verdicts.write_scoreboard(chapters, build)
+    landing.write(chapters, build)
     networks.write(build)
     manual.write(chapters, build)
     measured = speed.page(project.build / "bench", project.root / "results" / "bench")
