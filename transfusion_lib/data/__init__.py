@@ -146,8 +146,13 @@ def default_cache() -> Path:
 def spec_for(name_or_path: str, **fields: object) -> DataSpec:
     """Return the spec of a data set by its name or by the place of the user's own folder, zip, csv or npz.
 
-    A place is read as the data set whose layout it has; a ``DataError`` says what is there instead.
+    A place is read as the data set whose layout it has; a ``DataError`` says what is there instead. Behind either
+    may stand a task, as in ``chest_xray:three_class`` and ``labels.csv:benign_malignant``.
     """
+    named, colon, task = name_or_path.rpartition(":")
+    known = name_or_path in TABLE or Path(name_or_path).expanduser().exists()
+    if colon and not known:
+        name_or_path, fields = named, fields | {"task": task}
     if name_or_path in TABLE:
         return DataSpec(name=name_or_path, **fields)  # type: ignore[arg-type]  # validated by the spec
     path = Path(name_or_path).expanduser()
