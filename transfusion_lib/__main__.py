@@ -17,6 +17,7 @@ from transfusion_lib import __version__
 from transfusion_lib.errors import TransfusionError, UserError, unknown
 
 if TYPE_CHECKING:
+    from transfusion_lib.data import Datasheet
     from transfusion_lib.runs import Standing, Todo
     from transfusion_lib.spec import RunSpec
     from transfusion_lib.studies import Study
@@ -534,11 +535,7 @@ def data_show(
         _print_json(asdict(sheet))
         return
     _print_pairs({"name": sheet.name, **sheet.lines})
-    _print_table([
-        {"split": split, "images": sheet.images[split], "units": sheet.units[split],
-         **dict(zip(sheet.classes, counts, strict=True))}
-        for split, counts in sheet.counts.items()
-    ])  # fmt: skip
+    _print_splits(sheet)
     for line in sheet.left_out:
         typer.echo(f"left out: {line}")
 
@@ -555,10 +552,20 @@ def data_check(
         _print_json({**asdict(found), "ok": found.ok})
     else:
         typer.echo(f"{path}: {found.images} images, layout {found.name or 'unknown'}, {len(found.problems)} problems")
+        if found.sheet is not None:
+            _print_splits(found.sheet)
         for line in (*found.problems, *(f"note: {note}" for note in found.notes)):
             typer.echo(line)
     if not found.ok:
         raise typer.Exit(UserError.exit_status)
+
+
+def _print_splits(sheet: "Datasheet") -> None:
+    """Print a column for each split: images, units, and images of each class."""
+    counts = {name: [column[k] for column in sheet.counts.values()] for k, name in enumerate(sheet.classes)}
+    totals = {"images": list(sheet.images.values()), "units": list(sheet.units.values())}
+    rows = [*totals.items(), *((f"  {name}", row) for name, row in counts.items())]
+    _print_table([{"": what, **dict(zip(sheet.images, row, strict=True))} for what, row in rows])
 
 
 @app.command(epilog="Example: transfusion models resnet50")
