@@ -367,10 +367,12 @@ ABLATIONS = Ablations(
 )
 
 
-def ablated(*, cut: float = 2.0, unpooled: float = 2.0, medical: float = 2.0) -> list[Run]:
+def ablated(*, cut: float = 2.0, unpooled: float = 2.0, medical: float = 2.0, none: float = 0.5) -> list[Run]:
     def quality(spec: RunSpec) -> float:
         if spec.model.truncate:
             return cut if spec.model.truncate.pooled else unpooled
+        if spec.init.method == "random":
+            return none
         return medical if isinstance(spec.init.weights, RunSpec) else 2.0
 
     def ensure(specs: Sequence[RunSpec]) -> list[Run]:
@@ -404,9 +406,15 @@ def test_r9_needs_every_architecture(cut: float, outcome: str) -> None:
     assert judged("R9", evidence) == outcome
 
 
-@pytest.mark.parametrize(("medical", "outcome"), [(1.0, "supported"), (3.2, "contradicted")])
-def test_r10_is_medical_minus_natural(medical: float, outcome: str) -> None:
-    assert judged("R10", ablation_tables.evidence_r10(ABLATIONS.by_source(ablated(medical=medical)))) == outcome
+@pytest.mark.parametrize(
+    ("medical", "none", "outcome"),
+    [(1.0, 0.5, "supported"), (3.2, 0.5, "contradicted"), (1.0, 1.0, "inconclusive"), (3.2, 3.2, "inconclusive")],
+)
+def test_r10_is_medical_minus_natural_of_a_source_that_is_better_than_none(
+    medical: float, none: float, outcome: str
+) -> None:
+    found = ABLATIONS.by_source(ablated(medical=medical, none=none))
+    assert judged("R10", ablation_tables.evidence_r10(found)) == outcome
 
 
 # Figures

@@ -100,7 +100,8 @@ def evidence_r8(found: Mapping[str, Found]) -> Evidence | None:
     if len(pooled.runs) < 2:
         return None
     case = f"{_data(pooled.runs[0])}: {pooled.cut} against {plain.cut}"
-    return _evidence({case: scores.gain(pooled.runs, plain.runs)}, {"pooled": pooled.runs, "not pooled": plain.runs})
+    found = {case: scores.gain(pooled.runs, plain.runs)}
+    return _evidence({"difference": found}, {"pooled": pooled.runs, "not pooled": plain.runs})
 
 
 def evidence_r9(arms: Mapping[str, tuple[Arm, Arm]]) -> Evidence | None:
@@ -108,20 +109,23 @@ def evidence_r9(arms: Mapping[str, tuple[Arm, Arm]]) -> Evidence | None:
     if any(len(arm.runs) < 2 for pair in arms.values() for arm in pair):
         return None
     cases = {_data(full.runs[0]): scores.gain(cut.runs, full.runs) for full, cut in arms.values()}
-    return _evidence(cases, {f"{arm.name} of {name}": arm.runs for name, pair in arms.items() for arm in pair})
+    every = {f"{arm.name} of {name}": arm.runs for name, pair in arms.items() for arm in pair}
+    return _evidence({"difference": cases}, every)
 
 
 def evidence_r10(runs: Mapping[str, Sequence[Run]]) -> Evidence | None:
-    """Return fine-tuning from medical minus from natural images; None with one seed."""
-    medical, natural = runs["medical"], runs["natural"]
+    """Return fine-tuning from medical minus from no source, and minus from natural images; None with one seed."""
+    medical = runs["medical"]
     if len(medical) < 2:
         return None
-    return _evidence({_data(medical[0]): scores.gain(medical, natural)}, {"medical": medical, "natural": natural})
+    others = {"source": runs["random"], "difference": runs["natural"]}
+    parts = {part: {_data(medical[0]): scores.gain(medical, other)} for part, other in others.items()}
+    return _evidence(parts, runs)
 
 
-def _evidence(cases: Mapping[str, Interval], arms: Mapping[str, Sequence[Run]]) -> Evidence:
+def _evidence(parts: Mapping[str, Mapping[str, Interval]], arms: Mapping[str, Sequence[Run]]) -> Evidence:
     return Evidence(
-        parts={"difference": cases},
+        parts=parts,
         seeds=min(len(group) for group in arms.values()),
         scores={name: scores.mean(group, "test_auroc").estimate for name, group in arms.items()},
         runs=tuple(dict.fromkeys(run.key for group in arms.values() for run in group)),
