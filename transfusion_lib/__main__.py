@@ -352,23 +352,26 @@ def publish(
     profile: Annotated[str, typer.Option("--profile", help="Whose runs.", autocompletion=_profile_names)] = "published",
     into: Annotated[Path | None, typer.Option(metavar="FOLDER", help="By default results/ of the checkout.")] = None,
 ) -> None:
-    """Copy a profile's finished runs and their analyses, without weights, into the records that git holds."""
+    """Copy a profile's finished runs and their analyses, without weights, into the records that git holds.
+
+    Those of the profiles whose chapters its book has too come along.
+    """
     from transfusion_lib.book import build, parameters, profiles, project
 
     here = project.find()
     chosen = profiles.load(here, profile)
-    wanted = here.chapter_names if chosen.chapters is None else chosen.chapters
+    wanted = [*((chapter, build.resolve(chapter, chosen)) for chapter in chosen.pages(here)), *chosen.guests(here)]
     from transfusion_lib import places, records, runs, studies
     from transfusion_lib.store import open_store
 
     source = open_store()
     specs = [
         made.spec
-        for name in wanted
-        if name in studies.TABLE
-        for made in studies.TABLE[name](
-            **parameters.effective(here.chapter(name), build.resolve(here.chapter(name), chosen))
-        ).ensure(lambda asked: [runs.load(spec, store=source) for spec in asked])
+        for chapter, values in wanted
+        if chapter.name in studies.TABLE
+        for made in studies.TABLE[chapter.name](**parameters.effective(chapter, values)).ensure(
+            lambda asked: [runs.load(spec, store=source) for spec in asked]
+        )
     ]
     folder = into or places.records_root()
     new = records.Records(folder).publish(specs, source=source)
@@ -380,6 +383,12 @@ def verify(
     records: Annotated[bool, typer.Option("--records", help="Check the published records instead.")] = False,
     sample: Annotated[int, typer.Option(min=0, help="Also train this many runs again from scratch and compare.")] = 0,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the sample; a new one each time without it.")] = None,
+    within: Annotated[
+        float | None, typer.Option(min=0, metavar="SECONDS", help="Draw only among runs that took no longer.")
+    ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep the result with the records, for the status page.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Hash every file of every finished run again; what is damaged is set aside and made again when asked for.
@@ -400,11 +409,15 @@ def verify(
     problems = [asdict(problem) for problem in found]
     drawn = time.time_ns() % 2**31 if seed is None else seed
     compared = []
-    for run in recheck.sample(store, sample, seed=drawn):
+    if keep and not (records and sample):
+        raise UserError("--keep needs --records and --sample K: it keeps what training records again found")
+    for run in recheck.sample(store, sample, seed=drawn, within=within):
         _note(f"training again: {runs.label(run.spec)}")
         if isinstance(run.spec.init.weights, RunSpec):
             runs.ensure([run.spec.init.weights], store=mine, say=_note)  # a record has no weights to start from
         compared.append(recheck.again(run, mine))
+    if keep:
+        recheck.write_audit(store.root, compared, of=checked, seed=drawn)
     rows: list[dict[str, Any]] = [
         {"run": one.key[:12], "agrees": one.agrees, "curve differs by": one.curve, "probabilities by": one.scores,
          "tolerance": one.tolerance, "what": one.what}

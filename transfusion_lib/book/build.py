@@ -27,9 +27,9 @@ def book(
     is a name that does not exist; a ``BuildError`` holds the chapter, cell and traceback, or the faults of the pages.
     """
     chosen = profiles.load(project, profile)
-    wanted = project.chapter_names if chosen.chapters is None else chosen.chapters
-    chapters = [project.chapter(only)] if only else [one for one in project.chapters if one.name in wanted]
+    chapters = [project.chapter(only)] if only else chosen.pages(project)
     plan = [(chapter, chosen.parameters(chapter)) for chapter in chapters]
+    plan += [] if only else chosen.guests(project)
     return _make(project, plan, chosen, project.build / "book", live=live, say=say) / "index.html"
 
 
@@ -79,7 +79,7 @@ def _make(
     assemble(project, chapters, profile, build)
     rows = []
     for number, (chapter, values) in enumerate(plan, start=1):
-        say(f"[{number}/{len(plan)}] {chapter.name}, profile {profile.name}")
+        say(f"[{number}/{len(plan)}] {chapter.name}, profile {build.profile_of(chapter)}")
         notebook = execute(chapter, values, build, say=say)
         check.executed(chapter, notebook, values, build)
         check.label(notebook)

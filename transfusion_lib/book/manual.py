@@ -18,7 +18,7 @@ def write(chapters: Sequence[Chapter], build: Build) -> None:
 
 
 def _parameters(chapters: Sequence[Chapter]) -> Iterator[str]:
-    for chapter in chapters:
+    for chapter in (one for one in chapters if one.guest is None):
         declared = parameters.declared(chapter)
         yield f"## {chapter.title}\n\n{chapter.question} → [the chapter](/{chapter.page}.ipynb)\n"
         first = declared[0].example if declared else ""
