@@ -292,7 +292,7 @@ def cut(
 
     if export:
         need_packages()  # before minutes of training, not after
-    from transfusion_lib import card
+    from transfusion_lib import card, engines, interrupts
     from transfusion_lib import cut as tool
 
     checked = tool.checked_rule(rule)
@@ -309,7 +309,8 @@ def cut(
         learning_rate=learning_rate,
     )
     _note(f"{model} on {place}: {len(search.block_specs())} trainings, then those around the best block")
-    advice = tool.advise(search, rule=checked, say=_note)
+    with interrupts.on_sigterm():
+        advice = tool.advise(search, rule=checked, say=_note, engine=engines.automatic)
     done = card.write(advice, out) if export else None
     if as_json:
         _print_json(tool.as_json(advice))
