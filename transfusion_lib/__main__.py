@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from transfusion_lib import __version__
-from transfusion_lib.errors import TransfusionError, UserError, unknown
+from transfusion_lib.errors import ToldError, TransfusionError, UserError, unknown
 
 if TYPE_CHECKING:
     from transfusion_lib.data import Datasheet
@@ -152,13 +152,17 @@ def train(
     Commands that share a store share the work. SIGTERM stops at the next step with checkpoints and exit status 75:
     the same command goes on from there.
     """
-    from transfusion_lib import engines, interrupts, runs
+    from transfusion_lib import device, engines, interrupts, runs, team
 
     chosen = engines.named(engine, workers=workers, address=address, gpus_per_run=gpus_per_run, retries=retries)
     asked = _study(study, profile, assignments or [])
-    with interrupts.on_sigterm():
-        made = asked.ensure(lambda specs: runs.ensure(specs, engine=chosen, say=_note, watch=_Standings()))
-    if as_json:
+    with interrupts.on_sigterm(), team.joined() as here:
+        made = asked.ensure(
+            lambda specs: runs.ensure(
+                specs, engine=chosen, say=_note, watch=_Standings(), resources=device.resources(team=here)
+            )
+        )
+    if as_json and here.leads:
         _print_json([{"key": one.key, "run": runs.label(one.spec)} for one in made])
 
 
@@ -230,15 +234,18 @@ def run(
 ) -> None:
     """Train one run unless the store has it, and print its final scores.
 
-    SIGTERM stops it at the next step with a checkpoint and exit status 75: the same command goes on from there.
+    SIGTERM stops it at the next step with a checkpoint and exit status 75: the same command goes on from there. On
+    several GPUs at once: torchrun --nproc-per-node 2 -m transfusion_lib run SPEC
     """
     from transfusion_lib.spec import RunSpec, read_spec
 
     described = RunSpec.from_json(spec) if spec.lstrip().startswith("{") else read_spec(Path(spec))
-    from transfusion_lib import interrupts, runs
+    from transfusion_lib import device, interrupts, runs, team
 
-    with interrupts.on_sigterm():
-        [made] = runs.ensure([described], say=_note, report=_Steps())
+    with interrupts.on_sigterm(), team.joined() as here:
+        [made] = runs.ensure([described], say=_note, report=_Steps(), resources=device.resources(team=here))
+    if not here.leads:
+        return
     if weights is not None:
         from transfusion_lib.weights import pack
 
@@ -689,7 +696,8 @@ def main() -> None:
     try:
         app()
     except TransfusionError as error:
-        typer.echo(f"error: {error}", err=True)
+        if not isinstance(error, ToldError):
+            typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_status)
     except KeyboardInterrupt:
         typer.echo("interrupted; finished runs stay in the store", err=True)
