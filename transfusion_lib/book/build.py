@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from transfusion_lib.book import check, manual, networks, parameters, profiles, speed, status, verdicts
+from transfusion_lib.book import check, manual, networks, parameters, profiles, reading, speed, status, verdicts
 from transfusion_lib.book.assemble import assemble, contents, pages
 from transfusion_lib.book.execute import Build, Say, execute, need_extras
 from transfusion_lib.book.profiles import Profile
@@ -83,6 +83,7 @@ def _make(
         notebook = execute(chapter, values, build, say=say)
         check.executed(chapter, notebook, values, build)
         check.label(notebook)
+        reading.prepare(notebook, build)
         verdicts.place(notebook, build)
         rows.append(status.record(chapter, notebook))
         say(f"    executed in {rows[-1]['seconds']:.0f} s")
