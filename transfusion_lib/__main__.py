@@ -457,6 +457,26 @@ def bench(
     _note(f"kept in {path}")
 
 
+@app.command(epilog="Example: transfusion address https://github.com/owner/name")
+def address(
+    url: Annotated[str | None, typer.Argument(metavar="URL", help="Of the public repository.")] = None,
+    branch: Annotated[str, typer.Option(help="The branch that readers get.")] = "main",
+) -> None:
+    """Print the public repository's address, or set it: the book's launch buttons and Colab's first cell follow it."""
+    from transfusion_lib.book import address as setting
+    from transfusion_lib.book import project
+
+    here = project.find()
+    if url is None:
+        found = setting.read(here)
+        typer.echo(
+            f"{found.url}, branch {found.branch}" if found else "no address yet; set one: transfusion address URL"
+        )
+        return
+    for path in setting.write(here, setting.parse(url, branch)):
+        typer.echo(f"changed: {path.relative_to(here.root)}")
+
+
 @app.command(epilog="Example: transfusion claims T11")
 def claims(
     name: Annotated[str | None, typer.Argument(help="One claim, with its rule and what its verdict rests on.")] = None,

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from transfusion_lib.book import address
 from transfusion_lib.book.execute import Build
 from transfusion_lib.book.profiles import Profile
 from transfusion_lib.book.project import Chapter, Project
@@ -71,6 +72,7 @@ def _settings(project: Project, profile: Profile, build: Build) -> dict[str, Any
     import yaml
 
     settings: dict[str, Any] = yaml.safe_load((project.root / "_config.yml").read_text(encoding="utf-8"))
+    address.buttons(settings)
     settings.setdefault("parse", {})["myst_substitutions"] = {
         "profile": profile.name,
         "profile_description": profile.description,

@@ -9,7 +9,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from transfusion_lib.book import check, manual, networks, parameters, profiles, reading, speed, status, verdicts
+from transfusion_lib.book import (
+    address,
+    check,
+    manual,
+    networks,
+    parameters,
+    profiles,
+    reading,
+    speed,
+    status,
+    verdicts,
+)
 from transfusion_lib.book.assemble import assemble, contents, pages
 from transfusion_lib.book.execute import Build, Say, execute, need_extras
 from transfusion_lib.book.profiles import Profile
@@ -96,6 +107,7 @@ def _make(
     say("rendering the pages")
     made = render(build)
     check.rendered(made, pages(toc), build)
+    address.check(made, project)
     made.rename(build.html)
     say(f"built in {time.monotonic() - began:.0f} s")
     return build.html
