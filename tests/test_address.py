@@ -55,7 +55,7 @@ def test_it_is_set_everywhere_and_set_again(place: Project) -> None:
 
 @pytest.mark.parametrize("url", ["github.com/a/b", "https://example.org/a/b", "https://github.com/a", "x'; rm -rf /"])
 def test_what_is_no_address_is_refused(url: str) -> None:
-    with pytest.raises(UserError, match="for example https://github.com/owner/name"):
+    with pytest.raises(UserError, match=r"for example https://github\.com/owner/name"):
         address.parse(url, "main")
     with pytest.raises(UserError, match="branch"):
         address.parse(HERE.url, "a b")
@@ -75,8 +75,8 @@ def test_every_button_opens_a_notebook_of_the_repository(place: Project) -> None
     assert "urlpath=lab/tree/notebooks/01-small.ipynb" in text
     assert "google.colab" not in text, "Colab's cell is no part of the page"
     (place.root / "notebooks" / "01-small.ipynb").rename(place.root / "notebooks" / "02-small.ipynb")
-    with pytest.raises(BuildError, match="opens notebooks/01-small.ipynb, which the repository does not have"):
-        address.check(pages, place)
+    with pytest.raises(BuildError, match=r"opens notebooks/01-small\.ipynb, which the repository does not have"):
+        address.settle(pages, place)
 
 
 def test_without_an_address_there_is_no_button() -> None:

@@ -159,6 +159,7 @@ def test_unknown_names_and_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_spec_for_a_name_or_a_place(tmp_path: Path) -> None:
     """What a chapter's parameter ``dataset`` may hold."""
     assert data.spec_for("fundus", size=32) == DataSpec(name="fundus", size=32)
+    assert data.spec_for("fundus:grade", size=32) == DataSpec(name="fundus", task="grade", size=32)
     assert data.spec_for(str(tmp_path)) == DataSpec(name="folder", root=str(tmp_path))
     with pytest.raises(SpecError, match=r'unknown data set "fundis".*did you mean "fundus".* Nor is it a folder'):
         data.spec_for("fundis")

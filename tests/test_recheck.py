@@ -38,6 +38,25 @@ def test_a_wrong_number_is_found(store: Store, small: RunSpec, other: bool) -> N
     assert not found.agrees
 
 
+def test_a_cheap_sample_has_short_runs_without_a_source(store: Store, small: RunSpec) -> None:
+    child = small.replace(init=InitSpec(method="pretrained", weights=small), seed=8)
+    (made, _) = runs.ensure([small, child])
+    assert [run.key for run in recheck.sample(store, 5, seed=0, within=1e6)] == [made.key]
+    assert recheck.sample(store, 5, seed=0, within=0.0) == []
+
+
+def test_an_audit_is_kept_and_read(store: Store, small: RunSpec, tmp_path: Path) -> None:
+    (run,) = runs.ensure([small])
+    compared = [recheck.again(run, store)]
+    assert recheck.read_audit(tmp_path) is None
+    recheck.write_audit(tmp_path, compared, of=40, seed=3)
+    found = recheck.read_audit(tmp_path)
+    assert found is not None
+    assert (found["records"], found["seed"], found["runs"][0]["key"]) == (40, 3, run.key)
+    assert found["runs"][0]["agrees"]
+    assert found["made"]["machine"]["instructions"]
+
+
 def test_a_sample_is_of_its_size_and_seed(store: Store, small: RunSpec) -> None:
     runs.ensure([small.replace(seed=seed, train=small.train.replace(steps=1)) for seed in range(4)])
     drawn = [[run.key for run in recheck.sample(store, 2, seed=seed)] for seed in (0, 0, 1, 2, 3)]

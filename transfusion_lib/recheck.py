@@ -1,6 +1,10 @@
 """Train finished runs again from their specs and compare: does the store hold what the program computes?"""
 
-from dataclasses import dataclass
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +19,9 @@ from transfusion_lib.train import Result, fit
 TOLERANCE = 0.05
 """Largest difference of an AUROC or AUPRC on the curve from another machine's or another PyTorch's: rounding grows
 from step to step. On the same CPU, threads and version nothing may differ."""
+
+
+AUDIT = "audit.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,11 +43,20 @@ class Compared:
         return self.curve <= self.tolerance and (self.tolerance > 0 or self.scores == 0)
 
 
-def sample(store: Store, count: int, *, seed: int) -> list[Run]:
-    """Return ``count`` finished runs, drawn at random without repetition; all where there are fewer."""
-    keys = store.keys(KIND)
-    drawn = np.random.default_rng(seed).permutation(len(keys))[:count]
-    return [_read(store, keys[number]) for number in sorted(drawn)]
+def sample(store: Store, count: int, *, seed: int, within: float | None = None) -> list[Run]:
+    """Return ``count`` finished runs, drawn at random without repetition; all where there are fewer.
+
+    ``within`` leaves out those that took more seconds, or start from another run, which would have to be made first.
+    """
+    runs = [_read(store, key) for key in store.keys(KIND)]
+    if within is not None:
+        runs = [run for run in runs if run.record["seconds"] <= within and not _has_source(run)]
+    drawn = np.random.default_rng(seed).permutation(len(runs))[:count]
+    return [runs[number] for number in sorted(drawn)]
+
+
+def _has_source(run: Run) -> bool:
+    return isinstance(run.spec.init.weights, RunSpec)
 
 
 def again(run: Run, store: Store) -> Compared:
@@ -64,6 +80,25 @@ def again(run: Run, store: Store) -> Compared:
         curve=_curve_difference(run, found),
         scores=float((found.test_scores - run.cases["test_scores"]).abs().max()),
     )
+
+
+def write_audit(folder: Path, compared: Sequence[Compared], *, of: int, seed: int) -> Path:
+    """Write what training again found, with the machine and the time, as ``audit.json`` beside the records."""
+    found = {
+        "made": provenance.record(devices.resources().device),
+        "records": of,
+        "seed": seed,
+        "runs": [{**asdict(one), "agrees": one.agrees} for one in compared],
+    }
+    path = folder / AUDIT
+    path.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    return path
+
+
+def read_audit(folder: Path) -> dict[str, Any] | None:
+    """Return the last audit, or None where none was kept."""
+    path = folder / AUDIT
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def _curve_difference(run: Run, found: Result) -> float:

@@ -6,8 +6,10 @@ places that other programs read: ``_config.yml``, ``pyproject.toml``, ``CITATION
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -95,10 +97,19 @@ def buttons(settings: dict[str, Any]) -> None:
     html["use_repository_button"] = html["use_issues_button"] = there
 
 
-def check(html: Path, project: Project) -> None:
-    """Raise a ``BuildError`` for each launch button that would open a file which the repository does not have."""
+def settle(html: Path, project: Project, pages: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Let launch buttons open sources, and raise a ``BuildError`` for each that the repository does not have.
+
+    ``pages`` names for a page that is not called as its notebook the page that is.
+    """
     address = read(project)
     faults = []
+    for page, source in pages.items():
+        path = html / f"{page}.html"
+        text = path.read_text(encoding="utf-8")
+        path.write_text(
+            re.sub(rf'(href="https://[^"]+/){re.escape(page)}\.ipynb"', rf'\1{source}.ipynb"', text), "utf-8"
+        )
     for page in sorted(html.rglob("*.html")):
         for link in re.findall(r'href="(https://(?:mybinder|colab)\.[^"]+)"', page.read_text(encoding="utf-8")):
             where = opened(link)

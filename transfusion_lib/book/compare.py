@@ -89,7 +89,9 @@ def _parameters(chapter: Chapter, columns: Sequence[Column]) -> str:
         for name in differing
     )
     same = {name: value for name, value in columns[0].values.items() if name not in differing}
-    rest = "".join(f"<tr><th><code>{name}</code></th><td><code>{_text(json.dumps(v))}</code></td></tr>" for name, v in same.items())
+    rest = "".join(
+        f"<tr><th><code>{name}</code></th><td><code>{_text(json.dumps(v))}</code></td></tr>" for name, v in same.items()
+    )
     return (
         f'<table class="table"><thead><tr><th scope="col">what differs</th>{head}</tr></thead><tbody>{rows}</tbody>'
         f"</table><details><summary>{len(same)} parameters are the same</summary><table>{rest}</table></details>"
@@ -107,7 +109,9 @@ def _verdicts(judged: Sequence[str], columns: Sequence[Column], *, profile: str)
     rows = "".join(
         f'<tr><th scope="row">{claim} <span class="tf-source">{_text(TABLE[claim].statement)}</span></th>'
         + "".join(
-            f"<td>{verdicts.badge(found[claim])}<br>{_text(found[claim].reason)}</td>" if claim in found else "<td>–</td>"
+            f"<td>{verdicts.badge(found[claim])}<br>{_text(found[claim].reason)}</td>"
+            if claim in found
+            else "<td>–</td>"
             for found in known
         )
         + "</tr>"
@@ -154,7 +158,7 @@ def _figures(column: Column, build: Build) -> list[tuple[str, str, str]]:
 
 def _side_by_side(found: Sequence[Sequence[tuple[str, str, str]]], columns: Sequence[Column]) -> str:
     cells = "".join(
-        f'<figure><figcaption><b>{column.letter}</b> {_text(caption)}</figcaption>'
+        f"<figure><figcaption><b>{column.letter}</b> {_text(caption)}</figcaption>"
         f'<img class="dark-light" src="{address}" alt="{_text(f"{column.letter}: {alt}")}"></figure>'
         for column, drawn in zip(columns, found, strict=True)
         for address, alt, caption in drawn

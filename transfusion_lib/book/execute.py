@@ -43,6 +43,10 @@ class Build:
     live: bool = False
     """Whether chapters train also where the profile only reads records."""
 
+    def profile_of(self, chapter: Chapter) -> str:
+        """Return the profile that a chapter's parameters are of."""
+        return chapter.guest.profile if chapter.guest else self.profile
+
     @property
     def source(self) -> Path:
         """The assembled pages and executed notebooks."""
@@ -83,7 +87,7 @@ def execute(chapter: Chapter, values: Mapping[str, Any], build: Build, *, say: S
     target = build.source / f"{chapter.page}.ipynb"
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with _environment(build), _followed(build.folder / "progress.log", say):
+        with _environment(chapter, build), _followed(build.folder / "progress.log", say):
             papermill.execute_notebook(
                 chapter.source,
                 target,
@@ -104,6 +108,8 @@ def execute(chapter: Chapter, values: Mapping[str, Any], build: Build, *, say: S
         raise BuildError(f"chapter {chapter.name}: {type(error).__name__}: {error}") from None
     notebook = read_notebook(target)
     notebook["metadata"]["transfusion"] = stamp(chapter, values, build)
+    opening = notebook["cells"][0]
+    opening["source"] = re.sub(r"\A# .+", lambda _: f"# {chapter.title}", opening["source"])
     write_notebook(target, notebook)
     return target
 
@@ -113,7 +119,7 @@ def stamp(chapter: Chapter, values: Mapping[str, Any], build: Build) -> dict[str
     return {
         "build": build.id,
         "chapter": chapter.name,
-        "profile": build.profile,
+        "profile": build.profile_of(chapter),
         "parameters": parameters.effective(chapter, values),
         "source": hashlib.sha256(chapter.source.read_bytes()).hexdigest(),
     }
@@ -140,10 +146,10 @@ def _last_cell(target: Path) -> str:
 
 
 @contextmanager
-def _environment(build: Build) -> Iterator[None]:
+def _environment(chapter: Chapter, build: Build) -> Iterator[None]:
     """Give the kernel this very library, the profile's name and the progress file; restore the environment after."""
     wanted = {
-        profiles.VARIABLE: build.profile,
+        profiles.VARIABLE: build.profile_of(chapter),
         PROGRESS: str(build.folder.resolve() / "progress.log"),
         VERDICTS: str(build.verdicts.resolve()),
         profiles.LIVE: "1" if build.live else "",

@@ -8,7 +8,7 @@ from typing import Any
 from transfusion_lib import claims
 from transfusion_lib.book.execute import Build
 from transfusion_lib.book.project import Chapter, read_notebook, write_notebook
-from transfusion_lib.claims import TABLE, Verdict
+from transfusion_lib.claims import TABLE, Claim, Verdict
 
 MARKS = {"supported": "✓", "contradicted": "✗", "inconclusive": "?", "not tested": "–"}
 _CLAIMS = '<div class="tf-claims">'
@@ -52,8 +52,9 @@ def placeholder(chapter: str) -> str | None:
 def place(notebook: Path, build: Build) -> None:
     """Put the verdicts of an executed chapter below its question, in place of the output that announced its claims."""
     document = read_notebook(notebook)
-    chapter = document["metadata"]["transfusion"]["chapter"]
-    known = claims.read(build.verdicts, profile=build.profile)
+    made = document["metadata"]["transfusion"]
+    chapter = made["chapter"]
+    known = claims.read(build.verdicts, profile=made["profile"])
     announced = False
     for cell in document["cells"]:
         kept = [output for output in cell.get("outputs", []) if not _announces(output)]
@@ -75,12 +76,14 @@ def _announces(output: Mapping[str, Any]) -> bool:
 def write_scoreboard(chapters: Sequence[Chapter], build: Build) -> None:
     """Write ``scoreboard.md``, which the landing page includes: one row a claim, linked to where it was judged."""
     board = claims.scoreboard(build.verdicts, profile=build.profile)
-    pages = {chapter.name: chapter.page for chapter in chapters}
+    pages = {chapter.name: chapter.page for chapter in chapters if chapter.guest is None}
+    guests = [chapter for chapter in chapters if chapter.guest is not None]
+    further = [(chapter, claims.read(build.verdicts, profile=build.profile_of(chapter))) for chapter in guests]
     count = {outcome: sum(verdict.outcome == outcome for verdict in board) for outcome in MARKS}
     total = ", ".join(f"<b>{number}</b> {outcome}" for outcome, number in count.items() if number)
     parts = [f'<p class="tf-total">{len(board)} claims: {total}.</p>', *(_strip(board, letter) for letter in PAPERS)]
     for letter, paper in PAPERS.items():
-        rows = "".join(_row(verdict, pages) for verdict in board if verdict.claim.startswith(letter))
+        rows = "".join(_row(verdict, pages, further) for verdict in board if verdict.claim.startswith(letter))
         head = '<tr><th scope="col">verdict</th><th scope="col">claim</th><th scope="col">what we find</th></tr>'
         parts.append(
             f'<table class="tf-board"><caption>{paper}</caption><thead>{head}</thead><tbody>{rows}</tbody></table>'
@@ -100,14 +103,24 @@ def _strip(board: Sequence[Verdict], letter: str) -> str:
     return f'<div class="tf-strip"><span>{PAPERS[letter]}</span><div>{cells}</div></div>'
 
 
-def _row(verdict: Verdict, pages: Mapping[str, str]) -> str:
+def _row(verdict: Verdict, pages: Mapping[str, str], further: Sequence[tuple[Chapter, Mapping[str, Verdict]]]) -> str:
     claim = TABLE[verdict.claim]
     page = pages.get(claim.chapter)
     name = f'<a href="{page}.html#{claim.id}">{claim.id}</a>' if page and verdict.outcome != "not tested" else claim.id
     return (
         f'<tr id="board-{claim.id}"><td>{badge(verdict)}</td><td><b>{name}</b> {_text(claim.statement)}</td>'
-        f"<td>{_text(verdict.reason)}</td></tr>"
+        f"<td>{_text(verdict.reason)}{_elsewhere(claim, further)}</td></tr>"
     )
+
+
+def _elsewhere(claim: Claim, further: Sequence[tuple[Chapter, Mapping[str, Verdict]]]) -> str:
+    """Return the verdicts on a claim from the book's further pages, each linked to its page."""
+    links = [
+        f'<br>{badge(known[claim.id])} <a href="{page.page}.html#{claim.id}">{_text(page.guest.title)}</a>'
+        for page, known in further
+        if page.guest and page.name == claim.chapter and claim.id in known
+    ]
+    return "".join(links)
 
 
 def _lines(known: Mapping[str, Verdict], chapter: str) -> str:

@@ -132,9 +132,14 @@ def default_cache() -> Path:
 
 
 def spec_for(name_or_path: str, **fields: object) -> DataSpec:
-    """Return the spec of a data set by its name or by the place of the user's own folder, zip or csv."""
-    if name_or_path in TABLE:
-        return DataSpec(name=name_or_path, **fields)  # type: ignore[arg-type]  # validated by the spec
+    """Return the spec of a data set by its name or by the place of the user's own folder, zip or csv.
+
+    Behind a name may stand one of the set's tasks, as in ``chest_xray:three_class``.
+    """
+    name, colon, task = name_or_path.partition(":")
+    if name in TABLE:
+        named = {"task": task} if colon else {}
+        return DataSpec(name=name, **(fields | named))  # type: ignore[arg-type]  # validated by the spec
     path = Path(name_or_path).expanduser()
     if not path.exists():
         raise SpecError(unknown("data set", name_or_path, TABLE) + " Nor is it a folder, zip or csv here.")
