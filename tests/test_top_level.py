@@ -228,7 +228,7 @@ def imports(path: Path) -> Iterator[str]:
 
 # Each imports only from the lines above it. "similarity" and "stats" know only arrays.
 LAYERS = (
-    {"errors", "places", "paper"},
+    {"errors", "places", "paper", "markup"},
     {"interrupts", "heartbeat"},
     {"spec", "device", "similarity", "stats", "metrics", "synthetic", "store", "figures"},
     {"data", "models", "provenance", "claims"},
@@ -245,6 +245,7 @@ LAYERS = (
     {"comparisons", "movement", "gabor", "visualise", "probes", "robustness"},
     {"barriers"},
     {"records", "tables", "cut"},
+    {"live"},
     {"chapter", "card"},
     {"__main__"},
 )
