@@ -329,6 +329,14 @@ def test_the_faults_of_a_folder_are_told_with_status_2(call: Call, tmp_path: Pat
     bad = call("data", "check", str(tmp_path / "images"), "--json")
     assert (bad.status, json.loads(bad.out)["ok"]) == (2, False)
     assert any("3.png" in line for line in json.loads(bad.out)["problems"])
+    (tmp_path / "images" / "stray.png").write_bytes(b"")
+    assert call("data", "show", str(tmp_path / "images")).status == 2
+    shown = call("data", "show", str(tmp_path / "images"), "--skip")
+    assert (shown.status, "left out: " in shown.out, "stray.png: lies in no class folder" in shown.out) == (
+        0,
+        True,
+        True,
+    )
 
 
 def test_a_network_is_described(call: Call) -> None:

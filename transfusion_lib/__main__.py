@@ -635,12 +635,13 @@ def data_list(as_json: JsonOption = False) -> None:
 @data_app.command("show", epilog="Example: transfusion data show chest_xray")
 def data_show(
     name: Annotated[str, typer.Argument(help="A data set by name, or your own folder, zip or csv.")],
+    skip: Annotated[bool, typer.Option(help="List faulty rows and names as left out instead of stopping.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Print a data set's datasheet: source, licence, splits, classes, units."""
     from transfusion_lib import data
 
-    sheet = data.show(name)
+    sheet = data.show(name, on_bad="skip" if skip else "error")
     if as_json:
         _print_json(asdict(sheet))
         return

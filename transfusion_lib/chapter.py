@@ -146,6 +146,7 @@ def _data_line(run: Run) -> str:
     cases = ", ".join(f"{count} {part}" for part, count in about["cases"].items())
     synthetic = " <b>synthetic</b>" if about["synthetic"] else ""
     name = f"{about['name']} ({about['task']}), {run.spec.data.size} px"
+    cases += f"; {len(about['left_out']):,} files left out" if about["left_out"] else ""
     return f"{text(name)}:{synthetic} {cases}; fingerprint <code>{text(about['fingerprint'][:12])}</code>"
 
 
