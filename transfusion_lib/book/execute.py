@@ -92,7 +92,7 @@ class Kernels:
         environment, kernels = self._environment(chapter, build), self
 
         class Manager(AsyncKernelManager):
-            async def start_kernel(self, **options: Any) -> None:
+            async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]  # theirs is made async
                 if kernels.stopped:
                     raise RuntimeError("not begun, since another chapter failed")
                 kernels.managers.append(self)
