@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from transfusion_lib import claims, data, engines, figures, metrics, provenance, records, runs
 from transfusion_lib import device as devices
 from transfusion_lib.book import profiles, verdicts
-from transfusion_lib.book.execute import PROGRESS, VERDICTS
+from transfusion_lib.book.execute import PROGRESS, VERDICTS, leave_out_slow_import
 from transfusion_lib.claims import Evidence, Verdict
 from transfusion_lib.runs import Run
 from transfusion_lib.spec import RunSpec
@@ -72,6 +72,7 @@ class Chapter:
 
     def glue(self, **values: object) -> None:
         """Make numbers and words available to the text, which names them and never types them."""
+        leave_out_slow_import()
         try:
             from myst_nb import glue
         except ModuleNotFoundError:  # a reader without the book's extras, on Colab for example

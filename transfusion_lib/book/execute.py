@@ -132,7 +132,7 @@ def execute(chapter: Chapter, values: Mapping[str, Any], build: Build, kernels: 
     with the chapter's name and the cell.
     The notebook's metadata holds a ``stamp``, which ``check`` compares.
     """
-    sys.modules.setdefault(SLOW_IMPORT, None)  # type: ignore[arg-type]
+    leave_out_slow_import()
     logging.getLogger("papermill").setLevel(logging.ERROR)  # it cannot read annotated parameters, and says so
     import papermill
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
@@ -164,6 +164,11 @@ def execute(chapter: Chapter, values: Mapping[str, Any], build: Build, kernels: 
     notebook["metadata"]["transfusion"] = stamp(chapter, values, build)
     write_notebook(target, notebook)
     return target
+
+
+def leave_out_slow_import() -> None:
+    """Spare this process the ``SLOW_IMPORT``, unless it has it already; to be called before nbformat is imported."""
+    sys.modules.setdefault(SLOW_IMPORT, None)  # type: ignore[arg-type]
 
 
 def stamp(chapter: Chapter, values: Mapping[str, Any], build: Build) -> dict[str, Any]:
