@@ -6,10 +6,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from IPython.display import HTML
 
-from transfusion_lib import figures, tables
+from tests.pictures import class_folders, write_files
+from transfusion_lib import chapter, figures, tables
 from transfusion_lib.errors import ParameterError, SpecError
 from transfusion_lib.spec import RunSpec
+from transfusion_lib.store import Store
 from transfusion_lib.studies import Convergence, Hybrids, Performance, Transfusion, sources
 from transfusion_lib.studies.sources import source_for
 
@@ -166,6 +169,22 @@ def test_the_figure_is_labelled(curves: pd.DataFrame) -> None:
     low, high = axis.get_ylim()
     assert min(np.diff(heights)) > 0.07 * (high - low), "labels overlap"
     assert len(axis.lines) == 3 * (2 + 1) + 1
+
+
+def test_a_small_folder_of_ones_own_is_used_whole(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The defaults are made for larger sets; what was asked for beyond them is said in the banner, not an error."""
+    root = write_files(tmp_path / "images", class_folders())
+    study = Convergence(**PARAMETERS | {"dataset": str(root), "val_images": 2})
+    (spec,) = study.data()
+    assert (spec.name, spec.train, spec.val, spec.test) == ("folder", None, 2, None)
+    shown: list[HTML] = []
+    monkeypatch.setattr(chapter, "display", shown.append)
+    chapter.open_chapter(study)
+    page = "".join(str(each.data) for each in shown)
+    assert "train_images=100 is more than there are, so all are used" in page
+    assert "val_images=2 " not in page
 
 
 def shared(**changes: Any) -> dict[str, Any]:

@@ -4,14 +4,17 @@ import contextlib
 import os
 import platform
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
+from transfusion_lib import team as teams
 from transfusion_lib.errors import UserError
+from transfusion_lib.team import Team
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,24 +27,39 @@ class Resources:
     threads: int = 1
     """Threads of one run on a CPU. A sum depends on how it is divided, so a fixed number gives the same bits in every
     engine and on every number of cores; several runs at once use several cores."""
+    team: Team = field(default_factory=Team)
+    """The processes that train one run together."""
+    compiled: bool = False
+    """Whether a GPU's training steps are compiled and replayed as CUDA graphs; they differ by rounding."""
 
 
-def resources(*, checkpoint_every_s: float = 20.0) -> Resources:
+def resources(*, checkpoint_every_s: float = 20.0, team: Team | None = None) -> Resources:
     """Return the best device of this machine, or the one that ``TRANSFUSION_DEVICE`` names ("cpu", "cuda:1").
 
-    ``TRANSFUSION_THREADS`` is the number of threads of one run, for a single large run on many cores.
+    ``TRANSFUSION_THREADS`` is the number of threads of one run, for a single large run on many cores, and
+    ``TRANSFUSION_COMPILE=1`` compiles its steps on a GPU. Each process that ``torchrun`` started has a GPU of its own.
     """
     wanted = os.environ.get("TRANSFUSION_DEVICE")
     try:
         device = torch.device(wanted or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if device.type == "cuda" and device.index is None and teams.local_rank() is not None:
+            device = torch.device("cuda", teams.local_rank())
     except RuntimeError:
         raise UserError(f'TRANSFUSION_DEVICE="{wanted}" is no device; use cpu, cuda or cuda:0') from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError(f'TRANSFUSION_DEVICE="{wanted}": this machine has no CUDA device; unset it or use cpu')
     if device.type == "cuda":
+        if device.index is not None:
+            torch.cuda.set_device(device)
         torch.set_float32_matmul_precision("high")  # TF32: float32 runs at three times the speed
         torch.backends.cudnn.benchmark = True
-    return Resources(device=device, checkpoint_every_s=checkpoint_every_s, threads=_threads())
+    return Resources(
+        device=device,
+        checkpoint_every_s=checkpoint_every_s,
+        threads=_threads(),
+        team=team or Team(),
+        compiled=_compiled(device),
+    )
 
 
 def _threads() -> int:
@@ -49,6 +67,15 @@ def _threads() -> int:
     if not wanted.isdecimal() or int(wanted) < 1:
         raise UserError(f'TRANSFUSION_THREADS="{wanted}" is no number of threads; use 1, 2, ...')
     return int(wanted)
+
+
+def _compiled(device: torch.device) -> bool:
+    wanted = os.environ.get("TRANSFUSION_COMPILE", "0")
+    if wanted not in ("0", "1"):
+        raise UserError(f'TRANSFUSION_COMPILE="{wanted}": use 1, or 0 for no compilation')
+    if wanted == "1" and device.type == "cpu":
+        raise UserError("TRANSFUSION_COMPILE=1 is for GPUs: on a CPU it would change the bits of runs; unset it")
+    return wanted == "1"
 
 
 @contextlib.contextmanager
@@ -105,6 +132,27 @@ def evaluation_batch(device: torch.device) -> int:
     return 256 if device.type == "cuda" else 64
 
 
+def send(values: Tensor, device: torch.device) -> Tensor:
+    """Return ``values`` on ``device``, without waiting for it: a plain copy would stop until the GPU has caught up."""
+    return staged(values, device).to(device, non_blocking=device.type != "cpu")
+
+
+def staged(values: Tensor, device: torch.device) -> Tensor:
+    """Return ``values`` in memory from which a GPU can fetch them by itself; those of a CPU as they are."""
+    return values if device.type == "cpu" or values.device.type != "cpu" else values.pin_memory()
+
+
+def fits(size: int, device: torch.device) -> bool:
+    """Whether ``size`` bytes of data leave at least half of the free memory of ``device`` to the network."""
+    return device.type == "cpu" or size <= torch.cuda.mem_get_info(device)[0] / 2
+
+
+def compiled(module: nn.Module) -> nn.Module:
+    """Return a module whose calls are compiled, and replayed as CUDA graphs: small steps are bound by launches."""
+    fast: nn.Module = torch.compile(module, mode="reduce-overhead")
+    return fast
+
+
 def synchronise(device: torch.device) -> None:
     """Wait until ``device`` has finished, so that a clock read after this is true."""
     if device.type == "cuda":
@@ -117,10 +165,15 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def describe(device: torch.device) -> dict[str, Any]:
-    """Return the machine in words: processor, cores, threads, memory in GiB, and the GPU if ``device`` is one."""
+    """Return the machine in words: processor, instruction sets, cores, threads, and the GPU if ``device`` is one.
+
+    Two machines of which all this is equal compute the same bits: kernels are chosen by the instructions that a
+    processor has, and a virtual machine may hide some of those that its name promises.
+    """
     found: dict[str, Any] = {
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
+        "instructions": _instructions(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
     }
@@ -133,8 +186,20 @@ def describe(device: torch.device) -> dict[str, Any]:
 @cache
 def _processor() -> str:
     info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+    if not info.is_file():
+        return platform.processor() or platform.machine()
+    lines = (line.partition(":") for line in info.read_text().splitlines())
+    found = {name.strip(): value.strip() for name, _, value in lines}
+    name = found.get("model name", platform.machine())
+    version = [
+        f"{word.removeprefix('cpu ')} {found[word]}" for word in ("cpu family", "model", "stepping") if word in found
+    ]
+    return f"{name} ({', '.join(version)})" if version else name
+
+
+@cache
+def _instructions() -> str:
+    """Return the widest instruction set that PyTorch found, and what it found for bfloat16."""
+    cpu = torch.cpu
+    extra = {"AVX512-bf16": cpu._is_avx512_bf16_supported, "AMX": cpu._is_amx_tile_supported}
+    return " ".join([torch.backends.cpu.get_cpu_capability(), *(name for name, has in extra.items() if has())])

@@ -44,6 +44,10 @@ class Build:
     live: bool = False
     """Whether chapters train also where the profile only reads records."""
 
+    def profile_of(self, chapter: Chapter) -> str:
+        """Return the profile that a chapter's parameters are of."""
+        return chapter.guest.profile if chapter.guest else self.profile
+
     @property
     def source(self) -> Path:
         """The assembled pages and executed notebooks."""
@@ -56,7 +60,7 @@ class Build:
 
     def progress(self, chapter: Chapter) -> Path:
         """Return the file that a chapter tells its progress to."""
-        return self.folder / f"progress-{chapter.name}.log"
+        return self.folder / f"progress-{chapter.label}.log"
 
     @property
     def html(self) -> Path:
@@ -113,7 +117,7 @@ class Kernels:
     def _environment(self, chapter: Chapter, build: Build) -> dict[str, str]:
         """Return the kernel's profile, the files that it tells its progress and verdicts to, and this very library."""
         return {
-            profiles.VARIABLE: build.profile,
+            profiles.VARIABLE: build.profile_of(chapter),
             PROGRESS: str(build.progress(chapter).resolve()),
             VERDICTS: str(build.verdicts.resolve()),
             profiles.LIVE: "1" if build.live else "",
@@ -162,6 +166,8 @@ def execute(chapter: Chapter, values: Mapping[str, Any], build: Build, kernels: 
         raise BuildError(f"chapter {chapter.name}: {type(error).__name__}: {error}") from None
     notebook = read_notebook(target)
     notebook["metadata"]["transfusion"] = stamp(chapter, values, build)
+    opening = notebook["cells"][0]
+    opening["source"] = re.sub(r"\A# .+", lambda _: f"# {chapter.title}", opening["source"])
     write_notebook(target, notebook)
     return target
 
@@ -176,7 +182,7 @@ def stamp(chapter: Chapter, values: Mapping[str, Any], build: Build) -> dict[str
     return {
         "build": build.id,
         "chapter": chapter.name,
-        "profile": build.profile,
+        "profile": build.profile_of(chapter),
         "parameters": parameters.effective(chapter, values),
         "source": hashlib.sha256(chapter.source.read_bytes()).hexdigest(),
     }

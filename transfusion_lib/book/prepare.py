@@ -47,7 +47,7 @@ def _studies(plan: Sequence[tuple[Chapter, Mapping[str, Any]]]) -> dict[str, Stu
     for chapter, values in plan:
         try:
             if chapter.name in studies.TABLE:
-                found[chapter.name] = studies.TABLE[chapter.name].of(parameters.effective(chapter, values))
+                found[chapter.label] = studies.TABLE[chapter.name].of(parameters.effective(chapter, values))
         except TransfusionError:
             continue
     return found

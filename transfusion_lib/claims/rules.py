@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from transfusion_lib import markup
 from transfusion_lib.errors import MeasureError
 
 LEVEL = 0.95
@@ -84,6 +85,11 @@ class Claim:
 
     takes: str = ""
     """What a profile needs so that it can be tested at all, where that is not plain."""
+
+    def _repr_html_(self) -> str:
+        """Show in a notebook what it says, where, and the rule that judges it."""
+        rows = {"source": self.source, "chapter": self.chapter, "measured": self.estimand, "rule": self.rule}
+        return f"<p><b>{markup.text(self.id)}.</b> {markup.text(self.statement)}</p>{markup.table(rows)}"
 
     @property
     def estimand(self) -> str:
