@@ -7,6 +7,7 @@ there. Heavy modules are imported by the command that needs them, so that ``--he
 import json
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -304,6 +305,27 @@ def _print_plan(plan: "list[Todo]", *, as_json: bool) -> None:
     cost = f"about {_duration(sum(known))}" if len(known) == len(missing) else "no estimate before a first such run"
     count = f"{len(plan)} runs, {len(missing)} to train"
     typer.echo(f"{count}: {cost} on this machine" if missing else count)
+    for line in _about_weights(plan):
+        typer.echo(line)
+
+
+def _about_weights(plan: "list[Todo]") -> Iterator[str]:
+    """Yield what a plan needs for its pretrained starts and does not have yet, and what else would do."""
+    from transfusion_lib import runs, weights
+    from transfusion_lib.models import Download, architecture
+
+    missing = [one.spec for one in plan if one.state == "missing"]
+    sources = {spec.init.weights for spec in missing}
+    for spec in dict.fromkeys(spec for spec in missing if spec in sources):
+        published = architecture(spec.model.name).imagenet
+        yield f"first: {runs.label(spec)}, since others start from its weights"
+        if isinstance(published, Download):
+            yield f"    or from ImageNet's, with {published.file} in the folder TRANSFUSION_WEIGHTS"
+    for network in dict.fromkeys(spec.model.name for spec in missing if spec.init.weights == "imagenet"):
+        published = architecture(network).imagenet
+        if isinstance(published, Download) and not weights.at_hand("imagenet", network=network):
+            yield f"{network}: ImageNet weights are not on this machine and would be downloaded from {published.url}"
+            yield "    or put that file into the folder TRANSFUSION_WEIGHTS; or add -p pretrained=without_download"
 
 
 @app.command(epilog="Example: transfusion run spec.json")

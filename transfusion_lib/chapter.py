@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from transfusion_lib import claims, data, figures, provenance, records, runs
 from transfusion_lib import device as devices
 from transfusion_lib.book import profiles, verdicts
-from transfusion_lib.book.execute import VERDICTS
+from transfusion_lib.book.execute import VERDICTS, leave_out_slow_import
 from transfusion_lib.claims import Evidence, Verdict
 from transfusion_lib.live import Reporter
 from transfusion_lib.markup import text
@@ -69,6 +69,7 @@ class Chapter:
 
     def glue(self, **values: object) -> None:
         """Make numbers and words available to the text, which names them and never types them."""
+        leave_out_slow_import()
         try:
             from myst_nb import glue
         except ModuleNotFoundError:  # a reader without the book's extras, on Colab for example
