@@ -1,6 +1,7 @@
 """What the chapter "Ablations" says: pooling, architectures, sources, and evidence for R8 to R10."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -120,7 +121,8 @@ def evidence_r10(runs: Mapping[str, Sequence[Run]]) -> Evidence | None:
         return None
     others = {"source": runs["random"], "difference": runs["natural"]}
     parts = {part: {subject(medical[0]): scores.gain(medical, other)} for part, other in others.items()}
-    return _evidence(parts, runs)
+    found = _evidence(parts, {"medical": medical, "natural": runs["natural"]})  # random may have learnt nothing
+    return replace(found, runs=(*found.runs, *(run.key for run in runs["random"])))
 
 
 def _evidence(parts: Mapping[str, Mapping[str, Interval]], arms: Mapping[str, Sequence[Run]]) -> Evidence:
