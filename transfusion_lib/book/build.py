@@ -5,13 +5,26 @@ import secrets
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from transfusion_lib.book import check, manual, networks, parameters, profiles, speed, status, verdicts
+from transfusion_lib import device as devices
+from transfusion_lib.book import (
+    check,
+    landing,
+    manual,
+    networks,
+    parameters,
+    prepare,
+    profiles,
+    speed,
+    status,
+    verdicts,
+)
 from transfusion_lib.book.assemble import assemble, contents, pages
-from transfusion_lib.book.execute import Build, Say, execute, need_extras
+from transfusion_lib.book.execute import Build, Kernels, Say, execute, need_extras
 from transfusion_lib.book.profiles import Profile
 from transfusion_lib.book.project import Chapter, Project
 from transfusion_lib.book.render import render
@@ -77,17 +90,11 @@ def _make(
     if folder.exists():
         shutil.rmtree(folder)
     assemble(project, chapters, profile, build)
-    rows = []
-    for number, (chapter, values) in enumerate(plan, start=1):
-        say(f"[{number}/{len(plan)}] {chapter.name}, profile {build.profile_of(chapter)}")
-        notebook = execute(chapter, values, build, say=say)
-        check.executed(chapter, notebook, values, build)
-        check.label(notebook)
-        verdicts.place(notebook, build)
-        rows.append(status.record(chapter, notebook))
-        say(f"    executed in {rows[-1]['seconds']:.0f} s")
-    status.write(rows, profile, build)
+    if profile.live or live:
+        prepare.train(plan, say=say)
+    status.write(_execute(plan, build, say=say), profile, build)
     verdicts.write_scoreboard(chapters, build)
+    landing.write(chapters, build)
     networks.write(build)
     manual.write(chapters, build)
     measured = speed.page(project.build / "bench", project.root / "results" / "bench")
@@ -98,6 +105,52 @@ def _make(
     made.rename(build.html)
     say(f"built in {time.monotonic() - began:.0f} s")
     return build.html
+
+
+def _execute(plan: Sequence[tuple[Chapter, Mapping[str, Any]]], build: Build, *, say: Say) -> list[dict[str, Any]]:
+    """Execute and check every chapter, several at once, and return the rows of the status page in their order.
+
+    The first fault ends them all: kernels at work are stopped, and chapters that were not begun stay so.
+    """
+    at_once = min(len(plan), _at_once())
+    kernels = Kernels(threads=max(1, devices.cores() // at_once))
+    failed: list[BaseException] = []
+
+    def one(number: int, chapter: Chapter, values: Mapping[str, Any]) -> dict[str, Any]:
+        said = f"[{number}/{len(plan)}] {chapter.label}"
+        say(f"{said}, profile {build.profile_of(chapter)}")
+        inside = (
+            (lambda line: say(f"    {chapter.label}: {line}")) if at_once > 1 else (lambda line: say(f"    {line}"))
+        )
+        try:
+            notebook = execute(chapter, values, build, kernels, say=inside)
+            check.executed(chapter, notebook, values, build)
+            check.label(notebook)
+            verdicts.place(notebook, build)
+            row = status.record(chapter, notebook)
+        except BaseException as error:
+            failed.append(error)
+            kernels.stop()
+            raise
+        say(f"{said}: executed in {row['seconds']:.0f} s")
+        return row
+
+    with ThreadPoolExecutor(at_once) as pool:
+        begun = [pool.submit(one, number, *part) for number, part in enumerate(plan, start=1)]
+        try:
+            wait(begun, return_when=FIRST_EXCEPTION)
+        finally:  # nothing is left of this unless a chapter failed, or the user interrupts
+            pool.shutdown(wait=False, cancel_futures=True)
+            if not all(done.done() for done in begun):
+                kernels.stop()
+    if failed:
+        raise failed[0]
+    return [done.result() for done in begun]
+
+
+def _at_once() -> int:
+    """Return how many chapters to execute at once: one where they share a GPU's memory, else one per core, up to 4."""
+    return 1 if devices.resources().device.type != "cpu" else min(4, devices.cores())
 
 
 def _new_id() -> str:
