@@ -101,8 +101,8 @@ def evidence_r8(found: Mapping[str, Found]) -> Evidence | None:
     if len(pooled.runs) < 2:
         return None
     case = f"{subject(pooled.runs[0])}: {pooled.cut} against {plain.cut}"
-    found = {case: scores.gain(pooled.runs, plain.runs)}
-    return _evidence({"difference": found}, {"pooled": pooled.runs, "not pooled": plain.runs})
+    difference = {case: scores.gain(pooled.runs, plain.runs)}
+    return _evidence({"difference": difference}, {"pooled": pooled.runs, "not pooled": plain.runs})
 
 
 def evidence_r9(arms: Mapping[str, tuple[Arm, Arm]]) -> Evidence | None:

@@ -164,7 +164,7 @@ def differential_title(frame: pd.DataFrame) -> str:
     if name is None:
         return "Accuracy against cost"
     full, cut = (frame.set_index("arm").loc[arm] for arm in ("FTL", name))
-    gap = signed(cut["auroc"] - full["auroc"])
+    gap = signed(float(cut["auroc"] - full["auroc"]))
     return f"{name}: {cut['macs'] / full['macs']:.0%} of the MACs of full fine-tuning, {gap} AUROC"
 
 
