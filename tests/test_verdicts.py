@@ -76,10 +76,10 @@ def test_the_landing_page_has_what_its_chapters_found_and_one_figure(build: Buil
 def test_the_scoreboard_has_every_claim_and_links_those_that_were_judged(build: Build) -> None:
     verdicts.write_scoreboard([Chapter(Path("notebooks/01-convergence.ipynb"))], build)
     text = (build.source / "scoreboard.md").read_text()
-    assert text.count("<tr><td>") == len(TABLE) == 26
+    assert text.count('<tr id="board-') == len(TABLE) == 26
     assert "<b>1</b> supported, <b>25</b> not tested" in text
     assert '<a href="notebooks/01-convergence.html#T11">T11</a>' in text
-    assert text.count("<a href=") == 1
+    assert text.count('<a href="notebooks') == 1
 
 
 def test_badges_stand_on_top_of_the_chapter_that_judges(build: Build, tmp_path: Path) -> None:

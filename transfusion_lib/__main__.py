@@ -44,6 +44,21 @@ def _profile_names(incomplete: str) -> list[str]:
     return [name for name in profiles.names(project.find()) if name.startswith(incomplete)]
 
 
+def _parameter_names(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Complete ``-p ste`` to ``steps=``, and ``-p steps=`` to its default, from the chapter's own cell."""
+    from transfusion_lib.book import parameters, project
+
+    name, equals, _ = incomplete.partition("=")
+    chapter = ctx.params.get("name") or ctx.params.get("study")
+    here = project.find()
+    if chapter not in here.chapter_names:
+        return []
+    found = parameters.declared(here.chapter(chapter))
+    if equals:
+        return [f"{one.name}={one.example}" for one in found if one.name == name]
+    return [f"{one.name}=" for one in found if one.name.startswith(incomplete)]
+
+
 BENCHMARKS = ("train", "data", "similarity", "store", "book")
 
 
@@ -60,8 +75,16 @@ LiveOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 Assignments = Annotated[
     list[str] | None,
-    typer.Option("-p", "--parameter", metavar="KEY=VALUE", help="Set one parameter; repeat for more."),
+    typer.Option(
+        "-p",
+        "--parameter",
+        metavar="KEY=VALUE",
+        help="Set one parameter; repeat for more.",
+        autocompletion=_parameter_names,
+    ),
 ]
+OpenOption = Annotated[bool, typer.Option("--open", help="Open the page in the browser too.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print which runs exist, which would train.")]
 ChapterName = Annotated[str, typer.Argument(autocompletion=_chapter_names)]
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", autocompletion=_chapter_names)]
 
@@ -74,11 +97,13 @@ def book(
         typer.Option(metavar="CHAPTER", help="Leave all other chapters out.", autocompletion=_chapter_names),
     ] = None,
     live: LiveOption = False,
+    browse: OpenOption = False,
 ) -> None:
     """Make the book and print the page to open."""
     from transfusion_lib.book import build, project
 
-    _open(build.book(project.find(), profile=profile, only=only, live=live, say=typer.echo))
+    made = build.book(project.find(), profile=profile, only=only, live=live, say=typer.echo, allowed=_allowed)
+    _open(made, browse=browse)
 
 
 @app.command(epilog="Example: transfusion chapter convergence -p seeds=[0,1]")
@@ -87,8 +112,9 @@ def chapter(
     assignments: Assignments = None,
     profile: ProfileOption = "quick",
     list_parameters: Annotated[bool, typer.Option("--list-parameters", help="Print them and stop.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print which runs exist, which would train.")] = False,
+    dry_run: DryRunOption = False,
     live: LiveOption = False,
+    browse: OpenOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make one chapter with parameters of your own and print its page."""
@@ -99,15 +125,53 @@ def chapter(
     if list_parameters:
         one = here.chapter(name)
         values = parameters.effective(one, build.resolve(one, profiles.load(here, profile), given))
+        words = _allowed(name)
         rows = [
-            {"name": p.name, "value": values[p.name], "type": p.type, "default": p.default, "meaning": p.meaning}
+            {"name": p.name, "value": values[p.name], "type": p.type, "default": p.default,
+             "allowed": words.get(p.name, ""), "meaning": p.meaning}
             for p in parameters.declared(one)
-        ]
+        ]  # fmt: skip
         _print_rows(rows, as_json=as_json)
     elif dry_run:
-        _print_plan(name, profile, given, as_json=as_json)
+        _print_plan(_plan(name, profile, given), as_json=as_json)
     else:
-        _open(build.chapter(here, name, assignments=given, profile=profile, live=live, say=typer.echo))
+        made = build.chapter(
+            here, name, assignments=given, profile=profile, live=live, say=typer.echo, allowed=_allowed
+        )
+        _open(made, browse=browse)
+
+
+@app.command(epilog='Example: transfusion compare convergence "steps=30" "steps=60 seeds=[0,1]"')
+def compare(
+    name: ChapterName,
+    sets: Annotated[
+        list[str],
+        typer.Argument(metavar="SET...", help='"KEY=VALUE KEY=VALUE", a column each; one is beside what is.'),
+    ],
+    assignments: Assignments = None,
+    profile: ProfileOption = "quick",
+    dry_run: DryRunOption = False,
+    live: LiveOption = False,
+    browse: OpenOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make one chapter under several sets of parameters, and a page that shows them side by side.
+
+    What -p sets holds for all of them.
+    """
+    from transfusion_lib.book import build, profiles, project
+    from transfusion_lib.book import compare as columns
+
+    here = project.find()
+    given = assignments or []
+    if dry_run:
+        one = here.chapter(name)
+        wanted = columns.sets(one, build.resolve(one, profiles.load(here, profile), given), sets)
+        plans = [_plan_of(_study_of(name, values)) for values in wanted]
+        _print_plan(list({one.key: one for plan in plans for one in plan}.values()), as_json=as_json)
+    else:
+        made = build.comparison(here, name, sets, assignments=given, profile=profile, live=live, say=typer.echo)
+        _open(made, browse=browse)
 
 
 @app.command(epilog="Example: transfusion todo convergence --profile paper")
@@ -130,7 +194,7 @@ def todo(
             if one.state != "done":
                 typer.echo(one.command)
     else:
-        _print_plan(study, profile, assignments or [], as_json=as_json)
+        _print_plan(_plan(study, profile, assignments or []), as_json=as_json)
 
 
 @app.command(epilog="Example: transfusion train convergence -p seeds=[0,1,2,3] --engine processes --workers 2")
@@ -179,8 +243,12 @@ class _Standings:
 
 
 def _plan(study: str, profile: str, assignments: list[str]) -> "list[Todo]":
+    """Return how the runs of a study stand, with the parameters of a profile and those given."""
+    return _plan_of(_study(study, profile, assignments))
+
+
+def _plan_of(asked: "Study") -> "list[Todo]":
     """Return how the runs of a study stand, as far as they are known without results that are still missing."""
-    asked = _study(study, profile, assignments)
     from transfusion_lib import runs
 
     plan = runs.todo(asked.specs())
@@ -194,20 +262,34 @@ def _plan(study: str, profile: str, assignments: list[str]) -> "list[Todo]":
 
 def _study(study: str, profile: str, assignments: list[str]) -> "Study":
     """Return a study with the parameters of a profile and those given."""
-    from transfusion_lib.book import build, parameters, profiles, project
+    from transfusion_lib.book import build, profiles, project
 
     here = project.find()
     chapter = here.chapter(study)
-    values = parameters.effective(chapter, build.resolve(chapter, profiles.load(here, profile), assignments))
+    return _study_of(study, build.resolve(chapter, profiles.load(here, profile), assignments))
+
+
+def _study_of(name: str, given: dict[str, Any]) -> "Study":
+    """Return a study with the values ``given`` in place of its chapter's defaults."""
+    from transfusion_lib.book import parameters, project
+
+    values = parameters.effective(project.find().chapter(name), given)
     from transfusion_lib import studies  # seconds, so only when the command makes sense
 
-    if study not in studies.TABLE:
-        raise UserError(f"chapter {study} trains nothing. {unknown('study', study, studies.TABLE)}")
-    return studies.TABLE[study](**values)
+    if name not in studies.TABLE:
+        raise UserError(f"chapter {name} trains nothing. {unknown('study', name, studies.TABLE)}")
+    return studies.TABLE[name](**values)
 
 
-def _print_plan(study: str, profile: str, assignments: list[str], *, as_json: bool) -> None:
-    plan = _plan(study, profile, assignments)
+def _allowed(chapter: str) -> dict[str, str]:
+    """Return for each parameter of a chapter what it may be, in words."""
+    from transfusion_lib import studies
+    from transfusion_lib.studies.allowed import allowed
+
+    return allowed(studies.TABLE[chapter]) if chapter in studies.TABLE else {}
+
+
+def _print_plan(plan: "list[Todo]", *, as_json: bool) -> None:
     from transfusion_lib import runs
 
     if as_json:
@@ -480,6 +562,26 @@ def bench(
     _note(f"kept in {path}")
 
 
+@app.command(epilog="Example: transfusion address https://github.com/owner/name")
+def address(
+    url: Annotated[str | None, typer.Argument(metavar="URL", help="Of the public repository.")] = None,
+    branch: Annotated[str, typer.Option(help="The branch that readers get.")] = "main",
+) -> None:
+    """Print the public repository's address, or set it: the book's launch buttons and Colab's first cell follow it."""
+    from transfusion_lib.book import address as setting
+    from transfusion_lib.book import project
+
+    here = project.find()
+    if url is None:
+        found = setting.read(here)
+        typer.echo(
+            f"{found.url}, branch {found.branch}" if found else "no address yet; set one: transfusion address URL"
+        )
+        return
+    for path in setting.write(here, setting.parse(url, branch)):
+        typer.echo(f"changed: {path.relative_to(here.root)}")
+
+
 @app.command(epilog="Example: transfusion claims T11")
 def claims(
     name: Annotated[str | None, typer.Argument(help="One claim, with its rule and what its verdict rests on.")] = None,
@@ -602,8 +704,13 @@ def models(
         ])  # fmt: skip
 
 
-def _open(page: Path) -> None:
-    typer.echo(f"open {page.resolve().as_uri()}")
+def _open(page: Path, *, browse: bool) -> None:
+    address = page.resolve().as_uri()
+    typer.echo(f"open {address}")
+    if browse:
+        import webbrowser
+
+        webbrowser.open(address)
 
 
 def _note(line: str) -> None:

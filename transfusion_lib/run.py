@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from transfusion_lib import data, weights
+from transfusion_lib import data, markup, weights
 from transfusion_lib.errors import MissingRunError, StoreError
 from transfusion_lib.init import network_for
+from transfusion_lib.metrics import headline
 from transfusion_lib.models import Network, State
 from transfusion_lib.spec import RunSpec
 from transfusion_lib.store import Entry, Store, open_store
@@ -81,6 +82,19 @@ class Run:
         if step != 0:
             network.load_state_dict(self.weights(step))
         return network.eval()
+
+    def _repr_html_(self) -> str:
+        """Show in a notebook what it is, how its score rose, and where it is kept."""
+        name, score = headline(self.curve)
+        about = self.record["dataset"]
+        rows = {
+            "data": f"{about['name']} ({about['task']}){', synthetic' if about['synthetic'] else ''}",
+            name.replace("_", " "): f"{score:.3f} after {self.curve['step'][-1]} steps",
+            "trained in": f"{self.record['seconds']:.0f} s, {self.record['provenance']['finished'][:10]}",
+            "key": self.key[:12],
+        }
+        curve = markup.sparkline([value for value in self.curve[name] if value is not None])
+        return f"<b>{markup.text(label(self.spec))}</b> {curve}{markup.table(rows)}"
 
     def __repr__(self) -> str:
         return f"Run({label(self.spec)}, key={self.key[:12]})"
