@@ -90,10 +90,10 @@ def one_batch(here: Team, dtype: torch.dtype | None) -> None:
     """Compare with this process alone."""
     (mine, x), (alone, _) = layers(), layers()
     outputs, expected = step(mine, x, here, dtype=dtype), step(alone, x, Team(), dtype=dtype)
-    close = {"rtol": 2e-2, "atol": 2e-2} if dtype else {"rtol": 1e-4, "atol": 1e-6}
-    torch.testing.assert_close(outputs, expected, **close)
+    relative, absolute = (2e-2, 2e-2) if dtype else (1e-4, 1e-6)
+    torch.testing.assert_close(outputs, expected, rtol=relative, atol=absolute)
     for name, value in alone.state_dict().items():
-        torch.testing.assert_close(mine.state_dict()[name], value, **close)
+        torch.testing.assert_close(mine.state_dict()[name], value, rtol=relative, atol=absolute)
     for (name, parameter), other in zip(alone.named_parameters(), mine.parameters(), strict=True):
         assert parameter.grad is not None, name
         assert other.grad is not None, name
