@@ -16,7 +16,9 @@ def test_a_sound_store_agrees_to_the_bit(store: Store, small: RunSpec, tmp_path:
     runs.ensure([small, child])
     found = [recheck.again(run, store) for run in recheck.sample(store, 5, seed=0)]
     assert sorted(one.key for one in found) == store.keys(KIND)
-    assert all((one.agrees, one.tolerance, one.curve, one.scores) == (True, 0.0, 0.0, 0.0) for one in found)
+    assert all(
+        (one.agrees, one.tolerance, one.curve, one.final, one.scores) == (True, 0.0, 0.0, 0.0, 0.0) for one in found
+    )
 
 
 @pytest.mark.parametrize("other", [False, True])
@@ -25,7 +27,7 @@ def test_a_wrong_number_is_found(store: Store, small: RunSpec, other: bool) -> N
     (run,) = runs.ensure([small])
     files = {path.name: path.read_bytes() for path in run.entry.folder.iterdir() if path.name != "MANIFEST.json"}
     record = json.loads(files["record.json"])
-    record["curve"]["test_auroc"][1] += 0.06 if other else 1e-6
+    record["curve"]["test_auroc"][-1] += 0.06 if other else 1e-6
     if other:
         record["provenance"]["machine"]["processor"] = "another"
     files["record.json"] = json.dumps(record).encode()
@@ -36,6 +38,25 @@ def test_a_wrong_number_is_found(store: Store, small: RunSpec, other: bool) -> N
     found = recheck.again(wrong, store)
     assert found.tolerance == (recheck.TOLERANCE if other else 0.0)
     assert not found.agrees
+
+
+def test_a_cheap_sample_has_short_runs_without_a_source(store: Store, small: RunSpec) -> None:
+    child = small.replace(init=InitSpec(method="pretrained", weights=small), seed=8)
+    (made, _) = runs.ensure([small, child])
+    assert [run.key for run in recheck.sample(store, 5, seed=0, within=1e6)] == [made.key]
+    assert recheck.sample(store, 5, seed=0, within=0.0) == []
+
+
+def test_an_audit_is_kept_and_read(store: Store, small: RunSpec, tmp_path: Path) -> None:
+    (run,) = runs.ensure([small])
+    compared = [recheck.again(run, store)]
+    assert recheck.read_audit(tmp_path) is None
+    recheck.write_audit(tmp_path, compared, of=40, seed=3)
+    found = recheck.read_audit(tmp_path)
+    assert found is not None
+    assert (found["records"], found["seed"], found["runs"][0]["key"]) == (40, 3, run.key)
+    assert found["runs"][0]["agrees"]
+    assert found["made"]["machine"]["instructions"]
 
 
 def test_a_sample_is_of_its_size_and_seed(store: Store, small: RunSpec) -> None:

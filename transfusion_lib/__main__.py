@@ -17,8 +17,11 @@ from transfusion_lib import __version__
 from transfusion_lib.errors import DataError, ToldError, TransfusionError, UserError, unknown
 
 if TYPE_CHECKING:
-    from transfusion_lib.runs import Standing, Todo
+    from transfusion_lib.data import Datasheet
+    from transfusion_lib.recheck import Compared
+    from transfusion_lib.runs import Run, Standing, Todo
     from transfusion_lib.spec import RunSpec
+    from transfusion_lib.store import Store
     from transfusion_lib.studies import Study
     from transfusion_lib.train import Progress
 
@@ -43,6 +46,21 @@ def _profile_names(incomplete: str) -> list[str]:
     return [name for name in profiles.names(project.find()) if name.startswith(incomplete)]
 
 
+def _parameter_names(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Complete ``-p ste`` to ``steps=``, and ``-p steps=`` to its default, from the chapter's own cell."""
+    from transfusion_lib.book import parameters, project
+
+    name, equals, _ = incomplete.partition("=")
+    chapter = ctx.params.get("name") or ctx.params.get("study")
+    here = project.find()
+    if chapter not in here.chapter_names:
+        return []
+    found = parameters.declared(here.chapter(chapter))
+    if equals:
+        return [f"{one.name}={one.example}" for one in found if one.name == name]
+    return [f"{one.name}=" for one in found if one.name.startswith(incomplete)]
+
+
 BENCHMARKS = ("train", "data", "similarity", "store", "book")
 
 
@@ -59,8 +77,16 @@ LiveOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 Assignments = Annotated[
     list[str] | None,
-    typer.Option("-p", "--parameter", metavar="KEY=VALUE", help="Set one parameter; repeat for more."),
+    typer.Option(
+        "-p",
+        "--parameter",
+        metavar="KEY=VALUE",
+        help="Set one parameter; repeat for more.",
+        autocompletion=_parameter_names,
+    ),
 ]
+OpenOption = Annotated[bool, typer.Option("--open", help="Open the page in the browser too.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print which runs exist, which would train.")]
 ChapterName = Annotated[str, typer.Argument(autocompletion=_chapter_names)]
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", autocompletion=_chapter_names)]
 
@@ -73,11 +99,13 @@ def book(
         typer.Option(metavar="CHAPTER", help="Leave all other chapters out.", autocompletion=_chapter_names),
     ] = None,
     live: LiveOption = False,
+    browse: OpenOption = False,
 ) -> None:
     """Make the book and print the page to open."""
     from transfusion_lib.book import build, project
 
-    _open(build.book(project.find(), profile=profile, only=only, live=live, say=typer.echo))
+    made = build.book(project.find(), profile=profile, only=only, live=live, say=typer.echo, allowed=_allowed)
+    _open(made, browse=browse)
 
 
 @app.command(epilog="Example: transfusion chapter convergence -p seeds=[0,1]")
@@ -86,8 +114,9 @@ def chapter(
     assignments: Assignments = None,
     profile: ProfileOption = "quick",
     list_parameters: Annotated[bool, typer.Option("--list-parameters", help="Print them and stop.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print which runs exist, which would train.")] = False,
+    dry_run: DryRunOption = False,
     live: LiveOption = False,
+    browse: OpenOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make one chapter with parameters of your own and print its page."""
@@ -98,15 +127,53 @@ def chapter(
     if list_parameters:
         one = here.chapter(name)
         values = parameters.effective(one, build.resolve(one, profiles.load(here, profile), given))
+        words = _allowed(name)
         rows = [
-            {"name": p.name, "value": values[p.name], "type": p.type, "default": p.default, "meaning": p.meaning}
+            {"name": p.name, "value": values[p.name], "type": p.type, "default": p.default,
+             "allowed": words.get(p.name, ""), "meaning": p.meaning}
             for p in parameters.declared(one)
-        ]
+        ]  # fmt: skip
         _print_rows(rows, as_json=as_json)
     elif dry_run:
-        _print_plan(name, profile, given, as_json=as_json)
+        _print_plan(_plan(name, profile, given), as_json=as_json)
     else:
-        _open(build.chapter(here, name, assignments=given, profile=profile, live=live, say=typer.echo))
+        made = build.chapter(
+            here, name, assignments=given, profile=profile, live=live, say=typer.echo, allowed=_allowed
+        )
+        _open(made, browse=browse)
+
+
+@app.command(epilog='Example: transfusion compare convergence "steps=30" "steps=60 seeds=[0,1]"')
+def compare(
+    name: ChapterName,
+    sets: Annotated[
+        list[str],
+        typer.Argument(metavar="SET...", help='"KEY=VALUE KEY=VALUE", a column each; one is beside what is.'),
+    ],
+    assignments: Assignments = None,
+    profile: ProfileOption = "quick",
+    dry_run: DryRunOption = False,
+    live: LiveOption = False,
+    browse: OpenOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make one chapter under several sets of parameters, and a page that shows them side by side.
+
+    What -p sets holds for all of them.
+    """
+    from transfusion_lib.book import build, profiles, project
+    from transfusion_lib.book import compare as columns
+
+    here = project.find()
+    given = assignments or []
+    if dry_run:
+        one = here.chapter(name)
+        wanted = columns.sets(one, build.resolve(one, profiles.load(here, profile), given), sets)
+        plans = [_plan_of(_study_of(name, values)) for values in wanted]
+        _print_plan(list({one.key: one for plan in plans for one in plan}.values()), as_json=as_json)
+    else:
+        made = build.comparison(here, name, sets, assignments=given, profile=profile, live=live, say=typer.echo)
+        _open(made, browse=browse)
 
 
 @app.command(epilog="Example: transfusion todo convergence --profile paper")
@@ -129,7 +196,7 @@ def todo(
             if one.state != "done":
                 typer.echo(one.command)
     else:
-        _print_plan(study, profile, assignments or [], as_json=as_json)
+        _print_plan(_plan(study, profile, assignments or []), as_json=as_json)
 
 
 @app.command(epilog="Example: transfusion train convergence -p seeds=[0,1,2,3] --engine processes --workers 2")
@@ -178,8 +245,12 @@ class _Standings:
 
 
 def _plan(study: str, profile: str, assignments: list[str]) -> "list[Todo]":
+    """Return how the runs of a study stand, with the parameters of a profile and those given."""
+    return _plan_of(_study(study, profile, assignments))
+
+
+def _plan_of(asked: "Study") -> "list[Todo]":
     """Return how the runs of a study stand, as far as they are known without results that are still missing."""
-    asked = _study(study, profile, assignments)
     from transfusion_lib import runs
 
     plan = runs.todo(asked.specs())
@@ -193,20 +264,34 @@ def _plan(study: str, profile: str, assignments: list[str]) -> "list[Todo]":
 
 def _study(study: str, profile: str, assignments: list[str]) -> "Study":
     """Return a study with the parameters of a profile and those given."""
-    from transfusion_lib.book import build, parameters, profiles, project
+    from transfusion_lib.book import build, profiles, project
 
     here = project.find()
     chapter = here.chapter(study)
-    values = parameters.effective(chapter, build.resolve(chapter, profiles.load(here, profile), assignments))
+    return _study_of(study, build.resolve(chapter, profiles.load(here, profile), assignments))
+
+
+def _study_of(name: str, given: dict[str, Any]) -> "Study":
+    """Return a study with the values ``given`` in place of its chapter's defaults."""
+    from transfusion_lib.book import parameters, project
+
+    values = parameters.effective(project.find().chapter(name), given)
     from transfusion_lib import studies  # seconds, so only when the command makes sense
 
-    if study not in studies.TABLE:
-        raise UserError(f"chapter {study} trains nothing. {unknown('study', study, studies.TABLE)}")
-    return studies.TABLE[study](**values)
+    if name not in studies.TABLE:
+        raise UserError(f"chapter {name} trains nothing. {unknown('study', name, studies.TABLE)}")
+    return studies.TABLE[name](**values)
 
 
-def _print_plan(study: str, profile: str, assignments: list[str], *, as_json: bool) -> None:
-    plan = _plan(study, profile, assignments)
+def _allowed(chapter: str) -> dict[str, str]:
+    """Return for each parameter of a chapter what it may be, in words."""
+    from transfusion_lib import studies
+    from transfusion_lib.studies.allowed import allowed
+
+    return allowed(studies.TABLE[chapter]) if chapter in studies.TABLE else {}
+
+
+def _print_plan(plan: "list[Todo]", *, as_json: bool) -> None:
     from transfusion_lib import runs
 
     if as_json:
@@ -298,7 +383,7 @@ def cut(
 
     if export:
         need_packages()  # before minutes of training, not after
-    from transfusion_lib import card
+    from transfusion_lib import card, engines, interrupts
     from transfusion_lib import cut as tool
 
     checked = tool.checked_rule(rule)
@@ -315,7 +400,8 @@ def cut(
         learning_rate=learning_rate,
     )
     _note(f"{model} on {place}: {len(search.block_specs())} trainings, then those around the best block")
-    advice = tool.advise(search, rule=checked, say=_note)
+    with interrupts.on_sigterm():
+        advice = tool.advise(search, rule=checked, say=_note, engine=engines.automatic)
     done = card.write(advice, out) if export else None
     if as_json:
         _print_json(tool.as_json(advice))
@@ -358,23 +444,26 @@ def publish(
     profile: Annotated[str, typer.Option("--profile", help="Whose runs.", autocompletion=_profile_names)] = "published",
     into: Annotated[Path | None, typer.Option(metavar="FOLDER", help="By default results/ of the checkout.")] = None,
 ) -> None:
-    """Copy a profile's finished runs and their analyses, without weights, into the records that git holds."""
+    """Copy a profile's finished runs and their analyses, without weights, into the records that git holds.
+
+    Those of the profiles whose chapters its book has too come along.
+    """
     from transfusion_lib.book import build, parameters, profiles, project
 
     here = project.find()
     chosen = profiles.load(here, profile)
-    wanted = here.chapter_names if chosen.chapters is None else chosen.chapters
+    wanted = [*((chapter, build.resolve(chapter, chosen)) for chapter in chosen.pages(here)), *chosen.guests(here)]
     from transfusion_lib import places, records, runs, studies
     from transfusion_lib.store import open_store
 
     source = open_store()
     specs = [
         made.spec
-        for name in wanted
-        if name in studies.TABLE
-        for made in studies.TABLE[name](
-            **parameters.effective(here.chapter(name), build.resolve(here.chapter(name), chosen))
-        ).ensure(lambda asked: [runs.load(spec, store=source) for spec in asked])
+        for chapter, values in wanted
+        if chapter.name in studies.TABLE
+        for made in studies.TABLE[chapter.name](**parameters.effective(chapter, values)).ensure(
+            lambda asked: [runs.load(spec, store=source) for spec in asked]
+        )
     ]
     folder = into or places.records_root()
     new = records.Records(folder).publish(specs, source=source)
@@ -388,12 +477,19 @@ def verify(
         int | None, typer.Option(min=0, help="How many runs to train again and compare; 1, of records 0.")
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the sample; a new one each time without it.")] = None,
+    within: Annotated[
+        float | None, typer.Option(min=0, metavar="SECONDS", help="Draw only among runs that took no longer.")
+    ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep the result with the records, for the status page.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Hash every file of every finished run again, and train a random sample of the runs again to compare.
 
     What is damaged is set aside and made again when asked for. A run that is trained again must give the same bits on
-    the same processor, threads and PyTorch, and elsewhere scores within 0.05 at every evaluation.
+    the same processor, threads and PyTorch. Elsewhere its scores may differ by 0.025 on the mean over all evaluations,
+    and by 0.05 at the last.
     """
     from transfusion_lib import recheck, runs
     from transfusion_lib.records import open_records
@@ -407,20 +503,16 @@ def verify(
     found = open_records().verify() if records else store.verify(runs.KIND)
     problems = [asdict(problem) for problem in found]
     drawn = time.time_ns() % 2**31 if seed is None else seed
-    compared = []
+    if keep and not (records and sample):
+        raise UserError("--keep needs --records and --sample K: it keeps what training records again found")
     count = (0 if records else 1) if sample is None else sample
-    for run in recheck.sample(store, count, seed=drawn):
-        _note(f"training again, {_duration(run.record['seconds'])} at first: {runs.label(run.spec)}")
-        try:
-            if isinstance(run.spec.init.weights, RunSpec):
-                runs.ensure([run.spec.init.weights], store=mine, say=_note)  # a record has no weights to start from
-            compared.append(recheck.again(run, mine))
-        except DataError as error:
-            if sample is not None:
-                raise
-            _note(f"not trained again: {error}")  # the hashes still count where the images are not at hand
+    chosen = recheck.sample(store, count, seed=drawn, within=within)
+    compared = _trained_again(chosen, mine, strict=sample is not None)
+    if keep:
+        recheck.write_audit(store.root, compared, of=checked, seed=drawn)
     rows: list[dict[str, Any]] = [
-        {"run": one.key[:12], "agrees": one.agrees, "curve differs by": one.curve, "probabilities by": one.scores,
+        {"run": one.key[:12], "agrees": one.agrees, "curve differs by": one.curve, "last score by": one.final,
+         "probabilities by": one.scores,
          "tolerance": one.tolerance, "what": one.what}
         for one in compared
     ]  # fmt: skip
@@ -436,6 +528,25 @@ def verify(
             typer.echo(f"{len(compared)} trained again (seed {drawn}), {differ} differ")
     if problems or not all(one.agrees for one in compared):
         raise typer.Exit(1)
+
+
+def _trained_again(chosen: "list[Run]", store: "Store", *, strict: bool) -> "list[Compared]":
+    """Return how runs compare that are trained again; unless ``strict``, those without images here are left out."""
+    from transfusion_lib import recheck, runs
+    from transfusion_lib.spec import RunSpec
+
+    compared = []
+    for run in chosen:
+        _note(f"training again, {_duration(run.record['seconds'])} at first: {runs.label(run.spec)}")
+        try:
+            if isinstance(run.spec.init.weights, RunSpec):
+                runs.ensure([run.spec.init.weights], store=store, say=_note)  # a record has no weights to start from
+            compared.append(recheck.again(run, store))
+        except DataError as error:
+            if strict:
+                raise
+            _note(f"not trained again: {error}")  # the hashes still count
+    return compared
 
 
 @app.command(epilog="Example: transfusion bench train --network cbr_tiny")
@@ -470,6 +581,26 @@ def bench(
     if as_json:
         _print_json(report.result())
     _note(f"kept in {path}")
+
+
+@app.command(epilog="Example: transfusion address https://github.com/owner/name")
+def address(
+    url: Annotated[str | None, typer.Argument(metavar="URL", help="Of the public repository.")] = None,
+    branch: Annotated[str, typer.Option(help="The branch that readers get.")] = "main",
+) -> None:
+    """Print the public repository's address, or set it: the book's launch buttons and Colab's first cell follow it."""
+    from transfusion_lib.book import address as setting
+    from transfusion_lib.book import project
+
+    here = project.find()
+    if url is None:
+        found = setting.read(here)
+        typer.echo(
+            f"{found.url}, branch {found.branch}" if found else "no address yet; set one: transfusion address URL"
+        )
+        return
+    for path in setting.write(here, setting.parse(url, branch)):
+        typer.echo(f"changed: {path.relative_to(here.root)}")
 
 
 @app.command(epilog="Example: transfusion claims T11")
@@ -535,11 +666,7 @@ def data_show(
         _print_json(asdict(sheet))
         return
     _print_pairs({"name": sheet.name, **sheet.lines})
-    _print_table([
-        {"split": split, "images": sheet.images[split], "units": sheet.units[split],
-         **dict(zip(sheet.classes, counts, strict=True))}
-        for split, counts in sheet.counts.items()
-    ])  # fmt: skip
+    _print_splits(sheet)
     for line in sheet.left_out:
         typer.echo(f"left out: {line}")
 
@@ -556,10 +683,20 @@ def data_check(
         _print_json({**asdict(found), "ok": found.ok})
     else:
         typer.echo(f"{path}: {found.images} images, layout {found.name or 'unknown'}, {len(found.problems)} problems")
+        if found.sheet is not None:
+            _print_splits(found.sheet)
         for line in (*found.problems, *(f"note: {note}" for note in found.notes)):
             typer.echo(line)
     if not found.ok:
         raise typer.Exit(UserError.exit_status)
+
+
+def _print_splits(sheet: "Datasheet") -> None:
+    """Print a column for each split: images, units, and images of each class."""
+    counts = {name: [column[k] for column in sheet.counts.values()] for k, name in enumerate(sheet.classes)}
+    totals = {"images": list(sheet.images.values()), "units": list(sheet.units.values())}
+    rows = [*totals.items(), *((f"  {name}", row) for name, row in counts.items())]
+    _print_table([{"": what, **dict(zip(sheet.images, row, strict=True))} for what, row in rows])
 
 
 @app.command(epilog="Example: transfusion models resnet50")
@@ -588,8 +725,13 @@ def models(
         ])  # fmt: skip
 
 
-def _open(page: Path) -> None:
-    typer.echo(f"open {page.resolve().as_uri()}")
+def _open(page: Path, *, browse: bool) -> None:
+    address = page.resolve().as_uri()
+    typer.echo(f"open {address}")
+    if browse:
+        import webbrowser
+
+        webbrowser.open(address)
 
 
 def _note(line: str) -> None:

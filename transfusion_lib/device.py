@@ -165,10 +165,15 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def describe(device: torch.device) -> dict[str, Any]:
-    """Return the machine in words: processor, cores, threads, memory in GiB, and the GPU if ``device`` is one."""
+    """Return the machine in words: processor, instruction sets, cores, threads, and the GPU if ``device`` is one.
+
+    Two machines of which all this is equal compute the same bits: kernels are chosen by the instructions that a
+    processor has, and a virtual machine may hide some of those that its name promises.
+    """
     found: dict[str, Any] = {
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
+        "instructions": _instructions(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
     }
@@ -181,8 +186,20 @@ def describe(device: torch.device) -> dict[str, Any]:
 @cache
 def _processor() -> str:
     info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+    if not info.is_file():
+        return platform.processor() or platform.machine()
+    lines = (line.partition(":") for line in info.read_text().splitlines())
+    found = {name.strip(): value.strip() for name, _, value in lines}
+    name = found.get("model name", platform.machine())
+    version = [
+        f"{word.removeprefix('cpu ')} {found[word]}" for word in ("cpu family", "model", "stepping") if word in found
+    ]
+    return f"{name} ({', '.join(version)})" if version else name
+
+
+@cache
+def _instructions() -> str:
+    """Return the widest instruction set that PyTorch found, and what it found for bfloat16."""
+    cpu = torch.cpu
+    extra = {"AVX512-bf16": cpu._is_avx512_bf16_supported, "AMX": cpu._is_amx_tile_supported}
+    return " ".join([torch.backends.cpu.get_cpu_capability(), *(name for name, has in extra.items() if has())])

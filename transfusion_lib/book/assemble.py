@@ -1,9 +1,10 @@
 """Put together what Sphinx reads: the pages of ``book/``, ``_config.yml``, a table of contents, generated pages."""
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from transfusion_lib.book import address
 from transfusion_lib.book.execute import Build
 from transfusion_lib.book.profiles import Profile
 from transfusion_lib.book.project import Chapter, Project
@@ -13,19 +14,26 @@ from transfusion_lib.errors import BuildError
 def assemble(project: Project, chapters: Sequence[Chapter], profile: Profile, build: Build) -> None:
     """Copy the pages and write the settings of this build, and its list of chapters, into ``build.source``.
 
-    The table of contents keeps of the chapters only those of this build; ``_config.yml`` gains the build's id
-    in every page's footer and the words ``{{ profile }}`` and ``{{ profile_description }}``.
+    The table of contents keeps of the chapters only those of this build, a guest's below the book's own;
+    ``_config.yml`` gains the build's id in every page's footer and the words ``{{ profile }}`` and
+    ``{{ profile_description }}``.
     """
     shutil.copytree(
         project.pages, build.source, dirs_exist_ok=True, ignore=shutil.ignore_patterns("profiles", "_toc.yml", ".*")
     )
     toc = contents(project, chapters)
     order = list(pages(toc))
-    shown = enumerate(sorted(chapters, key=lambda chapter: order.index(chapter.page)), start=1)
-    entries = [f"{number}. [{c.title}](/{c.page}.ipynb): {c.question}" for number, c in shown]
+    own = [chapter for chapter in chapters if chapter.guest is None]
+    shown = enumerate(sorted(own, key=lambda chapter: order.index(chapter.page)), start=1)
+    entries = [f"{number}. [{c.title}](/{c.page}.ipynb): {c.question}{_again(c, chapters)}" for number, c in shown]
     (build.source / "chapters.md").write_text("\n".join(entries) + "\n", encoding="utf-8")
-    _write_yaml(build, "_toc.yml", toc)
+    write_contents(build, toc)
     _write_yaml(build, "_config.yml", _settings(project, profile, build))
+
+
+def write_contents(build: Build, toc: Any) -> None:
+    """Write the table of contents of a build."""
+    _write_yaml(build, "_toc.yml", toc)
 
 
 def contents(project: Project, chapters: Sequence[Chapter]) -> dict[str, Any]:
@@ -40,8 +48,11 @@ def contents(project: Project, chapters: Sequence[Chapter]) -> dict[str, Any]:
     for chapter in project.chapters:
         if chapter.page not in listed:
             raise BuildError(f"book/_toc.yml does not name {chapter.page}; add it under the part where it belongs")
-    kept = {chapter.page for chapter in chapters}
-    return _pruned(toc, lambda page: not page.startswith("notebooks/") or page in kept)  # type: ignore[no-any-return]
+    below: dict[str, list[str]] = {chapter.page: [] for chapter in chapters if chapter.guest is None}
+    for chapter in chapters:
+        if chapter.guest is not None:
+            below[chapter.first_page].append(chapter.page)
+    return _pruned(toc, below)  # type: ignore[no-any-return]
 
 
 def pages(toc: Any) -> Iterator[str]:
@@ -57,20 +68,32 @@ def pages(toc: Any) -> Iterator[str]:
             yield from pages(toc.get(word, []))
 
 
-def _pruned(toc: Any, keep: Any) -> Any:
-    """Return ``toc`` without the files that ``keep`` refuses, and without parts that are then empty."""
+def _again(chapter: Chapter, chapters: Sequence[Chapter]) -> str:
+    """Return links to the pages that have a chapter once more."""
+    links = [f"[{c.guest.title}](/{c.page}.ipynb)" for c in chapters if c.guest and c.source == chapter.source]
+    return f" Also: {', '.join(links)}." if links else ""
+
+
+def _pruned(toc: Any, below: Mapping[str, Sequence[str]]) -> Any:
+    """Return ``toc`` with those notebooks alone that ``below`` names, with their further pages; no part is empty."""
     if isinstance(toc, list):
-        kept = [_pruned(entry, keep) for entry in toc if keep(entry.get("file", ""))]
+        kept = [_pruned(entry, below) for entry in toc if _kept(entry.get("file", ""), below)]
         return [entry for entry in kept if "chapters" not in entry or entry["chapters"]]
     if isinstance(toc, dict):
-        return {word: _pruned(value, keep) for word, value in toc.items()}
+        further = {"sections": [{"file": page} for page in found]} if (found := below.get(toc.get("file", ""))) else {}
+        return {word: _pruned(value, below) for word, value in toc.items()} | further
     return toc
+
+
+def _kept(page: str, below: Mapping[str, Sequence[str]]) -> bool:
+    return not page.startswith("notebooks/") or page in below
 
 
 def _settings(project: Project, profile: Profile, build: Build) -> dict[str, Any]:
     import yaml
 
     settings: dict[str, Any] = yaml.safe_load((project.root / "_config.yml").read_text(encoding="utf-8"))
+    address.buttons(settings)
     settings.setdefault("parse", {})["myst_substitutions"] = {
         "profile": profile.name,
         "profile_description": profile.description,

@@ -1,13 +1,16 @@
 """The page "Status of this build", from what papermill recorded in each executed notebook."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from transfusion_lib import places, recheck
 from transfusion_lib.book.execute import Build
 from transfusion_lib.book.profiles import Profile
 from transfusion_lib.book.project import Chapter, read_notebook
+from transfusion_lib.errors import StoreError
+from transfusion_lib.records import open_records
 
 
 def record(chapter: Chapter, notebook: Path) -> dict[str, Any]:
@@ -48,10 +51,58 @@ def write(rows: Sequence[dict[str, Any]], profile: Profile, build: Build) -> Non
         "",
         *table,
         "",
+        *_records(places.records_root()),
     ]
     (build.source / "status.md").write_text("\n".join(lines), encoding="utf-8")
     summary = {"build": build.id, "profile": profile.name, "chapters": list(rows)}
     (build.folder / "build.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
+
+
+def _records(folder: Path) -> Iterator[str]:
+    """Yield the section on the published records: what they took to compute, where, and what the last audit found."""
+    try:
+        found = [entry.json("record.json") for entry in open_records(folder).by_spec.values()]
+    except StoreError:
+        return
+    yield "## The published records\n"
+    yield f"`{folder.name}/` holds {len(found)} runs, each file with its checksum (`transfusion verify --records`).\n"
+    yield "| data | runs | hours of one processor core | machines |\n|---|---|---|---|"
+    for name in sorted({_data(one) for one in found}):
+        its = [one for one in found if _data(one) == name]
+        machines = sorted({_machine(one["provenance"]["machine"]) for one in its})
+        yield f"| {name} | {len(its)} | {sum(_core_hours(one) for one in its):.1f} | {'; '.join(machines)} |"
+    audit = recheck.read_audit(folder)
+    if audit is None:
+        yield "\nNo record was trained again yet: `transfusion verify --records --sample 1 --keep`.\n"
+        return
+    made, again = audit["made"], audit["runs"]
+    yield (
+        f"\n**The last audit**, {made['finished'][:10]}, on {_machine(made['machine'])}: {len(again)} of "
+        f"{audit['records']} records, drawn at random (seed {audit['seed']}), were trained again from scratch; "
+        f"{sum(one['agrees'] for one in again)} agree. On a machine equal to the record's no bit may differ. Elsewhere "
+        f"rounding makes another curve: scores may then differ by {recheck.TOLERANCE:g} on the mean over all "
+        f"evaluations and by {recheck.FINAL:g} at the last, limits that were set from records trained again on a "
+        "processor of another make.\n"
+    )
+    yield "| record | agrees | mean difference on the curve | allowed | at the last step |\n|---|---|---|---|---|"
+    for one in again:
+        agrees = "yes" if one["agrees"] else "**no**"
+        numbers = f"{one['curve']:.2g} | {one['tolerance']:g} | {one['final']:.2g}"
+        yield f"| `{one['key'][:12]}` {one['what']} | {agrees} | {numbers} |"
+    yield ""
+
+
+def _data(record: dict[str, Any]) -> str:
+    about, size = record["dataset"], record["spec"]["data"]["size"]
+    return f"{about['name']} ({about['task']}), {size} px{', synthetic' if about['synthetic'] else ''}"
+
+
+def _core_hours(record: dict[str, Any]) -> float:
+    return float(record["seconds"] * record["provenance"]["machine"]["threads"] / 3600)
+
+
+def _machine(machine: dict[str, Any]) -> str:
+    return str(machine.get("gpu") or machine["processor"])
 
 
 def _parameters(row: dict[str, Any]) -> str:
