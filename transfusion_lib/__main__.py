@@ -493,7 +493,6 @@ def verify(
     """
     from transfusion_lib import recheck, runs
     from transfusion_lib.records import open_records
-    from transfusion_lib.spec import RunSpec
     from transfusion_lib.store import open_store
 
     mine = open_store()
