@@ -295,7 +295,10 @@ def test_a_run_is_trained_once_told_counted_and_verified(small: Path, call: Call
     assert estimate is not None
     assert "1 finished runs, 0 running" in call("status").out
     assert json.loads(call("status", "--json").out)["runs"] == 1
-    assert call("verify").out == "1 runs checked, 0 damaged\n"
+    checked = call("verify", "--seed", "7")
+    assert checked.out.splitlines()[-2:] == ["1 runs checked, 0 damaged", "1 trained again (seed 7), 0 differ"]
+    assert "training again, " in checked.err
+    assert call("verify", "--sample", "0").out == "1 runs checked, 0 damaged\n"
 
     record = small / "store" / "runs" / plan[0]["key"] / "record.json"
     record.write_text(record.read_text().replace("0", "1", 1))

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from transfusion_lib import __version__
-from transfusion_lib.errors import ToldError, TransfusionError, UserError, unknown
+from transfusion_lib.errors import DataError, ToldError, TransfusionError, UserError, unknown
 
 if TYPE_CHECKING:
     from transfusion_lib.data import Datasheet
-    from transfusion_lib.runs import Standing, Todo
+    from transfusion_lib.recheck import Compared
+    from transfusion_lib.runs import Run, Standing, Todo
     from transfusion_lib.spec import RunSpec
+    from transfusion_lib.store import Store
     from transfusion_lib.studies import Study
     from transfusion_lib.train import Progress
 
@@ -493,7 +495,9 @@ def publish(
 @app.command(epilog="Example: transfusion verify --sample 3")
 def verify(
     records: Annotated[bool, typer.Option("--records", help="Check the published records instead.")] = False,
-    sample: Annotated[int, typer.Option(min=0, help="Also train this many runs again from scratch and compare.")] = 0,
+    sample: Annotated[
+        int | None, typer.Option(min=0, help="How many runs to train again and compare; 1, of records 0.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the sample; a new one each time without it.")] = None,
     within: Annotated[
         float | None, typer.Option(min=0, metavar="SECONDS", help="Draw only among runs that took no longer.")
@@ -503,14 +507,14 @@ def verify(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Hash every file of every finished run again; what is damaged is set aside and made again when asked for.
+    """Hash every file of every finished run again, and train a random sample of the runs again to compare.
 
-    A run that is trained again must give the same bits on the same processor, threads and PyTorch. Elsewhere its
-    scores may differ by 0.025 on the mean over all evaluations, and by 0.05 at the last.
+    What is damaged is set aside and made again when asked for. A run that is trained again must give the same bits on
+    the same processor, threads and PyTorch. Elsewhere its scores may differ by 0.025 on the mean over all evaluations,
+    and by 0.05 at the last.
     """
     from transfusion_lib import recheck, runs
     from transfusion_lib.records import open_records
-    from transfusion_lib.spec import RunSpec
     from transfusion_lib.store import open_store
 
     mine = open_store()
@@ -520,14 +524,11 @@ def verify(
     found = open_records().verify() if records else store.verify(runs.KIND)
     problems = [asdict(problem) for problem in found]
     drawn = time.time_ns() % 2**31 if seed is None else seed
-    compared = []
     if keep and not (records and sample):
         raise UserError("--keep needs --records and --sample K: it keeps what training records again found")
-    for run in recheck.sample(store, sample, seed=drawn, within=within):
-        _note(f"training again: {runs.label(run.spec)}")
-        if isinstance(run.spec.init.weights, RunSpec):
-            runs.ensure([run.spec.init.weights], store=mine, say=_note)  # a record has no weights to start from
-        compared.append(recheck.again(run, mine))
+    count = (0 if records else 1) if sample is None else sample
+    chosen = recheck.sample(store, count, seed=drawn, within=within)
+    compared = _trained_again(chosen, mine, strict=sample is not None)
     if keep:
         recheck.write_audit(store.root, compared, of=checked, seed=drawn)
     rows: list[dict[str, Any]] = [
@@ -543,11 +544,30 @@ def verify(
         _print_table(problems)
         _print_table(rows)
         typer.echo(f"{checked} runs checked, {len(problems)} damaged")
-        if sample:
+        if compared:
             differ = sum(not one.agrees for one in compared)
             typer.echo(f"{len(compared)} trained again (seed {drawn}), {differ} differ")
     if problems or not all(one.agrees for one in compared):
         raise typer.Exit(1)
+
+
+def _trained_again(chosen: "list[Run]", store: "Store", *, strict: bool) -> "list[Compared]":
+    """Return how runs compare that are trained again; unless ``strict``, those without images here are left out."""
+    from transfusion_lib import recheck, runs
+    from transfusion_lib.spec import RunSpec
+
+    compared = []
+    for run in chosen:
+        _note(f"training again, {_duration(run.record['seconds'])} at first: {runs.label(run.spec)}")
+        try:
+            if isinstance(run.spec.init.weights, RunSpec):
+                runs.ensure([run.spec.init.weights], store=store, say=_note)  # a record has no weights to start from
+            compared.append(recheck.again(run, store))
+        except DataError as error:
+            if strict:
+                raise
+            _note(f"not trained again: {error}")  # the hashes still count
+    return compared
 
 
 @app.command(epilog="Example: transfusion bench train --network cbr_tiny")
