@@ -48,7 +48,8 @@ def _parameter_names(ctx: typer.Context, incomplete: str) -> list[str]:
     from transfusion_lib.book import parameters, project
 
     name, equals, _ = incomplete.partition("=")
-    chapter = ctx.params.get("name") or ctx.params.get("study")
+    given = (ctx.params.get("name"), ctx.params.get("study"), *ctx.args)  # an unfinished -p leaves the name unparsed
+    chapter = next(filter(None, given), None)
     here = project.find()
     if chapter not in here.chapter_names:
         return []
@@ -58,7 +59,7 @@ def _parameter_names(ctx: typer.Context, incomplete: str) -> list[str]:
     return [f"{one.name}=" for one in found if one.name.startswith(incomplete)]
 
 
-BENCHMARKS = ("train", "data", "similarity", "store", "book")
+BENCHMARKS = ("train", "data", "similarity", "store", "book", "newcomer")
 
 
 def _engine_names(incomplete: str) -> list[str]:
@@ -520,7 +521,7 @@ def verify(
 
 @app.command(epilog="Example: transfusion bench train --network cbr_tiny")
 def bench(
-    what: Annotated[str, typer.Argument(metavar="WHAT", help="train, data, similarity, store or book.")],
+    what: Annotated[str, typer.Argument(metavar="WHAT", help="train, data, similarity, store, book or newcomer.")],
     network: Annotated[str | None, typer.Option(help="Of bench train: only this one.")] = None,
     pairs: Annotated[int, typer.Option(min=1, help="Of bench train: how often both are measured in turn.")] = 7,
     threads: Annotated[int | None, typer.Option(min=1, help="Of bench train: of both loops; all cores.")] = None,
