@@ -63,11 +63,11 @@ def source(name: str, *, num_outputs: int = 3) -> State:
 
 
 def stage_ends(name: str) -> list[str]:
-    return list(models.describe(ModelSpec(name=name), size=size(name)).stages)
+    return list(models.blueprint(ModelSpec(name=name), num_outputs=3, size=size(name)).stages)
 
 
 def cut_points(name: str) -> list[str]:
-    return list(models.describe(ModelSpec(name=name), size=size(name)).cut_points)
+    return list(models.blueprint(ModelSpec(name=name), num_outputs=3, size=size(name)).cut_points)
 
 
 def step(trained: Network, x: Tensor, *, optimizer: torch.optim.Optimizer | None = None) -> None:

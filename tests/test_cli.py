@@ -324,6 +324,7 @@ def test_the_faults_of_a_folder_are_told_with_status_2(call: Call, tmp_path: Pat
             Image.effect_noise((32, 32), 50 + number).save(path)
     good = call("data", "check", str(tmp_path / "images"))
     assert (good.status, good.out.splitlines()[0].endswith("24 images, layout folder, 0 problems")) == (0, True)
+    assert good.out.splitlines()[4:6] == ["  benign     8      1    3", "  malignant  9      1    2"]
     (tmp_path / "images" / "benign" / "3.png").write_bytes(b"not a picture")
     bad = call("data", "check", str(tmp_path / "images"), "--json")
     assert (bad.status, json.loads(bad.out)["ok"]) == (2, False)

@@ -6,10 +6,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from IPython.display import HTML
 
-from transfusion_lib import figures, tables
+from tests.pictures import class_folders, write_files
+from transfusion_lib import chapter, figures, tables
 from transfusion_lib.errors import ParameterError, SpecError
 from transfusion_lib.spec import RunSpec
+from transfusion_lib.store import Store
 from transfusion_lib.studies import Convergence, Hybrids, Performance, Transfusion, sources
 from transfusion_lib.studies.sources import source_for
 
@@ -116,6 +119,24 @@ def test_the_title_says_the_order_that_was_measured(curves: pd.DataFrame) -> Non
     assert title(curves[curves["init"] == "random"]) == "Net: random weights only, no others to compare"
 
 
+def test_the_share_still_waiting_keeps_who_never_arrived(curves: pd.DataFrame) -> None:
+    """Pretrained is down at 10; of Mean Var's two seeds one arrives, at 20; random stays whole to the last step."""
+    found = tables.waiting(tables.arms(curves, threshold=0.8, in_a_row=2))
+    shares = {
+        init: list(zip(part["step"], part["share"], strict=True)) for init, part in found.groupby("init", sort=False)
+    }
+    assert shares == {
+        "pretrained": [(0.0, 1.0), (10.0, 0.0), (30.0, 0.0)],
+        "Mean Var": [(0.0, 1.0), (20.0, 0.5), (30.0, 0.5)],
+        "random": [(0.0, 1.0), (30.0, 1.0)],
+    }
+    assert tables.waiting_titles(found) == {"Net": "Net arrives: 2 of 2 pretrained, 1 of 2 Mean Var, 0 of 2 random"}
+    figure = figures.waiting(found, threshold=0.8, titles=tables.waiting_titles(found))
+    assert {"pretrained", "Mean Var", "random"} <= {text.get_text() for text in figure.axes[0].texts}
+    one_seed = curves[curves["seed"] == 0]
+    assert tables.waiting(tables.arms(one_seed, threshold=0.8, in_a_row=2)).empty
+
+
 def test_means_and_intervals_are_over_seeds(curves: pd.DataFrame) -> None:
     means = tables.mean_curves(curves)
     row = means[(means["init"] == "Mean Var") & (means["step"] == 10)].iloc[0]
@@ -148,6 +169,22 @@ def test_the_figure_is_labelled(curves: pd.DataFrame) -> None:
     low, high = axis.get_ylim()
     assert min(np.diff(heights)) > 0.07 * (high - low), "labels overlap"
     assert len(axis.lines) == 3 * (2 + 1) + 1
+
+
+def test_a_small_folder_of_ones_own_is_used_whole(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The defaults are made for larger sets; what was asked for beyond them is said in the banner, not an error."""
+    root = write_files(tmp_path / "images", class_folders())
+    study = Convergence(**PARAMETERS | {"dataset": str(root), "val_images": 2})
+    (spec,) = study.data()
+    assert (spec.name, spec.train, spec.val, spec.test) == ("folder", None, 2, None)
+    shown: list[HTML] = []
+    monkeypatch.setattr(chapter, "display", shown.append)
+    chapter.open_chapter(study)
+    page = "".join(str(each.data) for each in shown)
+    assert "train_images=100 is more than there are, so all are used" in page
+    assert "val_images=2 " not in page
 
 
 def shared(**changes: Any) -> dict[str, Any]:

@@ -97,18 +97,53 @@ def test_isic_2020(tmp_path: Path) -> None:
 
 
 def test_several_labels_at_once(tmp_path: Path) -> None:
-    """Asked for by task; as one class per image it is an error that says so."""
+    """Seen by the rows, most of which have none or both; read as one class per image it is an error that says so."""
     table = csv("image,nodule,scar", [f"i{k},{k % 2},{int(k % 3 == 0)}" for k in range(60)])
     root = write_files(tmp_path / "set", images() | {"t.csv": table})
     with pytest.raises(
         DataError,
         match=r'row 4: 0 classes are 1; mark one, or use task "multi_label"',
     ):
-        data.load(spec(root), cache=tmp_path / "cache")
-    found = data.load(spec(root, task="multi_label"), cache=tmp_path / "cache")
+        data.load(spec(root, task="one_hot"), cache=tmp_path / "cache")
+    found = data.load(spec(root), cache=tmp_path / "cache")
+    assert found.task == "multi_label"
     assert found.kind == "multilabel"
     assert found.classes == ("nodule", "scar")
-    assert labels(root, tmp_path, task="multi_label")["i3"] == [1.0, 1.0]
+    assert labels(root, tmp_path)["i3"] == [1.0, 1.0]
+
+
+def test_one_faulty_row_does_not_make_the_classes_labels(tmp_path: Path) -> None:
+    """Where nearly every row marks one class, the row that marks two is the fault."""
+    rows = [f"i{k},{k % 2},{1 - k % 2}" for k in range(59)]
+    root = write_files(tmp_path / "set", images() | {"t.csv": csv("image,nodule,scar", [*rows, "i59,1,1"])})
+    with pytest.raises(DataError, match=r'row 61: 2 classes are 1; mark one, or use task "multi_label"'):
+        data.load(spec(root), cache=tmp_path / "cache")
+
+
+def test_columns_called_otherwise(tmp_path: Path) -> None:
+    """Spaces and capitals in names do not matter; the column of images is also known by its cells, ids by none."""
+    rows = [f"{k},./images/i{k}.jpg,{k // 3},{('ill', 'well')[k % 2]}" for k in range(60)]
+    for header in ("No,Image Path,Patient ID,Disease", "id,radiograph,patient-id,CLASS NAME"):
+        root = write_files(tmp_path / header[:2], images() | {"t.csv": csv(header, rows)})
+        loaded = data.load(spec(root), cache=tmp_path / "cache")
+        assert loaded.classes == ("ill", "well")
+        assert sum(len(set(split.units)) for split in loaded.splits().values()) == 20
+
+
+def test_forms_for_answers_are_no_labels(tmp_path: Path) -> None:
+    """Kaggle's sample_submission.csv lies beside the labels and has their columns."""
+    rows = [f"i{k},{k % 2}" for k in range(60)]
+    files = images() | {"train.csv": csv("image_name,target", rows[:50])}
+    form = csv("image_name,target", [f"i{k},0" for k in range(50, 60)])
+    root = write_files(tmp_path / "set", files | {"sample_submission.csv": form})
+    assert len(labels(root, tmp_path)) == 50
+
+
+def test_tables_of_something_else_do_not_hide_the_labels(tmp_path: Path) -> None:
+    """A csv higher up without images is passed over."""
+    table = csv("image,label", [f"i{k},{k % 2}" for k in range(60)])
+    root = write_files(tmp_path / "set", images() | {"sites.csv": "site,country\na,b\n", "truth/labels.csv": table})
+    assert len(labels(root, tmp_path)) == 60
 
 
 def test_splits_from_a_column_or_from_tables(tmp_path: Path) -> None:
@@ -136,7 +171,7 @@ GOOD = [f"i{k},{('mole', 'cancer')[k % 2]},p{k}" for k in range(60)]
 
 def test_a_csv_given_by_name_without_its_columns(tmp_path: Path) -> None:
     """The error lists what is there."""
-    root = write_files(tmp_path, images() | {"a.csv": "picture,label\ni1,x\n", "b.csv": "image,size\ni1,5\n"})
+    root = write_files(tmp_path, images() | {"a.csv": "picture,label\nx1,x\n", "b.csv": "image,size\ni1,5\n"})
     with pytest.raises(
         DataError, match=r"a.csv row 1: no column of images \(image, .*\); has: picture, label; rename one"
     ):
@@ -150,7 +185,7 @@ def test_a_csv_given_by_name_without_its_columns(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        (csv("picture,label", ["i1,mole"]), "no csv with images .* and labels .*; rename its columns"),
+        (csv("picture,label", ["x1,mole"]), "no csv with images .* and labels .*; rename its columns"),
         (
             csv("image,label,patient_id", [*GOOD[:5], "i5,,p5", *GOOD[6:]]),
             r"row 7: label is blank; it must be one of cancer, mole",

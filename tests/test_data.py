@@ -160,9 +160,52 @@ def test_spec_for_a_name_or_a_place(tmp_path: Path) -> None:
     """What a chapter's parameter ``dataset`` may hold."""
     assert data.spec_for("fundus", size=32) == DataSpec(name="fundus", size=32)
     assert data.spec_for("fundus:grade", size=32) == DataSpec(name="fundus", task="grade", size=32)
-    assert data.spec_for(str(tmp_path)) == DataSpec(name="folder", root=str(tmp_path))
+    root = write_files(tmp_path / "set", class_folders())
+    assert data.spec_for(str(root)) == DataSpec(name="folder", root=str(root))
+    table = write_files(tmp_path, {"t.csv": "image,label,sick\n"}) / "t.csv"
+    assert data.spec_for(f"{table}:sick") == DataSpec(name="isic", root=str(table), task="sick")
+    with pytest.raises(SpecError, match='unknown data set "fundis"'):
+        data.spec_for("fundis:grade")
     with pytest.raises(SpecError, match=r'unknown data set "fundis".*did you mean "fundus".* Nor is it a folder'):
         data.spec_for("fundis")
+
+
+def test_a_place_is_read_as_what_it_is(tmp_path: Path) -> None:
+    """A public set by its layout, a table of labels before the folders of its images, a file of MedMNIST by name."""
+    rows = "\n".join(f"{k:03d},{k % 5}" for k in range(30))
+    eyes: Files = {f"train_images/{k:03d}.png": png(k) for k in range(30)} | {"train.csv": f"id_code,diagnosis\n{rows}"}
+    assert data.spec_for(str(write_files(tmp_path / "eyes", eyes))).name == "aptos"
+    table: Files = {f"{'ab'[k % 2]}/{k:03d}.png": png(k) for k in range(30)} | {"labels.csv": f"image,label\n{rows}"}
+    root = write_files(tmp_path / "table", table)
+    assert data.spec_for(str(root)).name == "isic"
+    (root / "labels.csv").unlink()
+    assert data.spec_for(str(root)).name == "folder"
+    write_files(tmp_path, {"retinamnist_64.npz": b"x", "other.npz": b"x"})
+    assert data.spec_for(str(tmp_path / "retinamnist_64.npz")).name == "retinamnist"
+    with pytest.raises(DataError, match="not named like a file of MedMNIST"):
+        data.spec_for(str(tmp_path / "other.npz"))
+
+
+def test_an_unknown_layout_says_what_is_there(tmp_path: Path) -> None:
+    """Where the images lie, which columns the tables have, and what was expected: in one line."""
+    files: Files = {"photos/1.png": png(1), "notes.csv": "when,who\n1,2\n"}
+    with pytest.raises(DataError) as caught:
+        data.spec_for(str(write_files(tmp_path / "x", files)))
+    found = r"no known layout: found 1 images in photos; notes.csv with columns when, who. Expected a folder for each"
+    assert found in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_limits_beyond_the_files_are_lifted(tmp_path: Path) -> None:
+    """A chapter's defaults are made for larger sets; what the files reach stays a limit, as does a computed set's."""
+    root = write_files(tmp_path / "set", class_folders())
+    asked = spec(root, train=2000, val=2, test=8)
+    assert data.limited(asked, cache=tmp_path / "cache") == spec(root, train=None, val=2, test=8)
+    assert len(pixels(data.load(data.limited(asked, cache=tmp_path / "cache"), cache=tmp_path / "cache"))) == 29 + 2 + 8
+    computed_set = DataSpec(name="fundus", train=5000)
+    assert data.limited(computed_set, cache=tmp_path / "cache") == computed_set
+    absent = DataSpec(name="chexpert", root=str(tmp_path / "nowhere"), train=5000)
+    assert data.limited(absent, cache=tmp_path / "cache") == absent
 
 
 HOSTILE: dict[str, tuple[bytes, str]] = {
@@ -303,14 +346,21 @@ def test_check_lists_every_fault(tmp_path: Path) -> None:
     assert report.notes[0].endswith("0 with other labels")
     clean: Files = {f"train_images/{k:03d}.png": png(k) for k in range(30)}
     clean["train.csv"] = "\n".join(["id_code,diagnosis", *(f"{k:03d},{k % 5}" for k in range(30))])
-    assert data.check(write_zip(tmp_path / "clean.zip", clean)).ok
+    sound = data.check(write_zip(tmp_path / "clean.zip", clean))
+    assert sound.ok
+    assert sound.sheet is not None
+    assert sum(sound.sheet.images.values()) == 30
+    assert sum(count[0] for count in sound.sheet.counts.values()) == 6
 
 
 @pytest.mark.parametrize("name", ["folder", "zip", "leak", "one class", "table"])
 def test_check_of_what_cannot_be_loaded(tmp_path: Path, name: str) -> None:
     """An unknown layout, a damaged zip, a shared patient, a split with one class, a table without its columns."""
     if name == "folder":
-        place, message = write_files(tmp_path / "x", {"notes.txt": "a"}), "no known layout; expected one of"
+        place, message = (
+            write_files(tmp_path / "x", {"notes.txt": "a"}),
+            "no known layout: found 0 images. Expected a folder for each class",
+        )
     elif name == "zip":
         place, message = write_files(tmp_path, {"x.zip": b"PK\x03\x04 cut"}) / "x.zip", "not a readable zip"
     elif name == "leak":

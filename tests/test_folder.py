@@ -59,6 +59,20 @@ def test_missing_official_splits_are_drawn(tmp_path: Path) -> None:
     assert counts(write_files(tmp_path / "3", train | val), tmp_path) == {"train": 32, "val": 10, "test": 8}
 
 
+def test_folders_around_everything_are_passed_through(tmp_path: Path) -> None:
+    """A zip of a folder, images/ below a title: the classes are where the images part."""
+    wrapped: Files = {f"my data/images/{name}": content for name, content in class_folders().items()}
+    for root in (write_files(tmp_path / "set", wrapped), write_zip(tmp_path / "z.zip", wrapped)):
+        assert data.load(spec(root), cache=tmp_path / "cache").classes == ("cat", "dog")
+
+
+def test_split_folders_without_classes_are_no_classes(tmp_path: Path) -> None:
+    """Images lie in train/ and test/ beside a table that was left out: nothing is guessed."""
+    root = write_files(tmp_path / "set", {f"{s}/{k}.png": png(k) for s in ("train", "test") for k in range(20)})
+    with pytest.raises(DataError, match=r"no known layout: found 40 images in test, train\. Expected a folder"):
+        data.spec_for(str(root))
+
+
 def test_a_class_may_be_called_test(tmp_path: Path) -> None:
     """Without a train folder of classes there are no official splits."""
     root = write_files(tmp_path / "set", class_folders(classes=("control", "test")))

@@ -1,6 +1,7 @@
 """The table of networks: nothing is lost or counted twice, and the libraries' networks are left as they were."""
 
 from collections.abc import Callable
+from functools import cache
 from itertools import chain
 
 import pytest
@@ -187,22 +188,16 @@ def test_a_truncated_network_trains() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("in_channels", [1, 3])
 @pytest.mark.parametrize("name", models.TABLE)
-def test_truncated_networks_train_at_every_stage(name: str, in_channels: int) -> None:
-    for stage in stage_ends(name):
-        for pooled in (True, False):
-            check_truncated(ModelSpec.model_validate({"name": name, "in_channels": in_channels}), stage, pooled=pooled)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", models.TABLE)
-def test_truncated_networks_train_at_every_cut_point(name: str) -> None:
+def test_truncated_networks_train_at_every_cut_point(name: str, in_channels: int) -> None:
+    spec = ModelSpec.model_validate({"name": name, "in_channels": in_channels})
     for cut in cut_points(name):
-        check_truncated(ModelSpec(name=name), cut, pooled=True)
+        check_truncated(spec, cut, pooled=True)
+    for stage in stage_ends(name):
+        check_truncated(spec, stage, pooled=False)
 
 
 def check_truncated(spec: ModelSpec, cut: str, *, pooled: bool) -> None:
-    truncated = network(spec.replace(truncate=Truncate(at=cut, pooled=pooled)))
-    whole = models.blueprint(spec, num_outputs=3, size=size(spec.name))
+    truncated, whole = network(spec.replace(truncate=Truncate(at=cut, pooled=pooled))), untouched(spec)
     stay = whole.position(cut)
     assert truncated.cut_points == whole.cut_points[:stay]
     assert truncated.stages == tuple(dict.fromkeys(point.split(".")[0] for point in truncated.cut_points))
@@ -230,25 +225,18 @@ def test_a_slim_network_trains(name: str, above: str, factor: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("in_channels", [1, 3])
+@pytest.mark.parametrize(("factor", "in_channels"), [(2, 1), (2, 3), (3, 3)])
 @pytest.mark.parametrize("name", models.TABLE)
-def test_slim_networks_train_at_every_stage(name: str, in_channels: int) -> None:
-    for stage in stage_ends(name)[:-1]:
-        check_slim(ModelSpec.model_validate({"name": name, "in_channels": in_channels}), Slim(above=stage), trains=True)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("factor", [2, 3])
-@pytest.mark.parametrize("name", models.TABLE)
-def test_slim_networks_are_divided_at_every_cut_point(name: str, factor: int) -> None:
+def test_slim_networks_train_at_every_cut_point(name: str, factor: int, in_channels: int) -> None:
+    spec = ModelSpec.model_validate({"name": name, "in_channels": in_channels})
     for cut in cut_points(name)[:-1]:
         if (name, cut) != ("densenet121", "block4.16"):  # above it is only batch norm
-            check_slim(ModelSpec(name=name), Slim(above=cut, factor=factor), trains=factor == 2)
+            check_slim(spec, Slim(above=cut, factor=factor), trains=factor == 2)
 
 
 def check_slim(spec: ModelSpec, slim: Slim, *, trains: bool) -> None:
     """Every convolution above the cut puts out a ``factor``-th of its channels, and nothing below it changes."""
-    whole = models.blueprint(spec, num_outputs=3, size=size(spec.name))
+    whole = untouched(spec)
     spec = spec.replace(slim=slim)
     made = network(spec) if trains else models.blueprint(spec, num_outputs=3, size=size(spec.name))
     assert made.cut_points == whole.cut_points
@@ -267,6 +255,12 @@ def check_slim(spec: ModelSpec, slim: Slim, *, trains: bool) -> None:
             assert part.groups == (part.in_channels if depthwise else 1)
     if trains:
         step(made, images(spec))
+
+
+@cache
+def untouched(spec: ModelSpec) -> Network:
+    """Return the whole network of ``spec``, for its names and shapes. Not to be changed."""
+    return models.blueprint(spec, num_outputs=3, size=size(spec.name))
 
 
 def convolutions(unit: nn.Module) -> list[Convolution]:

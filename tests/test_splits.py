@@ -154,6 +154,27 @@ def test_multilabel_splits_keep_the_share_of_each_label() -> None:
     np.testing.assert_allclose(shares["val"], shares["train"], atol=0.05)
 
 
+@given(seed=st.integers(0, 2**31 - 1), per_unit=st.integers(1, 2))
+def test_a_rare_class_reaches_every_split(seed: int, per_unit: int) -> None:
+    """Four units in thirty-four: a tenth of the rest holds none, and one of them is moved there, whole."""
+    made = items([0] * 30 * per_unit + [1] * 4 * per_unit, per_unit=per_unit)
+    parts = splits.assign(catalogue(made), SPEC.replace(seed=seed))
+    splits.check_classes(parts, catalogue(made), name="made")
+    assert sorted(item.id for part in parts.values() for item in part) == sorted(item.id for item in made)
+    assert sum(len({item.unit for item in part}) for part in parts.values()) == 34
+    again = splits.assign(catalogue(made[::-1]), SPEC.replace(seed=seed))
+    assert {item.id for item in parts["val"]} == {item.id for item in again["val"]}
+
+
+def test_too_rare_a_class_is_left_where_it_is() -> None:
+    """Train keeps the last of a class; the check then says that there is too little of it."""
+    made = items([0] * 30 + [1] * 2)
+    parts = splits.assign(catalogue(made), SPEC)
+    assert {item.label for item in parts["train"]} == {0, 1}
+    with pytest.raises(DataError, match="of val have the same label"):
+        splits.check_classes(parts, catalogue(made), name="made")
+
+
 def test_a_split_with_one_class_is_an_error() -> None:
     """No AUROC exists there; with a headline of several classes, it is their sum that must vary."""
     made = items([0, 1, 2, 2])

@@ -230,6 +230,7 @@ def imports(path: Path) -> Iterator[str]:
 LAYERS = (
     {"errors", "places", "paper", "markup"},
     {"interrupts", "heartbeat"},
+    {"team"},
     {"spec", "device", "similarity", "stats", "metrics", "synthetic", "store", "figures"},
     {"data", "models", "provenance", "claims"},
     {"init", "surgery", "weights", "book", "costs", "export", "paper_rethinking"},

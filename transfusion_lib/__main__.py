@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from transfusion_lib import __version__
-from transfusion_lib.errors import TransfusionError, UserError, unknown
+from transfusion_lib.errors import ToldError, TransfusionError, UserError, unknown
 
 if TYPE_CHECKING:
+    from transfusion_lib.data import Datasheet
     from transfusion_lib.runs import Standing, Todo
     from transfusion_lib.spec import RunSpec
     from transfusion_lib.studies import Study
@@ -216,13 +217,17 @@ def train(
     Commands that share a store share the work. SIGTERM stops at the next step with checkpoints and exit status 75:
     the same command goes on from there.
     """
-    from transfusion_lib import engines, interrupts, runs
+    from transfusion_lib import device, engines, interrupts, runs, team
 
     chosen = engines.named(engine, workers=workers, address=address, gpus_per_run=gpus_per_run, retries=retries)
     asked = _study(study, profile, assignments or [])
-    with interrupts.on_sigterm():
-        made = asked.ensure(lambda specs: runs.ensure(specs, engine=chosen, say=_note, watch=_Standings()))
-    if as_json:
+    with interrupts.on_sigterm(), team.joined() as here:
+        made = asked.ensure(
+            lambda specs: runs.ensure(
+                specs, engine=chosen, say=_note, watch=_Standings(), resources=device.resources(team=here)
+            )
+        )
+    if as_json and here.leads:
         _print_json([{"key": one.key, "run": runs.label(one.spec)} for one in made])
 
 
@@ -312,15 +317,18 @@ def run(
 ) -> None:
     """Train one run unless the store has it, and print its final scores.
 
-    SIGTERM stops it at the next step with a checkpoint and exit status 75: the same command goes on from there.
+    SIGTERM stops it at the next step with a checkpoint and exit status 75: the same command goes on from there. On
+    several GPUs at once: torchrun --nproc-per-node 2 -m transfusion_lib run SPEC
     """
     from transfusion_lib.spec import RunSpec, read_spec
 
     described = RunSpec.from_json(spec) if spec.lstrip().startswith("{") else read_spec(Path(spec))
-    from transfusion_lib import interrupts, runs
+    from transfusion_lib import device, interrupts, runs, team
 
-    with interrupts.on_sigterm():
-        [made] = runs.ensure([described], say=_note, report=_Steps())
+    with interrupts.on_sigterm(), team.joined() as here:
+        [made] = runs.ensure([described], say=_note, report=_Steps(), resources=device.resources(team=here))
+    if not here.leads:
+        return
     if weights is not None:
         from transfusion_lib.weights import pack
 
@@ -374,7 +382,7 @@ def cut(
 
     if export:
         need_packages()  # before minutes of training, not after
-    from transfusion_lib import card
+    from transfusion_lib import card, engines, interrupts
     from transfusion_lib import cut as tool
 
     checked = tool.checked_rule(rule)
@@ -391,7 +399,8 @@ def cut(
         learning_rate=learning_rate,
     )
     _note(f"{model} on {place}: {len(search.block_specs())} trainings, then those around the best block")
-    advice = tool.advise(search, rule=checked, say=_note)
+    with interrupts.on_sigterm():
+        advice = tool.advise(search, rule=checked, say=_note, engine=engines.automatic)
     done = card.write(advice, out) if export else None
     if as_json:
         _print_json(tool.as_json(advice))
@@ -475,8 +484,8 @@ def verify(
 ) -> None:
     """Hash every file of every finished run again; what is damaged is set aside and made again when asked for.
 
-    A run that is trained again must give the same bits on the same processor, threads and PyTorch, and elsewhere
-    scores within 0.05 at every evaluation.
+    A run that is trained again must give the same bits on the same processor, threads and PyTorch. Elsewhere its
+    scores may differ by 0.025 on the mean over all evaluations, and by 0.05 at the last.
     """
     from transfusion_lib import recheck, runs
     from transfusion_lib.records import open_records
@@ -501,7 +510,8 @@ def verify(
     if keep:
         recheck.write_audit(store.root, compared, of=checked, seed=drawn)
     rows: list[dict[str, Any]] = [
-        {"run": one.key[:12], "agrees": one.agrees, "curve differs by": one.curve, "probabilities by": one.scores,
+        {"run": one.key[:12], "agrees": one.agrees, "curve differs by": one.curve, "last score by": one.final,
+         "probabilities by": one.scores,
          "tolerance": one.tolerance, "what": one.what}
         for one in compared
     ]  # fmt: skip
@@ -636,11 +646,7 @@ def data_show(
         _print_json(asdict(sheet))
         return
     _print_pairs({"name": sheet.name, **sheet.lines})
-    _print_table([
-        {"split": split, "images": sheet.images[split], "units": sheet.units[split],
-         **dict(zip(sheet.classes, counts, strict=True))}
-        for split, counts in sheet.counts.items()
-    ])  # fmt: skip
+    _print_splits(sheet)
     for line in sheet.left_out:
         typer.echo(f"left out: {line}")
 
@@ -657,10 +663,20 @@ def data_check(
         _print_json({**asdict(found), "ok": found.ok})
     else:
         typer.echo(f"{path}: {found.images} images, layout {found.name or 'unknown'}, {len(found.problems)} problems")
+        if found.sheet is not None:
+            _print_splits(found.sheet)
         for line in (*found.problems, *(f"note: {note}" for note in found.notes)):
             typer.echo(line)
     if not found.ok:
         raise typer.Exit(UserError.exit_status)
+
+
+def _print_splits(sheet: "Datasheet") -> None:
+    """Print a column for each split: images, units, and images of each class."""
+    counts = {name: [column[k] for column in sheet.counts.values()] for k, name in enumerate(sheet.classes)}
+    totals = {"images": list(sheet.images.values()), "units": list(sheet.units.values())}
+    rows = [*totals.items(), *((f"  {name}", row) for name, row in counts.items())]
+    _print_table([{"": what, **dict(zip(sheet.images, row, strict=True))} for what, row in rows])
 
 
 @app.command(epilog="Example: transfusion models resnet50")
@@ -788,7 +804,8 @@ def main() -> None:
     try:
         app()
     except TransfusionError as error:
-        typer.echo(f"error: {error}", err=True)
+        if not isinstance(error, ToldError):
+            typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_status)
     except KeyboardInterrupt:
         typer.echo("interrupted; finished runs stay in the store", err=True)

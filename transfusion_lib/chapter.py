@@ -100,8 +100,13 @@ class Chapter:
 def open_chapter(study: Study) -> Chapter:
     """Show the banner (profile, data, whether synthetic) and the effective parameters, and return the chapter."""
     chapter = Chapter(study)
-    names = dict.fromkeys(spec.name for spec in study.data())
-    kinds = [f"{name}: {data.TABLE[name].info.what}" for name in names]
+    sets = study.data()
+    kinds = [f"{name}: {data.TABLE[name].info.what}" for name in dict.fromkeys(spec.name for spec in sets)]
+    kinds += [
+        f"{split}_images={asked:,} is more than there are, so all are used"
+        for split in ("train", "val", "test")
+        if (asked := getattr(study, f"{split}_images", None)) and any(getattr(spec, split) is None for spec in sets)
+    ]
     live = "runs are trained live where the store lacks them" if chapter.profile.live else "recorded runs only"
     judged = verdicts.placeholder(study.name)
     if judged:

@@ -107,7 +107,9 @@ def key(spec: RunSpec) -> str:
 
 def label(spec: RunSpec) -> str:
     """Return a run in a few words for a log: data, network, initialisation, seed."""
-    init = spec.init.method + (f" up to {spec.init.up_to}" if spec.init.up_to else "")
+    init = spec.init.method
+    init += f" from {spec.init.weights.data.name}" if isinstance(spec.init.weights, RunSpec) else ""
+    init += f" up to {spec.init.up_to}" if spec.init.up_to else ""
     if spec.init.up_to and spec.init.above != "random":
         init += f", {spec.init.above} above"
     if spec.init.gabor:
@@ -116,7 +118,8 @@ def label(spec: RunSpec) -> str:
     surgery += [f"cut at {spec.model.truncate.at}"] if spec.model.truncate else []
     surgery += ["unpooled"] if spec.model.truncate and not spec.model.truncate.pooled else []
     surgery += [f"frozen up to {spec.train.freeze}"] if spec.train.freeze else []
-    words = [f"{spec.data.name} {spec.data.size} px", " ".join([spec.model.name, *surgery]), init, f"seed {spec.seed}"]
+    data = " ".join(filter(None, [spec.data.name, spec.data.task, f"{spec.data.size} px"]))
+    words = [data, " ".join([spec.model.name, *surgery]), init, f"seed {spec.seed}"]
     return ", ".join(words)
 
 

@@ -5,19 +5,23 @@ import secrets
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
+from transfusion_lib import device as devices
 from transfusion_lib.book import (
     address,
     check,
     compare,
+    landing,
     manual,
     networks,
     parameters,
+    prepare,
     profiles,
     reading,
     speed,
@@ -26,7 +30,7 @@ from transfusion_lib.book import (
 )
 from transfusion_lib.book.assemble import assemble, contents, write_contents
 from transfusion_lib.book.assemble import pages as listed
-from transfusion_lib.book.execute import Build, Say, execute, need_extras
+from transfusion_lib.book.execute import Build, Kernels, Say, execute, need_extras
 from transfusion_lib.book.manual import Allowed
 from transfusion_lib.book.profiles import Profile
 from transfusion_lib.book.project import Chapter, Project
@@ -105,13 +109,14 @@ def comparison(
     digest = hashlib.sha256(canonical_json({"profile": profile, "sets": plan}).encode()).hexdigest()
     build = Build(_new_id(), profile, project.build / "comparisons" / f"{name}-{digest[:8]}", live=live)
     _begin(project, [one], chosen, build)
+    kernels = Kernels(threads=devices.cores())
     rows, columns = [], []
     for number, (letter, values) in enumerate(zip(ascii_uppercase, plan, strict=False), start=1):
         say(f"[{number}/{len(plan)}] {one.name}, set {letter}, profile {profile}")
         part = replace(build, folder=build.folder / letter)
         part.source.mkdir(parents=True)
         shutil.copy(build.source / "glossary.md", part.source)
-        made = _executed(one, values, part, say=say)
+        made = _executed(one, values, part, kernels, say=say)
         page = compare.name(one, letter)
         notebook = build.source / f"{page}.ipynb"
         notebook.parent.mkdir(exist_ok=True)
@@ -143,24 +148,13 @@ def _make(
     build = Build(id=_new_id(), profile=profile.name, folder=folder, live=live)
     chapters = [chapter for chapter, _ in plan]
     toc = _begin(project, chapters, profile, build)
-    rows = []
-    for number, (chapter, values) in enumerate(plan, start=1):
-        say(f"[{number}/{len(plan)}] {chapter.name}, profile {build.profile_of(chapter)}")
-        rows.append(status.record(chapter, _executed(chapter, values, build, say=say)))
-        say(f"    executed in {rows[-1]['seconds']:.0f} s{_left(rows, len(plan), began)}")
+    if profile.live or live:
+        prepare.train(plan, say=say)
+    rows = _execute(plan, build, say=say)
     pages = {chapter.page: chapter.first_page for chapter in chapters if chapter.guest is not None}
     _finish(project, chapters, rows, toc, profile, build, pages=pages, allowed=allowed, say=say)
     say(f"built in {time.monotonic() - began:.0f} s")
     return build.html
-
-
-def _left(rows: Sequence[Mapping[str, Any]], total: int, began: float) -> str:
-    """Return how long the chapters that are left will take if they are as long as those before."""
-    left = total - len(rows)
-    return (
-        f", {len(rows)} of {total} chapters, about {(time.monotonic() - began) / len(rows) * left / 60:.0f} min left"
-        * (left > 0)
-    )
 
 
 def _begin(project: Project, chapters: Sequence[Chapter], profile: Profile, build: Build) -> dict[str, Any]:
@@ -172,9 +166,9 @@ def _begin(project: Project, chapters: Sequence[Chapter], profile: Profile, buil
     return toc
 
 
-def _executed(chapter: Chapter, values: Mapping[str, Any], build: Build, *, say: Say) -> Path:
+def _executed(chapter: Chapter, values: Mapping[str, Any], build: Build, kernels: Kernels, *, say: Say) -> Path:
     """Execute a chapter, hold it to the gate, and return its notebook as readers get it."""
-    notebook = execute(chapter, values, build, say=say)
+    notebook = execute(chapter, values, build, kernels, say=say)
     check.executed(chapter, notebook, values, build)
     check.label(notebook)
     reading.prepare(notebook, build)
@@ -200,6 +194,7 @@ def _finish(
     """
     status.write(rows, profile, build)
     verdicts.write_scoreboard(chapters, build)
+    landing.write(chapters, build)
     networks.write(build)
     manual.write(chapters, build, allowed=allowed)
     measured = speed.page(project.build / "bench", project.root / "results" / "bench")
@@ -209,6 +204,48 @@ def _finish(
     check.rendered(made, listed(toc), build)
     address.settle(made, project, pages)
     made.rename(build.html)
+
+
+def _execute(plan: Sequence[tuple[Chapter, Mapping[str, Any]]], build: Build, *, say: Say) -> list[dict[str, Any]]:
+    """Execute and check every chapter, several at once, and return the rows of the status page in their order.
+
+    The first fault ends them all: kernels at work are stopped, and chapters that were not begun stay so.
+    """
+    at_once = min(len(plan), _at_once())
+    kernels = Kernels(threads=max(1, devices.cores() // at_once))
+    failed: list[BaseException] = []
+
+    def one(number: int, chapter: Chapter, values: Mapping[str, Any]) -> dict[str, Any]:
+        said = f"[{number}/{len(plan)}] {chapter.label}"
+        say(f"{said}, profile {build.profile_of(chapter)}")
+        inside = (
+            (lambda line: say(f"    {chapter.label}: {line}")) if at_once > 1 else (lambda line: say(f"    {line}"))
+        )
+        try:
+            row = status.record(chapter, _executed(chapter, values, build, kernels, say=inside))
+        except BaseException as error:
+            failed.append(error)
+            kernels.stop()
+            raise
+        say(f"{said}: executed in {row['seconds']:.0f} s")
+        return row
+
+    with ThreadPoolExecutor(at_once) as pool:
+        begun = [pool.submit(one, number, *part) for number, part in enumerate(plan, start=1)]
+        try:
+            wait(begun, return_when=FIRST_EXCEPTION)
+        finally:  # nothing is left of this unless a chapter failed, or the user interrupts
+            pool.shutdown(wait=False, cancel_futures=True)
+            if not all(done.done() for done in begun):
+                kernels.stop()
+    if failed:
+        raise failed[0]
+    return [done.result() for done in begun]
+
+
+def _at_once() -> int:
+    """Return how many chapters to execute at once: one where they share a GPU's memory, else one per core, up to 4."""
+    return 1 if devices.resources().device.type != "cpu" else min(4, devices.cores())
 
 
 def _new_id() -> str:

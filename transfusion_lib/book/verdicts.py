@@ -28,9 +28,11 @@ def card(verdict: Verdict) -> str:
         f"<th>{word}</th>" for word in ("quantity", "case", "estimate", "95 % interval", "what varies", "claim says")
     )
     numbers = f"<details><summary>numbers</summary><table><tr>{head}</tr>{rows}</table></details>" if rows else ""
+    advice = claims.in_practice(verdict)
+    practice = f"<p><b>In practice.</b> {_text(advice)}</p>" if advice else ""
     return (
         f'<div class="tf-claim" id="{claim.id}"><p>{badge(verdict)} <b>{claim.id}.</b> {_text(claim.statement)} '
-        f'<span class="tf-source">{_text(claim.source)}</span></p><p>{_text(verdict.reason)}</p>'
+        f'<span class="tf-source">{_text(claim.source)}</span></p><p>{_text(verdict.reason)}</p>{practice}'
         f"<details><summary>the rule</summary><p>{_text(claim.estimand)}.</p>"
         f"<p>{_text(claim.rule)}</p></details>{numbers}</div>"
     )

@@ -19,6 +19,7 @@ from transfusion_lib.claims.judge import Evidence as Evidence
 from transfusion_lib.claims.judge import Finding as Finding
 from transfusion_lib.claims.judge import Verdict as Verdict
 from transfusion_lib.claims.judge import judge as judge
+from transfusion_lib.claims.practice import in_practice as in_practice
 from transfusion_lib.claims.record import read as read
 from transfusion_lib.claims.record import scoreboard as scoreboard
 from transfusion_lib.claims.record import write as write

@@ -7,12 +7,22 @@ import os
 from pathlib import Path
 from typing import Protocol
 
-from transfusion_lib.data import chest_xray, chexpert, csvset, folder, ham10000, medmnist, retinopathy
+from transfusion_lib.data import (
+    archive,
+    chest_xray,
+    chestxray14,
+    chexpert,
+    csvset,
+    folder,
+    ham10000,
+    medmnist,
+    retinopathy,
+)
 from transfusion_lib.data.cache import MEMORY
 from transfusion_lib.data.catalogue import Info
 from transfusion_lib.data.computed import ComputedSource
 from transfusion_lib.data.dataset import Dataset, Split
-from transfusion_lib.data.describe import Check, Datasheet, Line, check_files, datasheet, sheet_of_chosen
+from transfusion_lib.data.describe import Check, Datasheet, Line, check_files, datasheet, recognised, sheet_of_chosen
 from transfusion_lib.data.filesource import FileSource
 from transfusion_lib.data.loading import Progress
 from transfusion_lib.data.medmnist import MedMNISTSource
@@ -32,6 +42,7 @@ __all__ = [
     "datasheet",
     "default_cache",
     "fingerprint",
+    "limited",
     "listing",
     "load",
     "show",
@@ -99,13 +110,14 @@ TABLE: dict[str, Source] = {
     "synthetic_adrenal": SYNTHETIC_ADRENAL,
     "chest_xray": chest_xray.SOURCE,
     "chexpert": chexpert.SOURCE,
+    "chestxray14": chestxray14.SOURCE,
     "eyepacs": retinopathy.EYEPACS,
     "aptos": retinopathy.APTOS,
     "ham10000": ham10000.SOURCE,
     "tiny_imagenet_100": folder.TINY_IMAGENET,
     **medmnist.SOURCES,
+    "isic": csvset.SOURCE,  # before folder: a table of labels says more than the folders that its images lie in
     "folder": folder.SOURCE,
-    "isic": csvset.SOURCE,
 }
 
 
@@ -132,19 +144,58 @@ def default_cache() -> Path:
 
 
 def spec_for(name_or_path: str, **fields: object) -> DataSpec:
-    """Return the spec of a data set by its name or by the place of the user's own folder, zip or csv.
+    """Return the spec of a data set by its name or by the place of the user's own folder, zip, csv or npz.
 
-    Behind a name may stand one of the set's tasks, as in ``chest_xray:three_class``.
+    A place is read as the data set whose layout it has; a ``DataError`` says what is there instead. Behind either
+    may stand a task, as in ``chest_xray:three_class`` and ``labels.csv:benign_malignant``.
     """
-    name, colon, task = name_or_path.partition(":")
-    if name in TABLE:
-        named = {"task": task} if colon else {}
-        return DataSpec(name=name, **(fields | named))  # type: ignore[arg-type]  # validated by the spec
+    named, colon, task = name_or_path.rpartition(":")
+    known = name_or_path in TABLE or Path(name_or_path).expanduser().exists()
+    if colon and not known:
+        name_or_path, fields = named, fields | {"task": task}
+    if name_or_path in TABLE:
+        return DataSpec(name=name_or_path, **fields)  # type: ignore[arg-type]  # validated by the spec
     path = Path(name_or_path).expanduser()
     if not path.exists():
-        raise SpecError(unknown("data set", name_or_path, TABLE) + " Nor is it a folder, zip or csv here.")
-    name = "isic" if path.suffix.lower() == ".csv" else "folder"
-    return DataSpec(name=name, root=str(path), **fields)  # type: ignore[arg-type]  # validated by the spec
+        raise SpecError(unknown("data set", name_or_path, TABLE) + " Nor is it a folder, zip, csv or npz here.")
+    return DataSpec(name=_layout(path), root=str(path), **fields)  # type: ignore[arg-type]  # validated by the spec
+
+
+def limited(spec: DataSpec, *, cache: Path | None = None) -> DataSpec:
+    """Return ``spec`` without the limits that its files do not reach: they then say "all", as None does.
+
+    For defaults made for larger sets. What is not there yet, or has no end, keeps its limits.
+    """
+    source = _source(spec)
+    asked = {"train": spec.train, "val": spec.val, "test": spec.test}
+    if not isinstance(source, FileSource | MedMNISTSource) or not any(asked.values()) or not _at_hand(source, spec):
+        return spec
+    parts = source.choose(spec.replace(train=None, val=None, test=None), cache=cache or default_cache()).parts
+    return spec.replace(**{name: None for name, part in parts.items() if (asked[name] or 0) > len(part)})
+
+
+def _layout(path: Path) -> str:
+    """Return the name of the data set whose layout the files at ``path`` have; asked once while they do not change."""
+    if path.suffix.lower() == ".npz":
+        return medmnist.named(path)[0]
+    if path.suffix.lower() == ".csv":
+        return "isic"
+    key = (path.resolve(), archive.stamp(path))
+    if key not in _layouts:
+        candidates = {name: source for name, source in TABLE.items() if isinstance(source, FileSource)}
+        _layouts[key] = recognised(archive.open_files(path), candidates)
+    return _layouts[key]
+
+
+_layouts: dict[tuple[Path, str], str] = {}
+
+
+def _at_hand(source: Source, spec: DataSpec) -> bool:
+    try:
+        found = source.find(spec)
+    except DataError:
+        return False
+    return found is not None and found.exists()
 
 
 def listing() -> list[Line]:

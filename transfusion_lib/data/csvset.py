@@ -1,28 +1,40 @@
 """Anyone's images in a table: ISIC 2018 to 2024, and any csv with a column of images and labels.
 
-The labels are one column of names or numbers, or a column of 0 and 1 for each class (ISIC 2018 and 2019). Splits come
+The labels are one column of names or numbers, or a column of 0 and 1 for each class (ISIC 2018 and 2019). Columns are
+known by their usual names, and that of the images also by its cells, which name files that are there. Splits come
 from a split column or from tables called train, val and test; units from a lesion or patient column, which may lie
 in a second table, as in ISIC 2019.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
-from transfusion_lib.data.archive import Files
+from transfusion_lib.data.archive import IMAGES, Files
 from transfusion_lib.data.catalogue import Catalogue, Info, Item, Problems, SplitName
 from transfusion_lib.data.filesource import FileSource
 from transfusion_lib.data.folder import SPLITS
-from transfusion_lib.data.tables import Row, Table, file_of, one_of, read_table
+from transfusion_lib.data.tables import Row, Table, file_of, one_of, plain, read_table
 from transfusion_lib.errors import DataError, SpecError, unknown
 from transfusion_lib.spec import DataSpec
 
-IMAGE = ("image", "image_name", "image_id", "isic_id", "filename", "file", "path", "id_code", "id")
-LABEL = ("label", "target", "class", "diagnosis", "dx", "benign_malignant", "grade", "level")
-UNIT = ("patient_id", "patient", "lesion_id", "subject_id", "subject", "case_id", "unit")
+IMAGE = (
+    *("image", "image_name", "image_id", "isic_id", "filename", "file_name", "file", "path", "image_path"),
+    *("img", "img_path", "filepath", "file_path", "image_file", "id_code", "id"),
+)
+LABEL = (
+    *("label", "target", "class", "diagnosis", "dx", "benign_malignant", "grade", "level", "labels", "category"),
+    *("class_name", "disease", "finding", "outcome", "retinopathy_grade", "dr_grade", "adjudicated_dr_grade"),
+)
+UNIT = ("patient_id", "patient", "lesion_id", "subject_id", "subject", "case_id", "patientid", "unit")
 SPLIT = ("split", "set", "subset")
 ONE_HOT, MULTI_LABEL = "one_hot", "multi_label"
+SAMPLE = 20  # rows from which a column is recognised as one of images
+NEARLY = 0.9  # share of rows with one label that makes the others faults
+NO_LABELS = "submission"  # in the name of Kaggle's forms for answers, which look like tables of labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +67,8 @@ class Labels:
 
 
 def recognise(files: Files) -> bool:
-    """Tell whether a csv names images and labels."""
-    return bool(_tables(files))
+    """Tell whether a csv names labels and images that are there."""
+    return any(_found(table, str(_image_column(table, files)), files) for table in _tables(files).values())
 
 
 def read(files: Files, spec: DataSpec, problems: Problems) -> Catalogue:
@@ -73,11 +85,12 @@ def read(files: Files, spec: DataSpec, problems: Problems) -> Catalogue:
     units = _units(files, tables)
     items = []
     for name, table in tables.items():
-        if table.choose(IMAGE) is None:
+        column = _image_column(table, files)
+        if column is None:
             raise _lacks(table, "images", IMAGE)
         table.require(*labels.columns)
         for row in table.rows(problems):
-            item = _item(row, table, files, labels, units, splits[name], problems)
+            item = _item(row, row[column], table, files, labels, units, splits[name], problems)
             if item is not None:
                 items.append(item)
     return Catalogue(
@@ -92,6 +105,7 @@ def read(files: Files, spec: DataSpec, problems: Problems) -> Catalogue:
 
 def _item(
     row: Row,
+    image: str,
     table: Table,
     files: Files,
     labels: Labels,
@@ -99,8 +113,7 @@ def _item(
     split: SplitName | None,
     problems: Problems,
 ) -> Item | None:
-    """Return the item of a row, or None where a problem was found."""
-    image = row[str(table.choose(IMAGE))]
+    """Return the item of a row that names ``image``, or None where a problem was found."""
     label = labels.of(row, problems)
     file = file_of(row, image, files, problems=problems)
     column = table.choose(SPLIT)
@@ -118,16 +131,41 @@ def _item(
 
 def _tables(files: Files, *, only: str | None = None) -> dict[str, Table]:
     """Return the shallowest tables with images and labels, by name; or the one called ``only``."""
-    names = [name for name in files.sizes if name.lower().endswith(".csv")]
     if only is not None:
         return {only: read_table(files, only)}
-    depth = min((name.count("/") for name in names), default=0)
-    tables = {name: read_table(files, name) for name in sorted(names) if name.count("/") == depth}
-    return {
-        name: table
-        for name, table in tables.items()
-        if table.choose(IMAGE) and (table.choose(LABEL) or _bit_columns(table))
-    }
+    depths: dict[int, list[str]] = defaultdict(list)
+    for name in sorted(files.sizes):
+        if name.lower().endswith(".csv") and NO_LABELS not in name.lower():
+            depths[name.count("/")].append(name)
+    for _, names in sorted(depths.items()):
+        tables = {name: read_table(files, name) for name in names}
+        named = {
+            name: table
+            for name, table in tables.items()
+            if _image_column(table, files) and (table.choose(LABEL) or len(_bit_columns(table)) > 1)
+        }
+        if named:
+            return named
+    return {}
+
+
+def _image_column(table: Table, files: Files) -> str | None:
+    """Return the column whose cells name most images here; where none does, the first with a usual name, or None."""
+    usual = list(dict.fromkeys(column for name in IMAGE if (column := table.choose([name]))))
+    best = max([*usual, *table.columns], key=lambda column: _found(table, column, files), default=None)
+    if best is not None and _found(table, best, files):
+        return best
+    return usual[0] if usual else None
+
+
+def _found(table: Table, column: str, files: Files) -> int:
+    """Return how many different images the first cells of a column name."""
+    cells = [row[column] for row in islice(table.rows(Problems(raising=False)), SAMPLE)]
+    found = set()
+    for cell in cells:
+        with suppress(DataError):  # two files of that name: an error once the row is read
+            found.add(files.find(cell) if cell else None)
+    return len({name for name in found if name and name.lower().endswith(IMAGES)})
 
 
 def _splits_of(tables: dict[str, Table], files: Files) -> dict[str, SplitName | None]:
@@ -144,12 +182,15 @@ def _splits_of(tables: dict[str, Table], files: Files) -> dict[str, SplitName | 
 
 
 def _labels(tables: Sequence[Table], spec: DataSpec) -> Labels:
-    """Return where the labels are: the column that ``task`` names, the first usual one, or a column per class."""
+    """Return where the labels are: the column that ``task`` names, the first usual one, or a column per class.
+
+    Columns per class hold one class an image if that is so in nearly every row, otherwise several labels at once.
+    """
     table = tables[0]
-    task = spec.task or table.choose(LABEL) or ONE_HOT
+    columns = _bit_columns(table)
+    task = spec.task or table.choose(LABEL) or (ONE_HOT if _exclusive(table, columns) else MULTI_LABEL)
     if task in (ONE_HOT, MULTI_LABEL):
-        columns = _bit_columns(table)
-        if not columns:
+        if len(columns) < 2:  # a single one may be anything: name it as task if it is the label
             raise _lacks(table, "labels", LABEL)
         return Labels(task=task, columns=columns, classes=tuple(table.header[table.columns[name]] for name in columns))
     if task.lower() not in table.columns:
@@ -186,7 +227,7 @@ def _units(files: Files, tables: dict[str, Table]) -> dict[str, str]:
     for name in sorted(files.sizes):
         if name.lower().endswith(".csv") and name not in tables:
             table = read_table(files, name)
-            image, unit = table.choose(IMAGE), table.choose(UNIT)
+            image, unit = _image_column(table, files), table.choose(UNIT)
             if image and unit:
                 units |= {row[image]: row[unit] for row in table.rows(quiet) if row[unit]}
     return units
@@ -194,13 +235,20 @@ def _units(files: Files, tables: dict[str, Table]) -> dict[str, str]:
 
 def _bit_columns(table: Table) -> tuple[str, ...]:
     """Return the columns, other than those of images, units and splits, most of whose cells are 0 or 1."""
-    others = [name for name in table.columns if name not in (*IMAGE, *UNIT, *SPLIT)]
+    others = [name for name in table.columns if plain(name) not in (*IMAGE, *UNIT, *SPLIT)]
     counts: Counter[str] = Counter()
     rows = 0
     for row in table.rows(Problems(raising=False)):
         rows += 1
         counts.update(name for name in others if _bit(row[name]) is not None)
     return tuple(name for name in others if counts[name] > rows / 2)
+
+
+def _exclusive(table: Table, columns: Sequence[str]) -> bool:
+    """Tell whether one of ``columns`` is 1 in nearly every row; the others are then faults."""
+    rows = list(table.rows(Problems(raising=False)))
+    single = sum(sum(_bit(row[column]) or 0 for column in columns) == 1 for row in rows)
+    return single >= NEARLY * len(rows)
 
 
 def _bit(text: str) -> int | None:

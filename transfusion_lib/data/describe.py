@@ -10,10 +10,11 @@ from pathlib import Path
 
 from transfusion_lib.data import archive, decode, leakage, splits
 from transfusion_lib.data.archive import Files
-from transfusion_lib.data.catalogue import Catalogue, Item, Problems
+from transfusion_lib.data.catalogue import Catalogue, Info, Item, Problems
 from transfusion_lib.data.dataset import Dataset
 from transfusion_lib.data.filesource import FileSource
 from transfusion_lib.data.loading import Chosen, FilePictures, quiet
+from transfusion_lib.data.tables import read_table
 from transfusion_lib.errors import DataError, TransfusionError
 from transfusion_lib.spec import DataSpec
 
@@ -59,6 +60,8 @@ class Check:
     """One line for each fault: file, row, repair."""
     notes: tuple[str, ...]
     """What is worth knowing and does no harm."""
+    sheet: Datasheet | None = None
+    """How the files were understood: classes, splits, units; None where they were not."""
 
     @property
     def ok(self) -> bool:
@@ -100,17 +103,21 @@ def datasheet(dataset: Dataset) -> Datasheet:
 
 def sheet_of_chosen(chosen: Chosen, *, where: str) -> Datasheet:
     """Return the datasheet of a data set whose images were not decoded."""
-    catalogue = chosen.catalogue
-    lines = chosen.info.notes() | dict(catalogue.notes)
-    lines |= {"task": catalogue.task, "where": where, "left out": str(len(chosen.problems.found))}
+    sheet = _sheet(chosen.info, chosen.catalogue, chosen.parts, name=chosen.spec.name)
+    left_out = tuple(chosen.problems.found)
+    lines = sheet.lines | {"where": where, "left out": str(len(left_out)), "fingerprint": chosen.fingerprint}
+    return replace(sheet, lines=lines, left_out=left_out)
+
+
+def _sheet(info: Info, catalogue: Catalogue, parts: splits.Parts, *, name: str) -> Datasheet:
+    """Return what the catalogue alone tells."""
     return Datasheet(
-        name=chosen.spec.name,
-        lines=lines | {"fingerprint": chosen.fingerprint},
+        name=name,
+        lines=info.notes() | dict(catalogue.notes) | {"task": catalogue.task},
         classes=catalogue.classes,
-        counts={name: _counts(part, catalogue) for name, part in chosen.parts.items()},
-        images={name: len(part) for name, part in chosen.parts.items()},
-        units={name: len({item.unit for item in part}) for name, part in chosen.parts.items()},
-        left_out=tuple(chosen.problems.found),
+        counts={split: _counts(part, catalogue) for split, part in parts.items()},
+        images={split: len(part) for split, part in parts.items()},
+        units={split: len({item.unit for item in part}) for split, part in parts.items()},
     )
 
 
@@ -124,6 +131,23 @@ def _counts(items: Sequence[Item], catalogue: Catalogue) -> tuple[int, ...]:
     return tuple(counted[k] for k in range(len(catalogue.classes)))
 
 
+def recognised(files: Files, candidates: Mapping[str, FileSource]) -> str:
+    """Return the first of ``candidates`` whose layout ``files`` have; a ``DataError`` says what is there instead."""
+    name = next((name for name, source in candidates.items() if source.recognise(files)), None)
+    if name is not None:
+        return name
+    folders = sorted({file.rpartition("/")[0] or "." for file in files.images()})
+    tables = [file for file in sorted(files.sizes) if file.lower().endswith(".csv")]
+    places = ", ".join(folders[:4]) + (f" and {len(folders) - 4:,} folders more" if len(folders) > 4 else "")
+    there = [f"{len(files.images()):,} images" + (f" in {places}" if folders else "")]
+    there += [f"{table} with columns {', '.join(read_table(files, table).header)}" for table in tables[:2]]
+    raise DataError(
+        f"{files.path}: no known layout: found {'; '.join(there)}. Expected a folder for each class, or "
+        "{train,val,test}/<class>/*, or a csv with a column of image names and one called label; "
+        "for the layouts of public sets: transfusion data list"
+    )
+
+
 def check_files(path: Path, candidates: Mapping[str, FileSource]) -> Check:
     """Return every fault of the images in a folder, zip or csv.
 
@@ -133,25 +157,24 @@ def check_files(path: Path, candidates: Mapping[str, FileSource]) -> Check:
     name: str | None = None
     items: tuple[Item, ...] = ()
     notes: list[str] = []
+    sheet = None
     try:
         files = archive.open_files(path)
-        fitting = (name for name, source in candidates.items() if len(candidates) == 1 or source.recognise(files))
-        name = next(fitting, None)
-        if name is None:
-            layouts = "; ".join(f"{source.info.layout} ({name})" for name, source in candidates.items())
-            raise DataError(f"{path}: no known layout; expected one of: {layouts}")
+        name = next(iter(candidates)) if len(candidates) == 1 else recognised(files, candidates)
         spec = DataSpec(name=name, root=str(path), on_bad="skip")
         catalogue = candidates[name].catalogue(files, spec, problems)
         items = catalogue.items
         with quiet():
             notes = _decode_all(files, catalogue, spec, problems)
         parts = splits.assign(catalogue, spec)
+        sheet = _sheet(candidates[name].info, catalogue, parts, name=name)
         notes += _repeated(files, parts)
         leakage.check_units({split: [item.unit for item in part] for split, part in parts.items()}, name=name)
         splits.check_classes(parts, catalogue, name=name)
     except TransfusionError as error:
         problems.found.append(str(error))
-    return Check(path=path, name=name, images=len(items), problems=tuple(problems.found), notes=tuple(notes))
+    found = tuple(problems.found)
+    return Check(path=path, name=name, images=len(items), problems=found, notes=tuple(notes), sheet=sheet)
 
 
 def _decode_all(files: Files, catalogue: Catalogue, spec: DataSpec, problems: Problems) -> list[str]:

@@ -43,8 +43,9 @@ class Placed:
 
 
 def recognise(files: Files) -> bool:
-    """Tell whether images lie in at least two class folders."""
-    return len({image.label for image in _placed(files)}) > 1
+    """Tell whether images lie in at least two class folders, which folders called train and test are not."""
+    labels = {image.label for image in _placed(files)}
+    return len(labels) > 1 and not all(label.lower() in SPLITS for label in labels)
 
 
 def read(files: Files, spec: DataSpec, problems: Problems) -> Catalogue:
@@ -97,9 +98,10 @@ def _top(paths: Collection[tuple[str, ...]]) -> tuple[tuple[str, ...], bool]:
     }
     if tops:
         return min(tops, key=lambda top: (len(top), top)), True
-    around = {parts[0] for parts in paths}
-    wrapped = len(around) == 1 and all(len(parts) > 2 for parts in paths)  # a zip made of one folder
-    return (around.pop(),) if wrapped else (), False
+    top: tuple[str, ...] = ()
+    while len({parts[: len(top) + 1] for parts in paths}) == 1 and all(len(parts) > len(top) + 2 for parts in paths):
+        top = next(iter(paths))[: len(top) + 1]  # folders around everything: a zip of one, images/ below a title
+    return top, False
 
 
 def _classes(placed: list[Placed], files: Files) -> tuple[str, ...]:

@@ -34,7 +34,7 @@ from transfusion_lib.data.archive import Checksums
 from transfusion_lib.data.cache import StoredChecksums, atomic, content_key, disk_errors
 from transfusion_lib.data.catalogue import Catalogue, Info, Item, Problems, SplitName, choose_task
 from transfusion_lib.data.dataset import Dataset
-from transfusion_lib.data.describe import Check
+from transfusion_lib.data.describe import Check, sheet_of_chosen
 from transfusion_lib.data.filesource import data_folders
 from transfusion_lib.data.loading import Chosen, Made, Progress, assemble
 from transfusion_lib.errors import DataError, MissingExtraError, TransfusionError
@@ -362,21 +362,29 @@ def _md5(path: Path, checksums: Checksums) -> str:
     return f"{known:032x}"
 
 
-def check(path: Path) -> Check:
-    """Return the faults of a file of MedMNIST: its name, checksum, labels and images."""
+def named(path: Path) -> tuple[str, int]:
+    """Return the set and the edge in pixels that the name of a file of MedMNIST says, or raise a ``DataError``."""
     match = re.fullmatch(r"(\w+?mnist(?:3d)?)(?:_(\d+))?", path.stem)
     if match is None or match[1] not in NAMES:
-        fault = f"{path}: not named like a file of MedMNIST, such as retinamnist.npz or retinamnist_64.npz; rename it"
-        return Check(path=path, name=None, images=0, problems=(fault,), notes=())
-    source, size = MedMNISTSource(name=match[1]), int(match[2] or 28)
-    spec = DataSpec(name=match[1], root=str(path), size=size, on_bad="skip")
+        raise DataError(
+            f"{path}: not named like a file of MedMNIST, such as retinamnist.npz or retinamnist_64.npz; rename it"
+        )
+    return match[1], int(match[2] or 28)
+
+
+def check(path: Path) -> Check:
+    """Return the faults of a file of MedMNIST: its name, checksum, labels and images."""
+    name = None
     try:
+        name, size = named(path)
+        source, spec = MedMNISTSource(name=name), DataSpec(name=name, root=str(path), size=size, on_bad="skip")
         with tempfile.TemporaryDirectory() as scratch:
             chosen = source.choose(spec, cache=Path(scratch))
         images = sum(1 for _ in chosen.images.make(chosen.items))
     except TransfusionError as error:
-        return Check(path=path, name=match[1], images=0, problems=(str(error),), notes=())
-    return Check(path=path, name=match[1], images=images, problems=tuple(chosen.problems.found), notes=())
+        return Check(path=path, name=name, images=0, problems=(str(error),), notes=())
+    sheet = sheet_of_chosen(chosen, where=str(path))
+    return Check(path=path, name=name, images=images, problems=sheet.left_out, notes=(), sheet=sheet)
 
 
 SOURCES = {name: MedMNISTSource(name=name) for name in NAMES}

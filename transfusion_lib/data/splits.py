@@ -21,14 +21,16 @@ Parts = dict[SplitName, list[Item]]
 
 
 def assign(catalogue: Catalogue, spec: DataSpec) -> Parts:
-    """Return the items of each split, in the catalogue's order, limited as ``spec`` says."""
+    """Return the items of each split, limited as ``spec`` says: in the catalogue's order, what is topped up last."""
     parts: Parts = {"train": [], "val": [], "test": []}
     for item in catalogue.items:
         parts[item.split or "train"].append(item)
     if not parts["test"]:
-        parts["train"], parts["test"] = _carve(parts["train"], TEST, seed=spec.seed, draw=1)
+        rest, carved = _carve(parts["train"], TEST, seed=spec.seed, draw=1)
+        parts["train"], parts["test"] = _judgeable(rest, carved, catalogue, seed=spec.seed, draw=1)
     if not parts["val"]:
-        parts["train"], parts["val"] = _carve(parts["train"], VAL, seed=spec.seed, draw=2)
+        rest, carved = _carve(parts["train"], VAL, seed=spec.seed, draw=2)
+        parts["train"], parts["val"] = _judgeable(rest, carved, catalogue, seed=spec.seed, draw=2)
     elif catalogue.top_up_val:
         missing = VAL - len(parts["val"]) / max(1, len(parts["train"]) + len(parts["val"]))
         parts["train"], carved = _carve(parts["train"], max(0.0, missing), seed=spec.seed, draw=2)
@@ -42,17 +44,22 @@ def assign(catalogue: Catalogue, spec: DataSpec) -> Parts:
 
 def check_classes(parts: Parts, catalogue: Catalogue, *, name: str) -> None:
     """Raise a ``DataError`` for a split with nothing to tell apart, where no AUROC exists."""
-    if catalogue.kind == "segmentation":
-        return
     for split, part in parts.items():
-        columns = [[_stratum(item.label)[k] for item in part] for k in range(_outputs(catalogue))]
-        if catalogue.kind == "multiclass" and catalogue.positive:
-            columns = [[int(label in catalogue.positive) for label in columns[0]]]
-        if not any(len(set(column)) > 1 for column in columns):
+        if not _tells_apart(part, catalogue):
             raise DataError(
                 f"{name}: all {len(part):,} images of {split} have the same label; "
                 "ask for more images, or add images of another class"
             )
+
+
+def _tells_apart(items: Sequence[Item], catalogue: Catalogue) -> bool:
+    """Tell whether any label differs between ``items``, so that an AUROC exists."""
+    if catalogue.kind == "segmentation":
+        return True
+    columns = [[_stratum(item.label)[k] for item in items] for k in range(_outputs(catalogue))]
+    if catalogue.kind == "multiclass" and catalogue.positive:
+        columns = [[int(label in catalogue.positive) for label in columns[0]]]
+    return any(len(set(column)) > 1 for column in columns)
 
 
 def _outputs(catalogue: Catalogue) -> int:
@@ -71,6 +78,22 @@ def _carve(items: Sequence[Item], fraction: float, *, seed: int, draw: int) -> t
         count += len(members)
     rest = [item for item in items if _family(item) not in taken]
     return rest, [item for item in items if _family(item) in taken]
+
+
+def _judgeable(
+    rest: list[Item], carved: list[Item], catalogue: Catalogue, *, seed: int, draw: int
+) -> tuple[list[Item], list[Item]]:
+    """Return ``rest`` and ``carved``, with one family more in ``carved`` where only that gives it a second label.
+
+    A tenth of a small set may hold nothing of a rare class. A set that has too little of it is left as it is.
+    """
+    if not carved or _tells_apart(carved, catalogue):
+        return rest, carved
+    for family, members in _stratified_families(rest, seed=seed, draw=draw):
+        if _tells_apart([carved[0], *members], catalogue):
+            left = [item for item in rest if _family(item) != family]
+            return (left, [*carved, *members]) if _tells_apart(left, catalogue) else (rest, carved)
+    return rest, carved
 
 
 def _subset(items: Sequence[Item], limit: int | None, *, seed: int, draw: int, what: str) -> list[Item]:

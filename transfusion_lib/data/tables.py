@@ -48,8 +48,9 @@ class Table:
                 )
 
     def choose(self, columns: Sequence[str]) -> str | None:
-        """Return the first of ``columns`` (lower case) that the table has, or None."""
-        return next((column for column in columns if column in self.columns), None)
+        """Return the first of ``columns`` that the table has, or None: "patient_id" is also "Patient ID"."""
+        own = {plain(column): column for column in reversed(self.columns)}
+        return next((own[column] for column in columns if column in own), None)
 
     def rows(self, problems: Problems) -> Iterator[Row]:
         """Yield the rows that are whole and readable; the others are problems."""
@@ -69,6 +70,11 @@ class Table:
                     yield Row(cells, self.columns, where)
         except csv.Error as error:
             raise DataError(f"{self.location} row {reader.line_num}: {error}; save it as a plain csv") from None
+
+
+def plain(column: str) -> str:
+    """Return a column's name in lower case, with one underscore for whatever lies between its words."""
+    return re.sub(r"[\W_]+", "_", column.lower()).strip("_")
 
 
 def read_table(files: Files, name: str) -> Table:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from transfusion_lib.data import spec_for
+from transfusion_lib.data import limited, spec_for
 from transfusion_lib.spec import DataSpec, InitSpec, ModelSpec, RunSpec, Slim, TrainSpec
 from transfusion_lib.studies.sources import Pretrained, source_for
 from transfusion_lib.studies.study import Study
@@ -32,9 +32,10 @@ class Curves(Study):
 
     def images(self, *, train: int | None = None) -> DataSpec:
         """Return the data; ``train`` is another number of training images."""
-        return spec_for(
-            self.dataset, size=self.size, train=train or self.train_images, val=self.val_images, test=self.test_images
+        found = limited(
+            spec_for(self.dataset, size=self.size, train=self.train_images, val=self.val_images, test=self.test_images)
         )
+        return found.replace(train=train) if train else found
 
     def training(self, *, steps: int | None = None) -> TrainSpec:
         """Return the recipe, the grid included; ``steps`` is another length."""

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from transfusion_lib.data import spec_for
+from transfusion_lib.data import limited, spec_for
 from transfusion_lib.errors import ParameterError
 from transfusion_lib.search import spec_at
 from transfusion_lib.spec import ModelSpec, RunSpec, TrainSpec
@@ -51,7 +51,7 @@ class Segmentation(Study):
             learning_rate=self.learning_rate,
             select="best",
         )
-        data = spec_for(self.dataset, size=self.size, task=self.task, **images)
+        data = limited(spec_for(self.dataset, size=self.size, task=self.task, **images))
         whole = RunSpec(data=data, model=ModelSpec(name=self.network), init=init, train=train)
         each = [*(spec_at(whole, cut) for cut in self.cuts), whole]
         return [spec.replace(seed=seed) for spec in each for seed in self.seeds]

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from transfusion_lib.data import spec_for
+from transfusion_lib.data import limited, spec_for
 from transfusion_lib.spec import ModelSpec, RunSpec, TrainSpec
 from transfusion_lib.studies.study import Study, init_for
 
@@ -29,9 +29,8 @@ class Starts(Study):
 
     def specs(self) -> list[RunSpec]:
         """Return a run for each network, start that it has weights for, and seed."""
-        data = spec_for(
-            self.dataset, size=self.size, train=self.train_images, val=self.val_images, test=self.test_images
-        )
+        images = {"train": self.train_images, "val": self.val_images, "test": self.test_images}
+        data = limited(spec_for(self.dataset, size=self.size, **images))
         starts = [
             (network, init)
             for network in self.networks

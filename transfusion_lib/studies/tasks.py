@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from transfusion_lib.data import spec_for
+from transfusion_lib.data import limited, spec_for
 from transfusion_lib.spec import DataSpec, RunSpec
 from transfusion_lib.studies.study import Study
 
@@ -32,14 +32,16 @@ class Tasks(Study):
     def data(self) -> list[DataSpec]:
         """Return the data sets as the other chapters train on them."""
         return [
-            spec_for(name, size=self.size, train=self.train_images, val=self.val_images, test=self.test_images)
+            limited(spec_for(name, size=self.size, train=self.train_images, val=self.val_images, test=self.test_images))
             for name in self.datasets
         ]
 
     def large(self) -> list[DataSpec]:
         """Return a few pictures of each data set, large and, where it has one, under its task of many classes."""
         found = [
-            spec_for(name, size=self.picture_size, train=self.pictures, val=self.val_images, test=self.test_images)
+            limited(
+                spec_for(name, size=self.picture_size, train=self.pictures, val=self.val_images, test=self.test_images)
+            )
             for name in self.datasets
         ]
         return [spec.replace(task=FINE[spec.name]) if spec.name in FINE else spec for spec in found]

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from transfusion_lib.data import spec_for
+from transfusion_lib.data import limited, spec_for
 from transfusion_lib.errors import ParameterError
 from transfusion_lib.search import spec_at
 from transfusion_lib.spec import InitSpec, ModelSpec, RunSpec, TrainSpec
@@ -43,7 +43,7 @@ class Volumes(Study):
             learning_rate=self.learning_rate,
             select="best",
         )
-        data = spec_for(self.dataset, size=self.size, **images)
+        data = limited(spec_for(self.dataset, size=self.size, **images))
         scratch = RunSpec(data=data, model=ModelSpec(name=self.network), init=InitSpec(), train=train)
         init = init_for("pretrained", self.network)
         if init is None:
