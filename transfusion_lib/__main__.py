@@ -52,7 +52,8 @@ def _parameter_names(ctx: typer.Context, incomplete: str) -> list[str]:
     from transfusion_lib.book import parameters, project
 
     name, equals, _ = incomplete.partition("=")
-    chapter = ctx.params.get("name") or ctx.params.get("study")
+    given = (ctx.params.get("name"), ctx.params.get("study"), *ctx.args)  # an unfinished -p leaves the name unparsed
+    chapter = next(filter(None, given), None)
     here = project.find()
     if chapter not in here.chapter_names:
         return []
@@ -62,7 +63,7 @@ def _parameter_names(ctx: typer.Context, incomplete: str) -> list[str]:
     return [f"{one.name}=" for one in found if one.name.startswith(incomplete)]
 
 
-BENCHMARKS = ("train", "data", "similarity", "store", "book")
+BENCHMARKS = ("train", "data", "similarity", "store", "book", "newcomer")
 
 
 def _engine_names(incomplete: str) -> list[str]:
@@ -572,7 +573,7 @@ def _trained_again(chosen: "list[Run]", store: "Store", *, strict: bool) -> "lis
 
 @app.command(epilog="Example: transfusion bench train --network cbr_tiny")
 def bench(
-    what: Annotated[str, typer.Argument(metavar="WHAT", help="train, data, similarity, store or book.")],
+    what: Annotated[str, typer.Argument(metavar="WHAT", help="train, data, similarity, store, book or newcomer.")],
     network: Annotated[str | None, typer.Option(help="Of bench train: only this one.")] = None,
     pairs: Annotated[int, typer.Option(min=1, help="Of bench train: how often both are measured in turn.")] = 7,
     threads: Annotated[int | None, typer.Option(min=1, help="Of bench train: of both loops; all cores.")] = None,
