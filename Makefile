@@ -1,22 +1,27 @@
 # Everything that anyone types. Each target sets up .venv by itself, from the lock and nothing else.
 
 UV_VERSION = 0.13.8
+AUDIT_VERSION = 2.10.0
 BIN = .venv/bin
 READY = .venv/.ready
 
 # Compiled modules halve the time of every command; where they are switched off, switch them on for .venv.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help book chapter test look check lab lock clean
+.PHONY: help book chapter compare test look check audit lab hooks lock release clean
 
 help:
 	@echo "make book [PROFILE=quick]             the whole book; ends with the page to open"
 	@echo "make chapter NAME=convergence ARGS=\"-p seeds=[0,1]\"   one chapter, other parameters"
+	@echo "make compare NAME=convergence SETS=\"steps=30 steps=60\"   one chapter, several sets of parameters, side by side"
 	@echo "make test [ARGS=...]                  the tests"
 	@echo "make look                             the built book in Chromium: links, errors, phones, accessibility"
 	@echo "make check                            style and types"
+	@echo "make audit                            known vulnerabilities of the locked versions"
 	@echo "make lab                              JupyterLab on the chapters"
+	@echo "make hooks                            check every commit before it is made"
 	@echo "make lock [ARGS=--upgrade]            requirements.lock from pyproject.toml"
+	@echo "make release                          the built book, the package and their checksums, in build/release"
 	@echo "make clean                            remove build/ and caches; runs (.store) and .venv stay"
 
 book: $(READY)
@@ -24,6 +29,9 @@ book: $(READY)
 
 chapter: $(READY)
 	@$(BIN)/transfusion chapter $(NAME) $(if $(PROFILE),--profile $(PROFILE)) $(ARGS)
+
+compare: $(READY)
+	@$(BIN)/transfusion compare $(NAME) $(SETS) $(if $(PROFILE),--profile $(PROFILE)) $(ARGS)
 
 test: $(READY)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 $(ARGS)
@@ -35,6 +43,22 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+audit: $(READY)
+	$(BIN)/uvx pip-audit@$(AUDIT_VERSION) --requirement requirements.lock --require-hashes --disable-pip
+
+hooks: $(READY)
+	$(BIN)/pre-commit install
+
+# The same book gives the same archive: sorted names, no times, no owners.
+release: $(READY)
+	@test -f build/book/build.json || { echo "No book to release: make book" >&2; exit 2; }
+	@mkdir -p build/release
+	@profile=$$($(BIN)/python -c 'import json; print(json.load(open("build/book/build.json"))["profile"])'); \
+	tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -cf - -C build/book html | \
+	  gzip -n > build/release/book-$$profile.tar.gz
+	@$(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir build/release
+	@cd build/release && rm -f .gitignore SHA256SUMS && sha256sum * > SHA256SUMS && cat SHA256SUMS
 
 lab: $(READY)
 	@$(BIN)/jupyter lab notebooks

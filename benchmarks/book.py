@@ -1,7 +1,7 @@
 """How long the book takes: ``transfusion bench book``, made twice in a store of its own.
 
-1. From nothing: every run of the quick profile is trained. At most 15 minutes on two cores.
-2. Again, all runs being in the store.
+1. From nothing: every run of the quick profile is trained. At most 20 minutes on two cores.
+2. Again, all runs being in the store. At most 2 minutes.
 """
 
 import os
@@ -16,7 +16,7 @@ from benchmarks.report import Report
 def measure(report: Report) -> None:
     """Make the book twice and report the minutes."""
     with tempfile.TemporaryDirectory() as folder:
-        for what, target in (("the quick book from nothing", 15.0), ("the same again", None)):
+        for what, target in (("the quick book from nothing", 20.0), ("the same again", 2.0)):
             began = time.perf_counter()
             done = subprocess.run(
                 [sys.executable, "-m", "transfusion_lib", "book"],

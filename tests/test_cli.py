@@ -1,6 +1,7 @@
 """The command line: exit status, messages for people, JSON for programs."""
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -136,6 +137,11 @@ def test_version(call: Call) -> None:
         (["chapter", "convergence", "-p", "seeds"], "key=value"),
         (["chapter", "convergence", "--dry-run", "-p", "steps=0"], "steps: Input should be greater than 0"),
         (["chapter", "convergence", "--dry-run", "-p", "dataset=fundos"], '"fundos"; did you mean "fundus"?'),
+        (["compare", "convergence", "sedes=[1]"], 'unknown parameter "sedes"; did you mean "seeds"?'),
+        (["compare", "convergence", "steps=4"], "two of the sets are the same"),
+        (["compare", "convergence", "steps=0", "--dry-run"], "steps: Input should be greater than 0"),
+        (["compare", "convergence"], "SET..."),
+        (["address", "example.org"], "for example https://github.com/owner/name"),
         (["train", "convergence", "--engine", "slurm"], 'unknown engine "slurm"'),
         (["todo", "convergense"], 'did you mean "convergence"?'),
         (["run", "nowhere.json"], "nowhere.json: cannot read the spec"),
@@ -199,9 +205,12 @@ def test_the_parameters_are_listed_typed(small: Path, call: Call) -> None:
     answer = call("chapter", "convergence", "--list-parameters", "--profile", "more", "-p", "steps=6", "--json")
     rows = {row["name"]: row for row in json.loads(answer.out)}
     assert rows["seeds"] == {
-        "name": "seeds", "value": [0, 1, 2], "type": "list[int]", "default": [0], "meaning": "meaning of seeds",
+        "name": "seeds", "value": [0, 1, 2], "type": "list[int]", "default": [0],
+        "allowed": "one or more of: at least 0", "meaning": "meaning of seeds",
     }  # fmt: skip
     assert rows["steps"]["value"] == 6
+    assert rows["threshold"]["allowed"] == "above 0.5, below 1"
+    assert rows["inits"]["allowed"] == "one or more of: random, mean_var, pretrained"
     text = call("chapter", "convergence", "--list-parameters").out
     assert "meaning of learning_rate" in text
 
@@ -214,6 +223,47 @@ def test_a_dry_run_says_what_would_train_and_trains_nothing(small: Path, call: C
     plan = json.loads(call("todo", "convergence", "--profile", "more", "--json").out)
     assert [(one["state"], one["spec"]["seed"]) for one in plan] == [("missing", 0), ("missing", 1), ("missing", 2)]
     assert not list((small / "store").glob("runs/*"))
+
+
+def test_a_comparisons_dry_run_counts_each_run_once(small: Path, call: Call) -> None:
+    answer = call("compare", "convergence", "seeds=[0,1]", "seeds=[1,2] threshold=0.7", "--dry-run")
+    assert answer.out.splitlines()[-1].startswith("3 runs, 3 to train")
+    both = json.loads(call("compare", "convergence", "steps=6", "--dry-run", "--json").out)
+    assert [one["spec"]["train"]["steps"] for one in both] == [4, 6]
+    assert not list((small / "store").glob("runs/*"))
+
+
+def test_parameters_are_completed_from_the_notebook(small: Path) -> None:
+    import click
+
+    with click.Context(COMMANDS["chapter"]) as context:
+        context.params["name"] = "convergence"
+        assert cli._parameter_names(context, "st") == ["steps="]  # type: ignore[arg-type]
+        assert cli._parameter_names(context, "seeds=") == ["seeds=[0]"]  # type: ignore[arg-type]
+        context.params["name"] = "nowhere"
+        assert cli._parameter_names(context, "st") == []  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+def test_a_shell_completes_chapters_and_parameters(small: Path) -> None:
+    def offered(line: str) -> list[str]:
+        words = {"_TRANSFUSION_COMPLETE": "complete_zsh", "_TYPER_COMPLETE_ARGS": line}
+        program = Path(sys.executable).parent / "transfusion"
+        done = subprocess.run([program], env=os.environ | words, capture_output=True, text=True, check=False)
+        return [word.partition('"')[0] for word in done.stdout.split('"')[1::2]]
+
+    assert offered("transfusion chapter conv") == ["convergence"]
+    assert offered("transfusion chapter convergence -p thr") == ["threshold="]
+
+
+def test_the_page_is_opened_when_asked(small: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    monkeypatch.setattr(build, "book", lambda *_, **__: small / "index.html")
+    assert call("book").status == 0
+    assert opened == []
+    assert call("book", "--open").status == 0
+    assert opened == [f"file://{small.resolve()}/index.html"]
 
 
 def test_a_run_is_trained_once_told_counted_and_verified(small: Path, call: Call) -> None:

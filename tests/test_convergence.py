@@ -119,6 +119,24 @@ def test_the_title_says_the_order_that_was_measured(curves: pd.DataFrame) -> Non
     assert title(curves[curves["init"] == "random"]) == "Net: random weights only, no others to compare"
 
 
+def test_the_share_still_waiting_keeps_who_never_arrived(curves: pd.DataFrame) -> None:
+    """Pretrained is down at 10; of Mean Var's two seeds one arrives, at 20; random stays whole to the last step."""
+    found = tables.waiting(tables.arms(curves, threshold=0.8, in_a_row=2))
+    shares = {
+        init: list(zip(part["step"], part["share"], strict=True)) for init, part in found.groupby("init", sort=False)
+    }
+    assert shares == {
+        "pretrained": [(0.0, 1.0), (10.0, 0.0), (30.0, 0.0)],
+        "Mean Var": [(0.0, 1.0), (20.0, 0.5), (30.0, 0.5)],
+        "random": [(0.0, 1.0), (30.0, 1.0)],
+    }
+    assert tables.waiting_titles(found) == {"Net": "Net arrives: 2 of 2 pretrained, 1 of 2 Mean Var, 0 of 2 random"}
+    figure = figures.waiting(found, threshold=0.8, titles=tables.waiting_titles(found))
+    assert {"pretrained", "Mean Var", "random"} <= {text.get_text() for text in figure.axes[0].texts}
+    one_seed = curves[curves["seed"] == 0]
+    assert tables.waiting(tables.arms(one_seed, threshold=0.8, in_a_row=2)).empty
+
+
 def test_means_and_intervals_are_over_seeds(curves: pd.DataFrame) -> None:
     means = tables.mean_curves(curves)
     row = means[(means["init"] == "Mean Var") & (means["step"] == 10)].iloc[0]

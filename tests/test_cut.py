@@ -180,7 +180,8 @@ def test_killed_and_started_again_it_trains_nothing_twice(store: Store, tmp_path
     assert done >= 3
     again = subprocess.run(command, capture_output=True, text=True, check=True)
     trained = len(re.findall(r": trained in", again.stderr))
-    assert done + trained == len(store.keys(runs.KIND)) == 8
+    assert len(store.keys(runs.KIND)) == 8
+    assert trained <= 8 - done, "a worker may still have finished what it was at"
     assert "recommended:" in again.stdout
 
 

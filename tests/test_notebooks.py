@@ -66,6 +66,7 @@ TINY: dict[str, dict[str, Any]] = {
         "model": "cbr_tiny", "small_model": None, "stages": {"cbr_tiny": ["pool1"]}, "mean_var_above": {},
     },
     "hybrids": SMALL | {"model": "cbr_tiny", "small_model": None, "slim_stages": 2},
+    "tutorial": {"size": 32, "images": 32, "seeds": [0, 1], "steps": 4},
     "tasks": {
         "size": 32, "train_images": 40, "val_images": 20, "test_images": 20, "picture_size": 48, "pictures": 40,
         "examples": 2,
@@ -83,8 +84,8 @@ def run_by_hand(chapter: str, folder: Path) -> Any:
     return notebook
 
 
-# The book executes every chapter too; by hand, these three see what the others would.
-OFTEN = ("convergence", "tasks", "segmentation")
+# The book executes every chapter too; by hand, these few see what the others would.
+OFTEN = ("convergence", "tasks", "segmentation", "tutorial")
 
 
 @pytest.mark.parametrize(

@@ -105,9 +105,11 @@ def test_a_chapter_reads_well(browser: Any, html: Path) -> None:
     assert (paper, dimmed, alt) == ("rgb(244, 245, 243)", "brightness(0.92)", "a line that rises")
     scrolls = "e => { while (e && getComputedStyle(e).overflowX != 'auto') e = e.parentElement; return !!e }"
     assert tab.eval_on_selector("table.dataframe", scrolls)
-    label = "e => getComputedStyle(e, '::before').content"
-    assert tab.eval_on_selector(".tag_parameters", label) == '"Run with"'
-    assert tab.eval_on_selector(".tag_injected-parameters", label) == '"Changed for this build"'
+    label = "e => [e.open, e.querySelector('summary').innerText.trim()]"
+    folded = "div.tag_{}parameters details"
+    names = "dataset, seeds, steps, threshold, smoke"
+    assert tab.eval_on_selector(folded.format(""), label) == [False, f"Run with: {names}"]
+    assert tab.eval_on_selector(folded.format("injected-"), label) == [False, "Changed for this build: seeds"]
     assert tab.eval_on_selector_all("math", "all => all.map(m => m.getBoundingClientRect().width > 5)") == [True, True]
     readable = "e => getComputedStyle(e).backgroundColor"
     assert tab.eval_on_selector(".cell_output .text_html:has(.tf-foot)", readable) == "rgba(0, 0, 0, 0)"

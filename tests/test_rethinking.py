@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from transfusion_lib import claims, paper_rethinking, scores
+from transfusion_lib import claims, paper_rethinking, runs, scores
 from transfusion_lib.book import parameters, project
 from transfusion_lib.errors import ParameterError
 from transfusion_lib.figures import ablations as ablation_figures
@@ -24,6 +24,7 @@ from transfusion_lib.studies.cuts import Arm
 from transfusion_lib.tables import ablations as ablation_tables
 from transfusion_lib.tables import cutpoint as cut_tables
 from transfusion_lib.tables import differential as tables
+from transfusion_lib.tables.curves import subject
 
 BASE: dict[str, Any] = {
     "dataset": "fundus", "size": 64, "train_images": 2000, "val_images": 50, "test_images": 300, "seeds": [0, 1, 2],
@@ -216,6 +217,15 @@ def test_r1_is_about_every_method_against_full_fine_tuning() -> None:
     assert tables.evidence_r1([arm for arm in found if arm.method in ("FTL", "FE")]) is None
 
 
+def test_a_case_names_the_task_that_was_asked_for() -> None:
+    """Two tasks of one data set are two cases."""
+    whole = STUDY.whole("efficientnet_lite0")
+    asked = told(whole.replace(data=whole.data.replace(task="grade")))
+    assert [subject(run) for run in (told(whole), asked)] == [
+        "fundus, EfficientNet-Lite0", "fundus grade, EfficientNet-Lite0"
+    ]  # fmt: skip
+
+
 def test_r2_needs_best_smallest_and_fastest() -> None:
     found = arms(TTL=3.2)
     costs = networks(found)
@@ -353,6 +363,15 @@ def test_r7_counts_seeds_whose_two_cut_points_are_neighbours() -> None:
     assert cut_tables.chance_of_agreement(3) == pytest.approx(7 / 9)
 
 
+def test_a_map_is_measured_against_chance_and_against_the_centre() -> None:
+    """Where lesions are photographed in the middle, the centre of the image is the one to beat."""
+    rows = [{"hit": k < 3, "chance": 0.25, "centre": True, "inside": 0.5, "area": 0.2} for k in range(4)]
+    frame = cut_tables.pointing({"FTL": [{"rows": rows}], "TTL-2": [{"rows": [{"place": 3}]}]})
+    assert frame["arm"].tolist() == ["FTL"], "images without masks are not scored"
+    found = cut_tables.pointing_finding(frame)
+    assert found == "strongest point on a finding: FTL 75%; a random point 25%, the image's centre 100%"
+
+
 ABLATIONS = Ablations(
     **BASE,
     networks=["efficientnet_lite0", "cbr_tiny"],
@@ -367,10 +386,12 @@ ABLATIONS = Ablations(
 )
 
 
-def ablated(*, cut: float = 2.0, unpooled: float = 2.0, medical: float = 2.0) -> list[Run]:
+def ablated(*, cut: float = 2.0, unpooled: float = 2.0, medical: float = 2.0, none: float = 0.5) -> list[Run]:
     def quality(spec: RunSpec) -> float:
         if spec.model.truncate:
             return cut if spec.model.truncate.pooled else unpooled
+        if spec.init.method == "random":
+            return none
         return medical if isinstance(spec.init.weights, RunSpec) else 2.0
 
     def ensure(specs: Sequence[RunSpec]) -> list[Run]:
@@ -386,6 +407,7 @@ def test_the_medical_source_differs_from_the_natural_in_its_weights_alone() -> N
     assert ABLATIONS.source().init.method == "random"
     assert ABLATIONS.source().data.name == "synthetic_chest"
     assert "2,000 images of synthetic chest" in ablation_tables.source_words(ABLATIONS.source())
+    assert "pretrained from synthetic_chest" in runs.label(sources["medical"]), "a log tells the two apart"
 
 
 @pytest.mark.parametrize(("unpooled", "outcome"), [(1.0, "supported"), (3.2, "contradicted")])
@@ -404,9 +426,15 @@ def test_r9_needs_every_architecture(cut: float, outcome: str) -> None:
     assert judged("R9", evidence) == outcome
 
 
-@pytest.mark.parametrize(("medical", "outcome"), [(1.0, "supported"), (3.2, "contradicted")])
-def test_r10_is_medical_minus_natural(medical: float, outcome: str) -> None:
-    assert judged("R10", ablation_tables.evidence_r10(ABLATIONS.by_source(ablated(medical=medical)))) == outcome
+@pytest.mark.parametrize(
+    ("medical", "none", "outcome"),
+    [(1.0, 0.5, "supported"), (3.2, 0.5, "contradicted"), (1.0, 1.0, "inconclusive"), (3.2, 3.2, "inconclusive")],
+)
+def test_r10_is_medical_minus_natural_of_a_source_that_is_better_than_none(
+    medical: float, none: float, outcome: str
+) -> None:
+    found = ABLATIONS.by_source(ablated(medical=medical, none=none))
+    assert judged("R10", ablation_tables.evidence_r10(found)) == outcome
 
 
 # Figures

@@ -17,6 +17,7 @@ from transfusion_lib.init import network_for
 from transfusion_lib.models import UNet
 from transfusion_lib.spec import Augment, DataSpec, InitSpec, ModelSpec, RunSpec, Slim, TrainSpec, Truncate
 from transfusion_lib.store import Store
+from transfusion_lib.tables import segmentation as tables
 from transfusion_lib.train import _Run
 
 LUNGS = RunSpec(
@@ -139,6 +140,30 @@ def test_a_run_learns_is_found_again_and_gives_its_network(store: Store) -> None
     again = run.network()
     assert isinstance(again, UNet)
     assert again(torch.zeros(1, 3, 32, 32)).shape == (1, 1, 32, 32)
+
+
+def test_records_hold_no_image_and_pictures_need_none(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images of others must not end up in results/: a record has the predicted masks, and nothing of the data."""
+    cut = LUNGS.replace(model=LUNGS.model.replace(truncate=Truncate(at="pool2")))
+    made = runs.ensure([cut, LUNGS], store=store)
+    kept = tables.predictions(made[1], made[0], count=3)
+    assert {name: tuple(mask.shape) for name, mask in kept.items()} == {"whole": (3, 32, 32), "cut": (3, 32, 32)}
+    assert all(set(mask.unique().tolist()) <= {0, 1} for mask in kept.values())
+    shown = tables.pictures(made, "pool2", count=3)
+    assert list(shown) == ["truth", "whole U-Net", "cut after pool2"]
+    split = data.load(LUNGS.data).test
+    for number, picture in enumerate(shown["truth"]):
+        assert np.array_equal(picture.pixels, split.images[number, 0].numpy())
+        assert picture.outline is not None
+        assert np.array_equal(picture.outline, split.labels[number, 0].numpy() > 0)
+
+    def gone(_: DataSpec) -> None:
+        raise DataError("not here")
+
+    monkeypatch.setattr(data, "load", gone)
+    alone = tables.pictures(made, "pool2", count=3)
+    assert list(alone) == ["whole U-Net", "cut after pool2"]
+    assert all(np.array_equal(one.pixels > 0, one.outline) for row in alone.values() for one in row)
 
 
 @pytest.mark.parametrize(

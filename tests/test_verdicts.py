@@ -8,7 +8,7 @@ import pytest
 
 from tests.books import code, notebook, prose
 from transfusion_lib import claims
-from transfusion_lib.book import project, verdicts
+from transfusion_lib.book import landing, project, verdicts
 from transfusion_lib.book.execute import Build
 from transfusion_lib.book.project import Chapter
 from transfusion_lib.claims import TABLE, Evidence, Verdict, in_practice
@@ -48,25 +48,52 @@ def test_a_decided_claim_says_what_it_means_in_practice_and_an_open_one_does_not
         assert "In practice" not in verdicts.card(undecided)
 
 
+def test_the_landing_page_has_what_its_chapters_found_and_one_figure(build: Build) -> None:
+    glued = {
+        "output_type": "display_data",
+        "data": {"application/papermill.record/text/plain": "'pretrained first; 3 < 5'"},
+        "metadata": {"scrapbook": {"name": "finding"}},
+    }
+    drawn = {
+        "output_type": "display_data",
+        "data": {"image/svg+xml": "<svg/>"},
+        "metadata": {"image/svg+xml": {"alt": "Curves."}},
+    }
+    chapter = Chapter(Path("notebooks/01-convergence.ipynb"))
+    cells = (prose("# Mean Var\n\nFaster?"), {**code("1"), "outputs": [glued, drawn]})
+    (build.source / "notebooks").mkdir()
+    project.write_notebook(build.source / "notebooks" / "01-convergence.ipynb", notebook(*cells))
+    chapter.__dict__["cells"] = cells
+    landing.write([chapter], build)
+    text = (build.source / "landing.md").read_text()
+    assert "- **The way there.** Pretrained first; 3 < 5. → [Mean Var](/notebooks/01-convergence.ipynb)" in text
+    assert ":alt: Curves." in text
+    assert (build.source / "landing.svg").read_text() == "<svg/>"
+    landing.write([], build)
+    assert (build.source / "landing.md").read_text().strip() == ""
+
+
 def test_the_scoreboard_has_every_claim_and_links_those_that_were_judged(build: Build) -> None:
     verdicts.write_scoreboard([Chapter(Path("notebooks/01-convergence.ipynb"))], build)
     text = (build.source / "scoreboard.md").read_text()
-    assert text.count("<tr><td>") == len(TABLE) == 26
+    assert text.count('<tr id="board-') == len(TABLE) == 26
     assert "<b>1</b> supported, <b>25</b> not tested" in text
     assert '<a href="notebooks/01-convergence.html#T11">T11</a>' in text
-    assert text.count("<a href=") == 1
+    assert text.count('<a href="notebooks') == 1
 
 
 def test_badges_stand_on_top_of_the_chapter_that_judges(build: Build, tmp_path: Path) -> None:
     executed = notebook(prose("# A\n\nB?"), code("open_chapter(study)"))
-    executed["metadata"]["transfusion"] = {"chapter": "convergence"}
+    executed["metadata"]["transfusion"] = {"chapter": "convergence", "profile": "quick"}
     html = {"text/html": verdicts.placeholder("convergence")}
     executed["cells"][1]["outputs"] = [{"output_type": "display_data", "data": html, "metadata": {}}]
     path = tmp_path / "a.ipynb"
     project.write_notebook(path, executed)
     verdicts.place(path, build)
-    (output,) = json.loads(path.read_text())["cells"][1]["outputs"]
-    shown = output["data"]["text/html"]
+    opening, opened = json.loads(path.read_text())["cells"]
+    assert opened["outputs"] == [], "the announcement has moved"
+    shown = "".join(opening["source"])
+    assert shown.startswith("# A\n\nB?\n\n")
     assert "tf-supported" in shown
     assert 'href="#T11"' in shown
     assert "T12" in shown

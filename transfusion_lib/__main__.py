@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from transfusion_lib import __version__
-from transfusion_lib.errors import TransfusionError, UserError, unknown
+from transfusion_lib.errors import ToldError, TransfusionError, UserError, unknown
 
 if TYPE_CHECKING:
     from transfusion_lib.data import Datasheet
@@ -44,6 +44,21 @@ def _profile_names(incomplete: str) -> list[str]:
     return [name for name in profiles.names(project.find()) if name.startswith(incomplete)]
 
 
+def _parameter_names(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Complete ``-p ste`` to ``steps=``, and ``-p steps=`` to its default, from the chapter's own cell."""
+    from transfusion_lib.book import parameters, project
+
+    name, equals, _ = incomplete.partition("=")
+    chapter = ctx.params.get("name") or ctx.params.get("study")
+    here = project.find()
+    if chapter not in here.chapter_names:
+        return []
+    found = parameters.declared(here.chapter(chapter))
+    if equals:
+        return [f"{one.name}={one.example}" for one in found if one.name == name]
+    return [f"{one.name}=" for one in found if one.name.startswith(incomplete)]
+
+
 BENCHMARKS = ("train", "data", "similarity", "store", "book")
 
 
@@ -60,8 +75,16 @@ LiveOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 Assignments = Annotated[
     list[str] | None,
-    typer.Option("-p", "--parameter", metavar="KEY=VALUE", help="Set one parameter; repeat for more."),
+    typer.Option(
+        "-p",
+        "--parameter",
+        metavar="KEY=VALUE",
+        help="Set one parameter; repeat for more.",
+        autocompletion=_parameter_names,
+    ),
 ]
+OpenOption = Annotated[bool, typer.Option("--open", help="Open the page in the browser too.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print which runs exist, which would train.")]
 ChapterName = Annotated[str, typer.Argument(autocompletion=_chapter_names)]
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", autocompletion=_chapter_names)]
 
@@ -74,11 +97,13 @@ def book(
         typer.Option(metavar="CHAPTER", help="Leave all other chapters out.", autocompletion=_chapter_names),
     ] = None,
     live: LiveOption = False,
+    browse: OpenOption = False,
 ) -> None:
     """Make the book and print the page to open."""
     from transfusion_lib.book import build, project
 
-    _open(build.book(project.find(), profile=profile, only=only, live=live, say=typer.echo))
+    made = build.book(project.find(), profile=profile, only=only, live=live, say=typer.echo, allowed=_allowed)
+    _open(made, browse=browse)
 
 
 @app.command(epilog="Example: transfusion chapter convergence -p seeds=[0,1]")
@@ -87,8 +112,9 @@ def chapter(
     assignments: Assignments = None,
     profile: ProfileOption = "quick",
     list_parameters: Annotated[bool, typer.Option("--list-parameters", help="Print them and stop.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print which runs exist, which would train.")] = False,
+    dry_run: DryRunOption = False,
     live: LiveOption = False,
+    browse: OpenOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make one chapter with parameters of your own and print its page."""
@@ -99,15 +125,53 @@ def chapter(
     if list_parameters:
         one = here.chapter(name)
         values = parameters.effective(one, build.resolve(one, profiles.load(here, profile), given))
+        words = _allowed(name)
         rows = [
-            {"name": p.name, "value": values[p.name], "type": p.type, "default": p.default, "meaning": p.meaning}
+            {"name": p.name, "value": values[p.name], "type": p.type, "default": p.default,
+             "allowed": words.get(p.name, ""), "meaning": p.meaning}
             for p in parameters.declared(one)
-        ]
+        ]  # fmt: skip
         _print_rows(rows, as_json=as_json)
     elif dry_run:
-        _print_plan(name, profile, given, as_json=as_json)
+        _print_plan(_plan(name, profile, given), as_json=as_json)
     else:
-        _open(build.chapter(here, name, assignments=given, profile=profile, live=live, say=typer.echo))
+        made = build.chapter(
+            here, name, assignments=given, profile=profile, live=live, say=typer.echo, allowed=_allowed
+        )
+        _open(made, browse=browse)
+
+
+@app.command(epilog='Example: transfusion compare convergence "steps=30" "steps=60 seeds=[0,1]"')
+def compare(
+    name: ChapterName,
+    sets: Annotated[
+        list[str],
+        typer.Argument(metavar="SET...", help='"KEY=VALUE KEY=VALUE", a column each; one is beside what is.'),
+    ],
+    assignments: Assignments = None,
+    profile: ProfileOption = "quick",
+    dry_run: DryRunOption = False,
+    live: LiveOption = False,
+    browse: OpenOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make one chapter under several sets of parameters, and a page that shows them side by side.
+
+    What -p sets holds for all of them.
+    """
+    from transfusion_lib.book import build, profiles, project
+    from transfusion_lib.book import compare as columns
+
+    here = project.find()
+    given = assignments or []
+    if dry_run:
+        one = here.chapter(name)
+        wanted = columns.sets(one, build.resolve(one, profiles.load(here, profile), given), sets)
+        plans = [_plan_of(_study_of(name, values)) for values in wanted]
+        _print_plan(list({one.key: one for plan in plans for one in plan}.values()), as_json=as_json)
+    else:
+        made = build.comparison(here, name, sets, assignments=given, profile=profile, live=live, say=typer.echo)
+        _open(made, browse=browse)
 
 
 @app.command(epilog="Example: transfusion todo convergence --profile paper")
@@ -130,7 +194,7 @@ def todo(
             if one.state != "done":
                 typer.echo(one.command)
     else:
-        _print_plan(study, profile, assignments or [], as_json=as_json)
+        _print_plan(_plan(study, profile, assignments or []), as_json=as_json)
 
 
 @app.command(epilog="Example: transfusion train convergence -p seeds=[0,1,2,3] --engine processes --workers 2")
@@ -152,13 +216,17 @@ def train(
     Commands that share a store share the work. SIGTERM stops at the next step with checkpoints and exit status 75:
     the same command goes on from there.
     """
-    from transfusion_lib import engines, interrupts, runs
+    from transfusion_lib import device, engines, interrupts, runs, team
 
     chosen = engines.named(engine, workers=workers, address=address, gpus_per_run=gpus_per_run, retries=retries)
     asked = _study(study, profile, assignments or [])
-    with interrupts.on_sigterm():
-        made = asked.ensure(lambda specs: runs.ensure(specs, engine=chosen, say=_note, watch=_Standings()))
-    if as_json:
+    with interrupts.on_sigterm(), team.joined() as here:
+        made = asked.ensure(
+            lambda specs: runs.ensure(
+                specs, engine=chosen, say=_note, watch=_Standings(), resources=device.resources(team=here)
+            )
+        )
+    if as_json and here.leads:
         _print_json([{"key": one.key, "run": runs.label(one.spec)} for one in made])
 
 
@@ -175,8 +243,12 @@ class _Standings:
 
 
 def _plan(study: str, profile: str, assignments: list[str]) -> "list[Todo]":
+    """Return how the runs of a study stand, with the parameters of a profile and those given."""
+    return _plan_of(_study(study, profile, assignments))
+
+
+def _plan_of(asked: "Study") -> "list[Todo]":
     """Return how the runs of a study stand, as far as they are known without results that are still missing."""
-    asked = _study(study, profile, assignments)
     from transfusion_lib import runs
 
     plan = runs.todo(asked.specs())
@@ -190,20 +262,34 @@ def _plan(study: str, profile: str, assignments: list[str]) -> "list[Todo]":
 
 def _study(study: str, profile: str, assignments: list[str]) -> "Study":
     """Return a study with the parameters of a profile and those given."""
-    from transfusion_lib.book import build, parameters, profiles, project
+    from transfusion_lib.book import build, profiles, project
 
     here = project.find()
     chapter = here.chapter(study)
-    values = parameters.effective(chapter, build.resolve(chapter, profiles.load(here, profile), assignments))
+    return _study_of(study, build.resolve(chapter, profiles.load(here, profile), assignments))
+
+
+def _study_of(name: str, given: dict[str, Any]) -> "Study":
+    """Return a study with the values ``given`` in place of its chapter's defaults."""
+    from transfusion_lib.book import parameters, project
+
+    values = parameters.effective(project.find().chapter(name), given)
     from transfusion_lib import studies  # seconds, so only when the command makes sense
 
-    if study not in studies.TABLE:
-        raise UserError(f"chapter {study} trains nothing. {unknown('study', study, studies.TABLE)}")
-    return studies.TABLE[study](**values)
+    if name not in studies.TABLE:
+        raise UserError(f"chapter {name} trains nothing. {unknown('study', name, studies.TABLE)}")
+    return studies.TABLE[name](**values)
 
 
-def _print_plan(study: str, profile: str, assignments: list[str], *, as_json: bool) -> None:
-    plan = _plan(study, profile, assignments)
+def _allowed(chapter: str) -> dict[str, str]:
+    """Return for each parameter of a chapter what it may be, in words."""
+    from transfusion_lib import studies
+    from transfusion_lib.studies.allowed import allowed
+
+    return allowed(studies.TABLE[chapter]) if chapter in studies.TABLE else {}
+
+
+def _print_plan(plan: "list[Todo]", *, as_json: bool) -> None:
     from transfusion_lib import runs
 
     if as_json:
@@ -230,15 +316,18 @@ def run(
 ) -> None:
     """Train one run unless the store has it, and print its final scores.
 
-    SIGTERM stops it at the next step with a checkpoint and exit status 75: the same command goes on from there.
+    SIGTERM stops it at the next step with a checkpoint and exit status 75: the same command goes on from there. On
+    several GPUs at once: torchrun --nproc-per-node 2 -m transfusion_lib run SPEC
     """
     from transfusion_lib.spec import RunSpec, read_spec
 
     described = RunSpec.from_json(spec) if spec.lstrip().startswith("{") else read_spec(Path(spec))
-    from transfusion_lib import interrupts, runs
+    from transfusion_lib import device, interrupts, runs, team
 
-    with interrupts.on_sigterm():
-        [made] = runs.ensure([described], say=_note, report=_Steps())
+    with interrupts.on_sigterm(), team.joined() as here:
+        [made] = runs.ensure([described], say=_note, report=_Steps(), resources=device.resources(team=here))
+    if not here.leads:
+        return
     if weights is not None:
         from transfusion_lib.weights import pack
 
@@ -292,7 +381,7 @@ def cut(
 
     if export:
         need_packages()  # before minutes of training, not after
-    from transfusion_lib import card
+    from transfusion_lib import card, engines, interrupts
     from transfusion_lib import cut as tool
 
     checked = tool.checked_rule(rule)
@@ -309,7 +398,8 @@ def cut(
         learning_rate=learning_rate,
     )
     _note(f"{model} on {place}: {len(search.block_specs())} trainings, then those around the best block")
-    advice = tool.advise(search, rule=checked, say=_note)
+    with interrupts.on_sigterm():
+        advice = tool.advise(search, rule=checked, say=_note, engine=engines.automatic)
     done = card.write(advice, out) if export else None
     if as_json:
         _print_json(tool.as_json(advice))
@@ -393,8 +483,8 @@ def verify(
 ) -> None:
     """Hash every file of every finished run again; what is damaged is set aside and made again when asked for.
 
-    A run that is trained again must give the same bits on the same processor, threads and PyTorch, and elsewhere
-    scores within 0.05 at every evaluation.
+    A run that is trained again must give the same bits on the same processor, threads and PyTorch. Elsewhere its
+    scores may differ by 0.025 on the mean over all evaluations, and by 0.05 at the last.
     """
     from transfusion_lib import recheck, runs
     from transfusion_lib.records import open_records
@@ -419,7 +509,8 @@ def verify(
     if keep:
         recheck.write_audit(store.root, compared, of=checked, seed=drawn)
     rows: list[dict[str, Any]] = [
-        {"run": one.key[:12], "agrees": one.agrees, "curve differs by": one.curve, "probabilities by": one.scores,
+        {"run": one.key[:12], "agrees": one.agrees, "curve differs by": one.curve, "last score by": one.final,
+         "probabilities by": one.scores,
          "tolerance": one.tolerance, "what": one.what}
         for one in compared
     ]  # fmt: skip
@@ -469,6 +560,26 @@ def bench(
     if as_json:
         _print_json(report.result())
     _note(f"kept in {path}")
+
+
+@app.command(epilog="Example: transfusion address https://github.com/owner/name")
+def address(
+    url: Annotated[str | None, typer.Argument(metavar="URL", help="Of the public repository.")] = None,
+    branch: Annotated[str, typer.Option(help="The branch that readers get.")] = "main",
+) -> None:
+    """Print the public repository's address, or set it: the book's launch buttons and Colab's first cell follow it."""
+    from transfusion_lib.book import address as setting
+    from transfusion_lib.book import project
+
+    here = project.find()
+    if url is None:
+        found = setting.read(here)
+        typer.echo(
+            f"{found.url}, branch {found.branch}" if found else "no address yet; set one: transfusion address URL"
+        )
+        return
+    for path in setting.write(here, setting.parse(url, branch)):
+        typer.echo(f"changed: {path.relative_to(here.root)}")
 
 
 @app.command(epilog="Example: transfusion claims T11")
@@ -594,8 +705,13 @@ def models(
         ])  # fmt: skip
 
 
-def _open(page: Path) -> None:
-    typer.echo(f"open {page.resolve().as_uri()}")
+def _open(page: Path, *, browse: bool) -> None:
+    address = page.resolve().as_uri()
+    typer.echo(f"open {address}")
+    if browse:
+        import webbrowser
+
+        webbrowser.open(address)
 
 
 def _note(line: str) -> None:
@@ -688,7 +804,8 @@ def main() -> None:
     try:
         app()
     except TransfusionError as error:
-        typer.echo(f"error: {error}", err=True)
+        if not isinstance(error, ToldError):
+            typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_status)
     except KeyboardInterrupt:
         typer.echo("interrupted; finished runs stay in the store", err=True)

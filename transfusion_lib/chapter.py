@@ -1,11 +1,10 @@
 """A chapter at work: its banner, its runs with progress, its figures, glued numbers, and its provenance foot.
 
-The same code serves the builder, whose log follows ``TRANSFUSION_PROGRESS``, and a notebook opened by hand, which
-shows progress bars. Outputs that reach a page need no script.
+The same code serves the builder and a notebook opened by hand, which shows curves that grow (``live``). Outputs that
+reach a page need no script.
 """
 
 import base64
-import html
 import os
 import platform
 import time
@@ -16,15 +15,15 @@ import pandas as pd
 from IPython.display import HTML, display
 from matplotlib.figure import Figure
 
-from transfusion_lib import claims, data, engines, figures, metrics, provenance, records, runs
+from transfusion_lib import claims, data, figures, provenance, records, runs
 from transfusion_lib import device as devices
 from transfusion_lib.book import profiles, verdicts
-from transfusion_lib.book.execute import PROGRESS, VERDICTS
+from transfusion_lib.book.execute import VERDICTS
 from transfusion_lib.claims import Evidence, Verdict
+from transfusion_lib.live import Reporter
+from transfusion_lib.markup import text
 from transfusion_lib.runs import Run
-from transfusion_lib.spec import RunSpec
 from transfusion_lib.studies.study import Study
-from transfusion_lib.train import Progress
 
 
 class Chapter:
@@ -43,11 +42,9 @@ class Chapter:
             self.found = self.study.ensure(records.open_records().load)
             display(HTML(f"<p>{len(self.found)} recorded runs; nothing was trained for this page.</p>"))
             return self.found
-        with _Reporter() as reporter:
-            self.found = self.study.ensure(
-                lambda specs: runs.ensure(specs, say=reporter.say, report=reporter.report, engine=engines.automatic)
-            )
-        display(HTML(reporter.summary(time.monotonic() - self.began)))
+        with Reporter() as reporter:
+            self.found = self.study.ensure(reporter.ensure)
+        display(HTML(reporter.summary()))
         return self.found
 
     def show(self, figure: Figure, *, alt: str, caption: str, data: pd.DataFrame) -> None:
@@ -85,19 +82,17 @@ class Chapter:
         commit = made["commit"] or "no git checkout"
         trained = sorted({run.record["provenance"]["finished"][:10] for run in self.found})
         rows = {
-            "Code": f"<code>{_text(commit[:12])}</code>{', with uncommitted changes' if made['dirty'] else ''}",
-            "Versions": _text(
-                f"Python {made['python']}, " + ", ".join(f"{k} {v}" for k, v in made["versions"].items())
-            ),
-            "Machine": _text(_machine(made["machine"])),
-            "Profile": _text(f"{self.profile.name}: {self.profile.description}"),
+            "Code": f"<code>{text(commit[:12])}</code>{', with uncommitted changes' if made['dirty'] else ''}",
+            "Versions": text(f"Python {made['python']}, " + ", ".join(f"{k} {v}" for k, v in made["versions"].items())),
+            "Machine": text(_machine(made["machine"])),
+            "Profile": text(f"{self.profile.name}: {self.profile.description}"),
             "This page": f"computed in {time.monotonic() - self.began:.0f} s, {made['finished']}",
         }
         if self.found:
             days = " to ".join(dict.fromkeys((trained[0], trained[-1])))
             keys = "<br>".join(_run_line(run) for run in self.found)
             rows["Data"] = "<br>".join(dict.fromkeys(_data_line(run) for run in self.found))
-            rows["Runs"] = f"{len(self.found)}, trained {_text(days)}<details><summary>keys</summary>{keys}</details>"
+            rows["Runs"] = f"{len(self.found)}, trained {text(days)}<details><summary>keys</summary>{keys}</details>"
         body = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in rows.items())
         return HTML(f'<div class="tf-foot"><table>{body}</table></div>')
 
@@ -110,7 +105,7 @@ def open_chapter(study: Study) -> Chapter:
     kinds += [
         f"{split}_images={asked:,} is more than there are, so all are used"
         for split in ("train", "val", "test")
-        if (asked := getattr(study, f"{split}_images", None)) and any(getattr(spec, split) is None for spec in sets)
+        if (asked := getattr(study, f"{split}_images", None)) and any(_all_of(spec, split, asked) for spec in sets)
     ]
     live = "runs are trained live where the store lacks them" if chapter.profile.live else "recorded runs only"
     judged = verdicts.placeholder(study.name)
@@ -118,71 +113,17 @@ def open_chapter(study: Study) -> Chapter:
         display(HTML(judged))
     display(
         HTML(
-            f'<div class="tf-banner"><p><b>Profile {_text(chapter.profile.name)}</b>: {live}.</p>'
-            f"<p><b>Data</b>: {_text('; '.join(kinds))}.</p></div>"
+            f'<div class="tf-banner"><p><b>Profile {text(chapter.profile.name)}</b>: {live}.</p>'
+            f"<p><b>Data</b>: {text('; '.join(kinds))}.</p></div>"
         )
     )
     rows = "".join(
-        f"<tr><th>{_text(name)}</th><td><code>{_text(repr(value))}</code></td></tr>"
+        f"<tr><th>{text(name)}</th><td><code>{text(repr(value))}</code></td></tr>"
         for name, value in study.model_dump().items()
     )
     summary = "effective parameters, checked"
     display(HTML(f"<details><summary>{summary}</summary><table>{rows}</table></details>"))
     return chapter
-
-
-class _Reporter:
-    """Progress of a list of runs: bars in a live session, lines in the builder's log, one summary in the page."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.file = Path(os.environ[PROGRESS]) if os.environ.get(PROGRESS) else None
-        self.bars: dict[str, Any] = {}
-        self.said = time.monotonic()
-
-    def __enter__(self) -> "_Reporter":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for bar in self.bars.values():
-            bar.close()
-
-    def say(self, line: str) -> None:
-        """Note a line that tells where one run came from."""
-        self.lines.append(line)
-        self._log(line)
-
-    def report(self, spec: RunSpec, progress: Progress) -> None:
-        """Show how far a run is."""
-        score_name, score = metrics.headline(progress.curve)
-        if self.file is None:
-            name = runs.label(spec)
-            if name not in self.bars:
-                from tqdm.auto import tqdm
-
-                self.bars[name] = tqdm(total=spec.train.steps, desc=name, leave=False)
-            bar = self.bars[name]
-            bar.update(progress.step - bar.n)
-            bar.set_postfix({score_name: score})
-            if progress.step == spec.train.steps:
-                self.bars.pop(name).close()
-        elif time.monotonic() - self.said > 15:
-            self._log(f"    {runs.label(spec)}: step {progress.step} of {spec.train.steps}, {score_name} {score:.3f}")
-
-    def _log(self, line: str) -> None:
-        self.said = time.monotonic()
-        if self.file is not None:
-            with self.file.open("a", encoding="utf-8") as log:
-                log.write(line + "\n")
-
-    def summary(self, seconds: float) -> str:
-        """Return the page's record of where each run came from."""
-        trained = sum(": trained in" in line for line in self.lines)
-        lines = "<br>".join(map(_text, self.lines))
-        return (
-            f"<details><summary>{len(self.lines)} runs: {trained} trained now, {len(self.lines) - trained} from the "
-            f"store, {seconds:.0f} s</summary>{lines}</details>"
-        )
 
 
 def _below(caption: str, data: pd.DataFrame, file: str, source: tuple[str, str] | None) -> str:
@@ -191,13 +132,8 @@ def _below(caption: str, data: pd.DataFrame, file: str, source: tuple[str, str] 
     links = f'<a download="{file}" href="data:text/csv;base64,{csv}">Data (CSV)</a>'
     if source is not None:
         where, code = source
-        links += f"<details><summary>Code: {_text(where)}</summary><pre>{_text(code)}</pre></details>"
-    return f'<div class="tf-below"><p>{_text(caption)}</p>{links}</div>'
-
-
-def _text(value: object) -> str:
-    """Return a value as text that a page shows as it is: a folder or a label must not become markup."""
-    return html.escape(str(value))
+        links += f"<details><summary>Code: {text(where)}</summary><pre>{text(code)}</pre></details>"
+    return f'<div class="tf-below"><p>{text(caption)}</p>{links}</div>'
 
 
 def _machine(machine: dict[str, Any]) -> str:
@@ -211,8 +147,15 @@ def _data_line(run: Run) -> str:
     synthetic = " <b>synthetic</b>" if about["synthetic"] else ""
     name = f"{about['name']} ({about['task']}), {run.spec.data.size} px"
     cases += f"; {len(about['left_out']):,} files left out" if about["left_out"] else ""
-    return f"{_text(name)}:{synthetic} {cases}; fingerprint <code>{_text(about['fingerprint'][:12])}</code>"
+    return f"{text(name)}:{synthetic} {cases}; fingerprint <code>{text(about['fingerprint'][:12])}</code>"
+
+
+def _all_of(spec: DataSpec, split: str, asked: int) -> bool:
+    """Tell whether a data set takes all of a split because it has fewer images than were ``asked`` for."""
+    if getattr(spec, split) is not None:
+        return False
+    return getattr(data.limited(spec.replace(**{split: asked})), split) is None
 
 
 def _run_line(run: Run) -> str:
-    return f"<code>{run.key[:12]}</code> {_text(runs.label(run.spec))}"
+    return f"<code>{run.key[:12]}</code> {text(runs.label(run.spec))}"

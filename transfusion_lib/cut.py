@@ -17,7 +17,7 @@ from transfusion_lib.costs import Costs
 from transfusion_lib.data.dataset import Dataset, Split
 from transfusion_lib.errors import UserError, WeightsError
 from transfusion_lib.grid import Say
-from transfusion_lib.runs import Run
+from transfusion_lib.runs import Engine, Run
 from transfusion_lib.search import Candidate, Found, Search
 from transfusion_lib.spec import ModelSpec, RunSpec, TrainSpec
 from transfusion_lib.stats import Interval, auprc, auroc, over_cases, over_seeds_and_cases
@@ -108,12 +108,17 @@ def plan(
     return Search(base=base, seeds=tuple(range(seeds or (2 if quick else 3))), reach=2 if quick else None)
 
 
-def advise(search: Search, *, rule: Rule = "best", store: Store | None = None, say: Say) -> Advice:
-    """Return the advice of a search; runs that the store lacks are trained, ``say`` gets a line for each."""
+def advise(
+    search: Search, *, rule: Rule = "best", store: Store | None = None, say: Say, engine: Engine | None = None
+) -> Advice:
+    """Return the advice of a search; runs that the store lacks are trained, ``say`` gets a line for each.
+
+    ``engine`` says where they are trained, by default in this process.
+    """
     dataset = data.load(search.base.data)
     if dataset.kind == "segmentation":
         raise UserError(f"transfusion cut is for classes, and task {dataset.task} has masks: see chapter segmentation")
-    found = search.run(lambda specs: runs.ensure(specs, store=store, say=say))
+    found = search.run(lambda specs: runs.ensure(specs, store=store, say=say, engine=engine))
     (whole,) = [one for one in found if one.runs[0].spec.model.truncate is None]
     say("measuring costs")
     networks = {one.cut: one.runs[0].spec.model for one in found}

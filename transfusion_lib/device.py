@@ -4,14 +4,17 @@ import contextlib
 import os
 import platform
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
+from transfusion_lib import team as teams
 from transfusion_lib.errors import UserError
+from transfusion_lib.team import Team
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,24 +27,39 @@ class Resources:
     threads: int = 1
     """Threads of one run on a CPU. A sum depends on how it is divided, so a fixed number gives the same bits in every
     engine and on every number of cores; several runs at once use several cores."""
+    team: Team = field(default_factory=Team)
+    """The processes that train one run together."""
+    compiled: bool = False
+    """Whether a GPU's training steps are compiled and replayed as CUDA graphs; they differ by rounding."""
 
 
-def resources(*, checkpoint_every_s: float = 20.0) -> Resources:
+def resources(*, checkpoint_every_s: float = 20.0, team: Team | None = None) -> Resources:
     """Return the best device of this machine, or the one that ``TRANSFUSION_DEVICE`` names ("cpu", "cuda:1").
 
-    ``TRANSFUSION_THREADS`` is the number of threads of one run, for a single large run on many cores.
+    ``TRANSFUSION_THREADS`` is the number of threads of one run, for a single large run on many cores, and
+    ``TRANSFUSION_COMPILE=1`` compiles its steps on a GPU. Each process that ``torchrun`` started has a GPU of its own.
     """
     wanted = os.environ.get("TRANSFUSION_DEVICE")
     try:
         device = torch.device(wanted or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if device.type == "cuda" and device.index is None and teams.local_rank() is not None:
+            device = torch.device("cuda", teams.local_rank())
     except RuntimeError:
         raise UserError(f'TRANSFUSION_DEVICE="{wanted}" is no device; use cpu, cuda or cuda:0') from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError(f'TRANSFUSION_DEVICE="{wanted}": this machine has no CUDA device; unset it or use cpu')
     if device.type == "cuda":
+        if device.index is not None:
+            torch.cuda.set_device(device)
         torch.set_float32_matmul_precision("high")  # TF32: float32 runs at three times the speed
         torch.backends.cudnn.benchmark = True
-    return Resources(device=device, checkpoint_every_s=checkpoint_every_s, threads=_threads())
+    return Resources(
+        device=device,
+        checkpoint_every_s=checkpoint_every_s,
+        threads=_threads(),
+        team=team or Team(),
+        compiled=_compiled(device),
+    )
 
 
 def _threads() -> int:
@@ -49,6 +67,15 @@ def _threads() -> int:
     if not wanted.isdecimal() or int(wanted) < 1:
         raise UserError(f'TRANSFUSION_THREADS="{wanted}" is no number of threads; use 1, 2, ...')
     return int(wanted)
+
+
+def _compiled(device: torch.device) -> bool:
+    wanted = os.environ.get("TRANSFUSION_COMPILE", "0")
+    if wanted not in ("0", "1"):
+        raise UserError(f'TRANSFUSION_COMPILE="{wanted}": use 1, or 0 for no compilation')
+    if wanted == "1" and device.type == "cpu":
+        raise UserError("TRANSFUSION_COMPILE=1 is for GPUs: on a CPU it would change the bits of runs; unset it")
+    return wanted == "1"
 
 
 @contextlib.contextmanager
@@ -103,6 +130,27 @@ def evaluation_batch(device: torch.device) -> int:
     64 is a third faster there than 256 for small networks, with a quarter of the memory and the same bits.
     """
     return 256 if device.type == "cuda" else 64
+
+
+def send(values: Tensor, device: torch.device) -> Tensor:
+    """Return ``values`` on ``device``, without waiting for it: a plain copy would stop until the GPU has caught up."""
+    return staged(values, device).to(device, non_blocking=device.type != "cpu")
+
+
+def staged(values: Tensor, device: torch.device) -> Tensor:
+    """Return ``values`` in memory from which a GPU can fetch them by itself; those of a CPU as they are."""
+    return values if device.type == "cpu" or values.device.type != "cpu" else values.pin_memory()
+
+
+def fits(size: int, device: torch.device) -> bool:
+    """Whether ``size`` bytes of data leave at least half of the free memory of ``device`` to the network."""
+    return device.type == "cpu" or size <= torch.cuda.mem_get_info(device)[0] / 2
+
+
+def compiled(module: nn.Module) -> nn.Module:
+    """Return a module whose calls are compiled, and replayed as CUDA graphs: small steps are bound by launches."""
+    fast: nn.Module = torch.compile(module, mode="reduce-overhead")
+    return fast
 
 
 def synchronise(device: torch.device) -> None:

@@ -62,6 +62,14 @@ class InterruptedRunError(TransfusionError):
     exit_status = 75
 
 
+class ToldError(TransfusionError):
+    """The first process of a team failed, and says so itself."""
+
+    def __init__(self, text: str, *, exit_status: int) -> None:
+        super().__init__(text)
+        self.exit_status = exit_status
+
+
 class ClaimedError(TransfusionError):
     """Another process works on this run now."""
 

@@ -1,4 +1,6 @@
-"""A request to stop, as SIGTERM makes it: training stops at its next step, with a checkpoint.
+"""A request to stop, as SIGTERM and a notebook's stop button make it.
+
+Training stops at its next step, with a checkpoint.
 
 A signal is the whole process's, and so is this flag.
 """
@@ -8,6 +10,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from types import FrameType
+from typing import Any
 
 from transfusion_lib.errors import InterruptedRunError
 
@@ -36,14 +39,29 @@ def check(where: str) -> None:
 @contextlib.contextmanager
 def on_sigterm() -> Iterator[None]:
     """Let the first SIGTERM in this block be a request to stop; a second one kills, as it always does."""
+    with _on(signal.SIGTERM, then=signal.SIG_DFL):
+        yield
 
+
+@contextlib.contextmanager
+def on_sigint() -> Iterator[None]:
+    """Let the first interrupt in this block, a notebook's stop button, be a request; a second one is Python's own."""
+    if threading.current_thread() is not threading.main_thread():  # no signal arrives there
+        yield
+        return
+    with _on(signal.SIGINT, then=signal.default_int_handler):
+        yield
+
+
+@contextlib.contextmanager
+def _on(number: signal.Signals, *, then: Any) -> Iterator[None]:
     def stop(_number: int, _frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(number, then)
         request()
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = signal.signal(number, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(number, before)
         _REQUESTED.clear()

@@ -7,7 +7,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 
 Kind = Literal["multiclass", "multilabel", "segmentation"]
@@ -97,6 +96,8 @@ def _mean_of_known(values: Sequence[float]) -> float:
 
 def _binary(truth: NDArray[np.generic], chance: NDArray[np.float32]) -> tuple[float, float]:
     """Return AUROC and AUPRC of one label, NaN where it has one kind of case only."""
+    from sklearn.metrics import average_precision_score, roc_auc_score  # two seconds, for those who score alone
+
     known = ~np.isnan(truth.astype(np.float32))
     truth, chance = truth[known].astype(bool), chance[known]
     if truth.all() or not truth.any():

@@ -16,10 +16,13 @@ from transfusion_lib.spec import RunSpec
 from transfusion_lib.store import Entry, Store
 from transfusion_lib.train import Result, fit
 
-TOLERANCE = 0.05
-"""Largest difference of an AUROC or AUPRC on the curve from another machine's or another PyTorch's: rounding grows
-from step to step. On the same CPU, threads and version nothing may differ."""
+TOLERANCE = 0.025
+"""Of the mean difference of AUROC and AUPRC over all evaluations, on another machine or with another PyTorch: rounding
+grows from step to step. Fifteen records of an Intel processor, trained again on an AMD one, differed by 0.002 to 0.020;
+runs of another start by 0.027 and more, of another seed by 0.017 to 0.070. On an equal machine nothing may differ."""
 
+FINAL = 0.05
+"""Of the last scores there: in those fifteen runs the final test AUROC differed by at most 0.028."""
 
 AUDIT = "audit.json"
 
@@ -33,14 +36,18 @@ class Compared:
     tolerance: float
     """0 where the run was trained on a CPU like this, with this version."""
     curve: float
-    """Largest difference of a score on the curve."""
+    """Mean difference of the scores over all evaluations."""
+    final: float
+    """Largest difference of a score at the last step."""
     scores: float
     """Largest difference of a final probability."""
 
     @property
     def agrees(self) -> bool:
-        """Whether nothing differs by more than the tolerance (final probabilities: only where it is 0)."""
-        return self.curve <= self.tolerance and (self.tolerance > 0 or self.scores == 0)
+        """Whether no score differs by more than it may; on an equal machine, whether no bit differs."""
+        if self.tolerance == 0:
+            return self.curve == self.final == self.scores == 0
+        return self.curve <= self.tolerance and self.final <= FINAL
 
 
 def sample(store: Store, count: int, *, seed: int, within: float | None = None) -> list[Run]:
@@ -73,11 +80,13 @@ def again(run: Run, store: Store) -> Compared:
         and machine == now["machine"]
         and all(versions[name] == now["versions"][name] for name in ("torch", "numpy"))
     )
+    curve, final = _differences(run, found)
     return Compared(
         key=run.key,
         what=label(run.spec),
         tolerance=0.0 if alike else TOLERANCE,
-        curve=_curve_difference(run, found),
+        curve=curve,
+        final=final,
         scores=float((found.test_scores - run.cases["test_scores"]).abs().max()),
     )
 
@@ -101,16 +110,17 @@ def read_audit(folder: Path) -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
-def _curve_difference(run: Run, found: Result) -> float:
-    """Return the largest difference of a score; infinite where the curves have not the same steps."""
+def _differences(run: Run, found: Result) -> tuple[float, float]:
+    """Return the mean difference of the scores and the largest at the end; infinite where the steps differ."""
     if run.curve["step"] != found.curve["step"]:
-        return float("inf")
+        return float("inf"), float("inf")
     names = [name for name in run.curve if name.startswith(("val_", "test_")) and not name.endswith("_by_class")]
     pairs = [(run.curve[name], found.curve[name]) for name in names]
     before, after = (np.array([part[side] for part in pairs], dtype=float) for side in (0, 1))
     if (np.isnan(before) != np.isnan(after)).any():
-        return float("inf")
-    return float(np.nan_to_num(np.abs(before - after)).max())
+        return float("inf"), float("inf")
+    differences = np.nan_to_num(np.abs(before - after))
+    return float(differences.mean()), float(differences[:, -1].max())
 
 
 def _read(store: Store, key: str) -> Run:

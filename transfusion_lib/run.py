@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from transfusion_lib import data, weights
+from transfusion_lib import data, markup, weights
 from transfusion_lib.errors import MissingRunError, StoreError
 from transfusion_lib.init import network_for
+from transfusion_lib.metrics import headline
 from transfusion_lib.models import Network, State
 from transfusion_lib.spec import RunSpec
 from transfusion_lib.store import Entry, Store, open_store
@@ -82,6 +83,19 @@ class Run:
             network.load_state_dict(self.weights(step))
         return network.eval()
 
+    def _repr_html_(self) -> str:
+        """Show in a notebook what it is, how its score rose, and where it is kept."""
+        name, score = headline(self.curve)
+        about = self.record["dataset"]
+        rows = {
+            "data": f"{about['name']} ({about['task']}){', synthetic' if about['synthetic'] else ''}",
+            name.replace("_", " "): f"{score:.3f} after {self.curve['step'][-1]} steps",
+            "trained in": f"{self.record['seconds']:.0f} s, {self.record['provenance']['finished'][:10]}",
+            "key": self.key[:12],
+        }
+        curve = markup.sparkline([value for value in self.curve[name] if value is not None])
+        return f"<b>{markup.text(label(self.spec))}</b> {curve}{markup.table(rows)}"
+
     def __repr__(self) -> str:
         return f"Run({label(self.spec)}, key={self.key[:12]})"
 
@@ -93,7 +107,9 @@ def key(spec: RunSpec) -> str:
 
 def label(spec: RunSpec) -> str:
     """Return a run in a few words for a log: data, network, initialisation, seed."""
-    init = spec.init.method + (f" up to {spec.init.up_to}" if spec.init.up_to else "")
+    init = spec.init.method
+    init += f" from {spec.init.weights.data.name}" if isinstance(spec.init.weights, RunSpec) else ""
+    init += f" up to {spec.init.up_to}" if spec.init.up_to else ""
     if spec.init.up_to and spec.init.above != "random":
         init += f", {spec.init.above} above"
     if spec.init.gabor:
@@ -102,7 +118,8 @@ def label(spec: RunSpec) -> str:
     surgery += [f"cut at {spec.model.truncate.at}"] if spec.model.truncate else []
     surgery += ["unpooled"] if spec.model.truncate and not spec.model.truncate.pooled else []
     surgery += [f"frozen up to {spec.train.freeze}"] if spec.train.freeze else []
-    words = [f"{spec.data.name} {spec.data.size} px", " ".join([spec.model.name, *surgery]), init, f"seed {spec.seed}"]
+    data = " ".join(filter(None, [spec.data.name, spec.data.task, f"{spec.data.size} px"]))
+    words = [data, " ".join([spec.model.name, *surgery]), init, f"seed {spec.seed}"]
     return ", ".join(words)
 
 

@@ -21,6 +21,7 @@ from transfusion_lib.grid import RETRY_S, Grid, Report, Say, Standing
 from transfusion_lib.run import KIND, Run, find, key, label, load, with_sources
 from transfusion_lib.spec import RunSpec
 from transfusion_lib.store import Entry, Store, open_store
+from transfusion_lib.team import Team
 from transfusion_lib.trainer import Trainer
 
 __all__ = ["KIND", "Engine", "Run", "Standing", "Todo", "ensure", "in_process", "key", "label", "load", "todo",
@@ -85,34 +86,39 @@ def ensure(
     that fails does not stop the others; all failures are raised together at the end. ``say`` gets a line per run:
     where it came from and how long it took. ``report`` is called after each evaluation, ``watch`` with the standing
     of the whole. With ``live`` false nothing is trained: a missing run is a ``MissingRunError`` that says how to make
-    it.
+    it. All processes of a team call this alike: the first makes the runs, and the others help it.
     """
     store = store or open_store()
-    say = say or log.info
-    planned = with_sources(specs)
-    found: dict[RunSpec, Run] = {}
-    missing = []
-    for number, spec in enumerate(planned, start=1):
-        said = f"[{number}/{len(planned)}] {label(spec)}"
-        run = find(spec, store) if live else load(spec, store=store)
-        if run is None:
-            missing.append((spec, said))
-        else:
-            say(f"{said}: from the store, {run.key[:12]}")
-            found[spec] = run
-    if missing:
-        grid = Grid(
-            missing,
-            total=len(planned),
-            key=key,
-            estimate=_Costs(store).estimate,
-            say=say,
-            report=report or (lambda _spec, _progress: None),
-            watch=watch or (lambda _standing: None),
-        )
-        (engine or in_process)(grid, store, resources or devices.resources())
-        grid.raise_failures()
-    return [found.get(spec) or load(spec, store=store) for spec in specs]
+    team = resources.team if resources else Team()
+    if resources and not team.leads:
+        Trainer(store, resources).follow()
+        return [load(spec, store=store) for spec in specs]
+    with team.leading():
+        say = say or log.info
+        planned = with_sources(specs)
+        found: dict[RunSpec, Run] = {}
+        missing = []
+        for number, spec in enumerate(planned, start=1):
+            said = f"[{number}/{len(planned)}] {label(spec)}"
+            run = find(spec, store) if live else load(spec, store=store)
+            if run is None:
+                missing.append((spec, said))
+            else:
+                say(f"{said}: from the store, {run.key[:12]}")
+                found[spec] = run
+        if missing:
+            grid = Grid(
+                missing,
+                total=len(planned),
+                key=key,
+                estimate=_Costs(store).estimate,
+                say=say,
+                report=report or (lambda _spec, _progress: None),
+                watch=watch or (lambda _standing: None),
+            )
+            (engine or in_process)(grid, store, resources or devices.resources())
+            grid.raise_failures()
+        return [found.get(spec) or load(spec, store=store) for spec in specs]
 
 
 def in_process(grid: Grid, store: Store, resources: Resources) -> None:

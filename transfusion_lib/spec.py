@@ -1,16 +1,18 @@
 """A run is its description: frozen, validated specs and their canonical key.
 
 A ``RunSpec`` holds everything that can change a number and nothing else; what cannot (device, workers,
-logging) lives in ``train.Resources``, is recorded, and is never hashed. Imports only ``errors``.
+logging) lives in ``train.Resources``, is recorded, and is never hashed. Imports only ``errors`` and ``markup``.
 """
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
 
+from transfusion_lib import markup
 from transfusion_lib.errors import SpecError, did_you_mean
 
 # Raise by hand when the meaning of a spec changes: the same spec would now give other numbers.
@@ -50,6 +52,10 @@ class Spec(BaseModel):
     def to_json(self, *, indent: int | None = None) -> str:
         """Return JSON that ``from_json`` reads back to an equal spec."""
         return self.model_dump_json(indent=indent)
+
+    def _repr_html_(self) -> str:
+        """Show in a notebook every field and its value, nested ones with their path, a line each."""
+        return f"<b>{type(self).__name__}</b>{markup.table(dict(_lines(self)))}"
 
     def replace(self, **fields: Any) -> Self:
         """Return a validated copy with ``fields`` changed."""
@@ -245,6 +251,16 @@ def read_spec(path: Path) -> RunSpec:
     except OSError as error:
         raise SpecError(f"{path}: cannot read the spec ({error.strerror}); give the path of a JSON file") from None
     return RunSpec.from_json(text, source=str(path))
+
+
+def _lines(spec: Spec, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Yield the path and value of every field of a spec that is set, those of nested specs in its place."""
+    for name in type(spec).model_fields:
+        value = getattr(spec, name)
+        if isinstance(value, Spec):
+            yield from _lines(value, f"{prefix}{name}.")
+        elif value is not None:
+            yield prefix + name, value
 
 
 def _without_places(dump: Any) -> Any:

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from transfusion_lib import device as devices
 from transfusion_lib import interrupts, metrics, models, surgery
-from transfusion_lib.data.batches import augment, order, to_input
+from transfusion_lib.data.batches import augment, to_input
 from transfusion_lib.data.dataset import Dataset, Split
+from transfusion_lib.data.feed import Feed
 from transfusion_lib.device import Resources
 from transfusion_lib.errors import SpecError, TrainingError
 from transfusion_lib.init import network_for
@@ -81,8 +82,9 @@ def fit(
 ) -> Result:
     """Train the run that ``spec`` describes on ``dataset`` and return what it leaves.
 
-    ``source`` holds the weights that ``spec.init`` names. ``report`` is called after every evaluation. Raises
-    ``TrainingError`` when the loss is not finite or memory runs out.
+    ``source`` holds the weights that ``spec.init`` names. ``report`` is called after every evaluation. All processes of
+    a team call this at once; the first writes the checkpoint. Raises ``TrainingError`` when the loss is not finite or
+    memory runs out.
     """
     run = _Run(spec, dataset, source=source, resources=resources)
     try:
@@ -103,7 +105,16 @@ class _Run:
 
     def __init__(self, spec: RunSpec, dataset: Dataset, *, source: State | None, resources: Resources) -> None:
         self.spec, self.train, self.dataset, self.resources = spec, spec.train, dataset, resources
-        self.splits = {name: split.to(resources.device) for name, split in dataset.splits().items()}
+        self.team = resources.team
+        resident = devices.fits(dataset.nbytes, resources.device)
+        self.splits = {n: split.to(resources.device) if resident else split for n, split in dataset.splits().items()}
+        self.feed = Feed(
+            self.splits["train"],
+            seed=spec.seed,
+            batch_size=self.train.batch_size,
+            device=resources.device,
+            resident=resident,
+        )
         generator = torch.Generator().manual_seed(spec.seed)
         self.network = network_for(
             spec.model,
@@ -115,9 +126,12 @@ class _Run:
         )
         if self.train.freeze is not None:
             surgery.freeze(self.network, self.train.freeze)
-        _check(self.network, dataset)
+        _check(self.network, dataset, team=self.team.size, batch=min(self.train.batch_size, len(dataset.train)))
         self.format = devices.memory_format(dataset.train.images.ndim - 2)
         self.network.to(resources.device, memory_format=self.format)  # type: ignore[call-overload]  # 3D is missing there
+        self.mean, self.std = (torch.tensor(v, device=resources.device) for v in (self.network.mean, self.network.std))
+        self.module = devices.compiled(self.network) if resources.compiled else self.network
+        self.module = self.team.module(self.module)
         self.optimizer = _optimizer(self.network, self.train)
         self.base_rates = [group["lr"] for group in self.optimizer.param_groups]
         self.losses = torch.zeros(self.train.eval_every, device=resources.device)
@@ -131,6 +145,7 @@ class _Run:
         saved = checkpoint.read() if checkpoint else None
         if saved:
             self.restore(*saved)
+        self.team.check_same(self.progress.step)
         started = written = time.monotonic()
         before = self.progress.seconds
         done = self.progress
@@ -145,8 +160,9 @@ class _Run:
                 report(done)
             if done.step == self.train.steps or stop:
                 break
-            asked = interrupts.requested()
-            if checkpoint and (asked or time.monotonic() - written > self.resources.checkpoint_every_s):
+            asked = self.team.asked_to_stop(done.step)
+            due = asked or time.monotonic() - written > self.resources.checkpoint_every_s
+            if checkpoint and due and self.team.leads:
                 done.seconds = before + time.monotonic() - started
                 checkpoint.write(*self.state())
                 written = time.monotonic()
@@ -163,40 +179,42 @@ class _Run:
             group["lr"] = rate * self.rate(step) / train.learning_rate
         images, labels = self.batch(step)
         self.network.train()
-        loss = metrics.loss(self.forward(images), labels, kind=self.dataset.kind)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        with self.team.over_batch(len(labels)):
+            mine = self.forward(images)
+        loss = metrics.loss(self.team.outputs(mine, len(labels)), labels, kind=self.dataset.kind)
+        self.team.backward(loss)
         self.optimizer.step()
         self.losses[step % train.eval_every] = loss.detach()
         self.progress.step += 1
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Return the augmented input and labels of one step, a pure function of (seed, step)."""
-        split, size = self.splits["train"], self.train.batch_size
-        epoch, number = divmod(step, max(1, len(split) // size))
-        chosen = order(len(split), seed=self.spec.seed, epoch=epoch)[number * size : (number + 1) * size]
-        chosen = chosen.to(split.images.device)
-        generator = torch.Generator().manual_seed(_mix(self.spec.seed, step))
-        images = self.input(split.images[chosen], augment=generator)
-        labels = split.labels[chosen]
+        """Return the augmented input and labels of one step, a pure function of (seed, step).
+
+        The images are this process's part, the labels those of the whole batch.
+        """
+        size = min(self.train.batch_size, len(self.splits["train"]))
+        images, labels = self.feed.batch(step, self.team.part(size))
+        images = self.input(images, augment=torch.Generator().manual_seed(_mix(self.spec.seed, step)), of=size)
         return images, self.moved(labels, step) if self.dataset.kind == "segmentation" else labels
 
     def moved(self, masks: Tensor, step: int) -> Tensor:
         """Return masks flipped, turned and cropped as the images of ``step`` are: the same draws, none of light."""
         generator = torch.Generator().manual_seed(_mix(self.spec.seed, step))
         geometry = self.train.augment.replace(brightness=0.0)
-        return augment(masks.to(self.resources.device).float(), geometry, generator) > 0.5
+        return augment(masks.float(), geometry, generator) > 0.5
 
-    def input(self, images: Tensor, *, augment: torch.Generator | None = None) -> Tensor:
-        """Return the network's input for uint8 images."""
-        network = self.network
+    def input(self, images: Tensor, *, augment: torch.Generator | None = None, of: int = 0) -> Tensor:
+        """Return the network's input for uint8 images; to ``augment`` them, they are this process's part of a batch."""
         batch = to_input(
-            images.to(self.resources.device),
-            channels=network.in_channels,
-            mean=network.mean,
-            std=network.std,
+            devices.send(images, self.resources.device),
+            channels=self.network.in_channels,
+            mean=self.mean,
+            std=self.std,
             augmentation=self.train.augment if augment else None,
             generator=augment,
+            part=self.team.part(of),
+            of=of,
         )
         return batch.contiguous(memory_format=self.format)
 
@@ -204,7 +222,7 @@ class _Run:
         """Return the network's float32 outputs, computed in the spec's precision."""
         autocast = self.train.precision == "bfloat16"
         with torch.autocast(self.resources.device.type, dtype=torch.bfloat16, enabled=autocast):
-            outputs: Tensor = self.network(images)
+            outputs: Tensor = (self.module if self.network.training else self.network)(images)
         return outputs.float()
 
     def rate(self, step: int) -> float:
@@ -222,10 +240,15 @@ class _Run:
     def scores(self, split: Split) -> Tensor:
         """Return what the scores of a split are made of, case by case, on the CPU; see ``metrics.by_case``."""
         self.network.eval()
-        size, device, kind = devices.evaluation_batch(self.resources.device), self.resources.device, self.dataset.kind
-        pairs = zip(split.images.split(size), split.labels.split(size), strict=True)
-        parts = [metrics.by_case(self.forward(self.input(x)), y.to(device), kind=kind).cpu() for x, y in pairs]
-        return torch.cat(parts)
+        device, kind = self.resources.device, self.dataset.kind
+        size = (len(split), self.dataset.num_outputs)
+        cases = torch.zeros(*size, 2, device=device) if kind == "segmentation" else torch.zeros(size, device=device)
+        batches = range(0, len(split), devices.evaluation_batch(device))
+        for start in batches[self.team.rank :: self.team.size]:
+            some = slice(start, start + batches.step)
+            labels = devices.send(split.labels[some], device)
+            cases[some] = metrics.by_case(self.forward(self.input(split.images[some])), labels, kind=kind)
+        return self.team.total(cases).cpu()
 
     def evaluate(self) -> None:
         """Append a row to the curve, and let the schedule and the selection see it."""
@@ -321,8 +344,13 @@ class _Run:
         self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
 
 
-def _check(network: Network, dataset: Dataset) -> None:
-    """Raise a ``SpecError`` where network and data do not fit: U-Nets are for masks, volumes for 3D networks."""
+def _check(network: Network, dataset: Dataset, *, team: int, batch: int) -> None:
+    """Raise a ``SpecError`` where network and data do not fit: U-Nets are for masks, volumes for 3D networks.
+
+    Or where a batch has not an image for each process of a team.
+    """
+    if batch < team:
+        raise SpecError(f"{team} processes cannot share a batch of {batch}: start fewer, or use a larger batch_size")
     if isinstance(network, models.UNet) != (dataset.kind == "segmentation"):
         need = "a U-Net (unet_NAME)" if dataset.kind == "segmentation" else "a classifier, not a U-Net"
         raise SpecError(f"{dataset.name}, task {dataset.task}, needs {need}; got {network.name}")

@@ -13,6 +13,7 @@ from transfusion_lib import data, provenance
 from transfusion_lib import device as devices
 from transfusion_lib.data.dataset import Dataset
 from transfusion_lib.device import Resources
+from transfusion_lib.errors import InterruptedRunError, SpecError, ToldError, TrainingError
 from transfusion_lib.run import KIND, digest, find, key, source_of
 from transfusion_lib.spec import DataSpec, RunSpec
 from transfusion_lib.store import Claim, Entry, Store
@@ -45,17 +46,37 @@ class Trainer:
         with self.store.claim(name, wait=wait) as claim, self.threads():
             if find(spec, self.store) is not None:
                 return Made("found", time.monotonic() - began)
-            dataset = self.load(spec)
+            dataset, source = self.load(spec), source_of(spec, self.store)
+            self.resources.team.tell({"what": "train", "spec": spec.model_dump(mode="json"), "key": name})
             result = fit(
                 spec,
                 dataset,
-                source=source_of(spec, self.store),
+                source=source,
                 resources=self.resources,
                 checkpoint=claim,
                 report=report,
             )
             self.publish(name, spec, dataset, result, claim)
             return Made("trained", time.monotonic() - began)
+
+    def follow(self) -> None:
+        """Train with the first process of the team what it trains, until it says that it is over."""
+        while (message := self.resources.team.hear())["what"] == "train":
+            spec = RunSpec.from_json(json.dumps(message["spec"]))
+            try:
+                with self.threads():
+                    fit(
+                        spec,
+                        self.load(spec),
+                        source=source_of(spec, self.store),
+                        resources=self.resources,
+                        checkpoint=Claim(self.store.root / "work" / message["key"]),
+                    )
+            except (SpecError, TrainingError, InterruptedRunError) as error:
+                if error.__cause__ is not None:  # this process's own trouble, memory perhaps: torchrun ends them all
+                    raise
+        if message["what"] == "failed":
+            raise ToldError(message["text"], exit_status=message["exit_status"])
 
     def threads(self) -> AbstractContextManager[None]:
         """Return the block in which PyTorch has the threads of one run."""
@@ -90,6 +111,8 @@ class Trainer:
             "seconds": round(result.seconds, 3),
             "provenance": provenance.record(self.resources.device),
         }
+        if self.resources.team.size > 1:
+            record["provenance"]["machine"]["processes"] = self.resources.team.size
         cases = {"test_scores": result.test_scores, "val_scores": result.val_scores}
         if dataset.kind != "segmentation":  # masks are large, and the overlaps with them are already the scores
             cases |= {"test_labels": dataset.test.labels.cpu(), "val_labels": dataset.val.labels.cpu()}

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from transfusion_lib.book import address
 from transfusion_lib.book.execute import Build
 from transfusion_lib.book.profiles import Profile
 from transfusion_lib.book.project import Chapter, Project
@@ -26,8 +27,13 @@ def assemble(project: Project, chapters: Sequence[Chapter], profile: Profile, bu
     shown = enumerate(sorted(own, key=lambda chapter: order.index(chapter.page)), start=1)
     entries = [f"{number}. [{c.title}](/{c.page}.ipynb): {c.question}{_again(c, chapters)}" for number, c in shown]
     (build.source / "chapters.md").write_text("\n".join(entries) + "\n", encoding="utf-8")
-    _write_yaml(build, "_toc.yml", toc)
+    write_contents(build, toc)
     _write_yaml(build, "_config.yml", _settings(project, profile, build))
+
+
+def write_contents(build: Build, toc: Any) -> None:
+    """Write the table of contents of a build."""
+    _write_yaml(build, "_toc.yml", toc)
 
 
 def contents(project: Project, chapters: Sequence[Chapter]) -> dict[str, Any]:
@@ -87,6 +93,7 @@ def _settings(project: Project, profile: Profile, build: Build) -> dict[str, Any
     import yaml
 
     settings: dict[str, Any] = yaml.safe_load((project.root / "_config.yml").read_text(encoding="utf-8"))
+    address.buttons(settings)
     settings.setdefault("parse", {})["myst_substitutions"] = {
         "profile": profile.name,
         "profile_description": profile.description,

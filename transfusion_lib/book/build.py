@@ -5,13 +5,33 @@ import secrets
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 
-from transfusion_lib.book import check, manual, networks, parameters, profiles, speed, status, verdicts
-from transfusion_lib.book.assemble import assemble, contents, pages
-from transfusion_lib.book.execute import Build, Say, execute, need_extras
+from transfusion_lib import device as devices
+from transfusion_lib.book import (
+    address,
+    check,
+    compare,
+    landing,
+    manual,
+    networks,
+    parameters,
+    prepare,
+    profiles,
+    reading,
+    speed,
+    status,
+    verdicts,
+)
+from transfusion_lib.book.assemble import assemble, contents, write_contents
+from transfusion_lib.book.assemble import pages as listed
+from transfusion_lib.book.execute import Build, Kernels, Say, execute, need_extras
+from transfusion_lib.book.manual import Allowed
 from transfusion_lib.book.profiles import Profile
 from transfusion_lib.book.project import Chapter, Project
 from transfusion_lib.book.render import render
@@ -19,18 +39,25 @@ from transfusion_lib.spec import canonical_json
 
 
 def book(
-    project: Project, *, profile: str = profiles.DEFAULT, only: str | None = None, live: bool = False, say: Say
+    project: Project,
+    *,
+    profile: str = profiles.DEFAULT,
+    only: str | None = None,
+    live: bool = False,
+    say: Say,
+    allowed: Allowed = manual.nothing,
 ) -> Path:
     """Build the book under a profile and return the page to open.
 
-    ``only`` leaves all other chapters out, ``live`` trains also where the profile only reads records. A ``UserError``
+    ``only`` leaves all other chapters out, ``live`` trains also where the profile only reads records; ``allowed`` gives
+    the values that a chapter's parameters may have, for the page on them. A ``UserError``
     is a name that does not exist; a ``BuildError`` holds the chapter, cell and traceback, or the faults of the pages.
     """
     chosen = profiles.load(project, profile)
     chapters = [project.chapter(only)] if only else chosen.pages(project)
     plan = [(chapter, chosen.parameters(chapter)) for chapter in chapters]
     plan += [] if only else chosen.guests(project)
-    return _make(project, plan, chosen, project.build / "book", live=live, say=say) / "index.html"
+    return _make(project, plan, chosen, project.build / "book", live=live, say=say, allowed=allowed) / "index.html"
 
 
 def chapter(
@@ -41,6 +68,7 @@ def chapter(
     profile: str = profiles.DEFAULT,
     live: bool = False,
     say: Say,
+    allowed: Allowed = manual.nothing,
 ) -> Path:
     """Build a book of one chapter, with ``key=value`` assignments over the profile's, and return its page.
 
@@ -51,12 +79,57 @@ def chapter(
     values = resolve(one, chosen, assignments)
     text = canonical_json({"profile": profile, "parameters": parameters.effective(one, values)})
     folder = project.build / "chapters" / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-    return _make(project, [(one, values)], chosen, folder, live=live, say=say) / f"{one.page}.html"
+    return _make(project, [(one, values)], chosen, folder, live=live, say=say, allowed=allowed) / f"{one.page}.html"
 
 
 def resolve(chapter: Chapter, profile: Profile, assignments: Sequence[str] = ()) -> dict[str, Any]:
     """Return the values that replace a chapter's defaults: those of the profile, then the assignments'."""
     return profile.parameters(chapter) | parameters.given(chapter, assignments)
+
+
+def comparison(
+    project: Project,
+    name: str,
+    sets: Sequence[str],
+    *,
+    assignments: Sequence[str] = (),
+    profile: str = profiles.DEFAULT,
+    live: bool = False,
+    say: Say,
+) -> Path:
+    """Build a book of one chapter under each of several ``sets`` of parameters and return the page that compares them.
+
+    ``assignments`` hold for all sets; ``compare.sets`` says what a set looks like.
+    """
+    began = time.monotonic()
+    chosen = profiles.load(project, profile)
+    one = project.chapter(name)
+    plan = [parameters.effective(one, v) for v in compare.sets(one, resolve(one, chosen, assignments), sets)]
+    need_extras()
+    digest = hashlib.sha256(canonical_json({"profile": profile, "sets": plan}).encode()).hexdigest()
+    build = Build(_new_id(), profile, project.build / "comparisons" / f"{name}-{digest[:8]}", live=live)
+    _begin(project, [one], chosen, build)
+    kernels = Kernels(threads=devices.cores())
+    rows, columns = [], []
+    for number, (letter, values) in enumerate(zip(ascii_uppercase, plan, strict=False), start=1):
+        say(f"[{number}/{len(plan)}] {one.name}, set {letter}, profile {profile}")
+        part = replace(build, folder=build.folder / letter)
+        part.source.mkdir(parents=True)
+        shutil.copy(build.source / "glossary.md", part.source)
+        made = _executed(one, values, part, kernels, say=say)
+        page = compare.name(one, letter)
+        notebook = build.source / f"{page}.ipynb"
+        notebook.parent.mkdir(exist_ok=True)
+        shutil.copy(made, notebook)
+        rows.append({**status.record(one, notebook), "page": page, "title": f"{letter}: {one.title}"})
+        columns.append(compare.Column(letter, values, notebook, part.verdicts))
+    pages = {row["page"]: one.page for row in rows}
+    toc = compare.contents(contents(project, [one]), one, [column.letter for column in columns])
+    write_contents(build, toc)
+    (build.source / "index.md").write_text(compare.page(one, columns, build), encoding="utf-8")
+    _finish(project, [], rows, toc, chosen, build, pages=pages, allowed=manual.nothing, say=say)
+    say(f"built in {time.monotonic() - began:.0f} s")
+    return build.html / "index.html"
 
 
 def _make(
@@ -67,37 +140,112 @@ def _make(
     *,
     live: bool,
     say: Say,
+    allowed: Allowed,
 ) -> Path:
     """Execute ``plan`` and render it in ``folder``; return the folder of the pages."""
     began = time.monotonic()
     need_extras()  # before the last book is removed
     build = Build(id=_new_id(), profile=profile.name, folder=folder, live=live)
     chapters = [chapter for chapter, _ in plan]
+    toc = _begin(project, chapters, profile, build)
+    if profile.live or live:
+        prepare.train(plan, say=say)
+    rows = _execute(plan, build, say=say)
+    pages = {chapter.page: chapter.first_page for chapter in chapters if chapter.guest is not None}
+    _finish(project, chapters, rows, toc, profile, build, pages=pages, allowed=allowed, say=say)
+    say(f"built in {time.monotonic() - began:.0f} s")
+    return build.html
+
+
+def _begin(project: Project, chapters: Sequence[Chapter], profile: Profile, build: Build) -> dict[str, Any]:
+    """Empty the folder of ``build``, put the pages there, and return the table of contents."""
     toc = contents(project, chapters)
-    if folder.exists():
-        shutil.rmtree(folder)
+    if build.folder.exists():
+        shutil.rmtree(build.folder)
     assemble(project, chapters, profile, build)
-    rows = []
-    for number, (chapter, values) in enumerate(plan, start=1):
-        say(f"[{number}/{len(plan)}] {chapter.name}, profile {build.profile_of(chapter)}")
-        notebook = execute(chapter, values, build, say=say)
-        check.executed(chapter, notebook, values, build)
-        check.label(notebook)
-        verdicts.place(notebook, build)
-        rows.append(status.record(chapter, notebook))
-        say(f"    executed in {rows[-1]['seconds']:.0f} s")
+    return toc
+
+
+def _executed(chapter: Chapter, values: Mapping[str, Any], build: Build, kernels: Kernels, *, say: Say) -> Path:
+    """Execute a chapter, hold it to the gate, and return its notebook as readers get it."""
+    notebook = execute(chapter, values, build, kernels, say=say)
+    check.executed(chapter, notebook, values, build)
+    check.label(notebook)
+    reading.prepare(notebook, build)
+    verdicts.place(notebook, build)
+    return notebook
+
+
+def _finish(
+    project: Project,
+    chapters: Sequence[Chapter],
+    rows: Sequence[dict[str, Any]],
+    toc: Any,
+    profile: Profile,
+    build: Build,
+    *,
+    pages: Mapping[str, str],
+    allowed: Allowed,
+    say: Say,
+) -> None:
+    """Write the generated pages, render all, and hold them to the gate; only then ``build.html`` is there.
+
+    ``pages`` names for a page that is not called as its notebook the page that is.
+    """
     status.write(rows, profile, build)
     verdicts.write_scoreboard(chapters, build)
+    landing.write(chapters, build)
     networks.write(build)
-    manual.write(chapters, build)
+    manual.write(chapters, build, allowed=allowed)
     measured = speed.page(project.build / "bench", project.root / "results" / "bench")
     (build.source / "speed.md").write_text(measured, encoding="utf-8")
     say("rendering the pages")
     made = render(build)
-    check.rendered(made, pages(toc), build)
+    check.rendered(made, listed(toc), build)
+    address.settle(made, project, pages)
     made.rename(build.html)
-    say(f"built in {time.monotonic() - began:.0f} s")
-    return build.html
+
+
+def _execute(plan: Sequence[tuple[Chapter, Mapping[str, Any]]], build: Build, *, say: Say) -> list[dict[str, Any]]:
+    """Execute and check every chapter, several at once, and return the rows of the status page in their order.
+
+    The first fault ends them all: kernels at work are stopped, and chapters that were not begun stay so.
+    """
+    at_once = min(len(plan), _at_once())
+    kernels = Kernels(threads=max(1, devices.cores() // at_once))
+    failed: list[BaseException] = []
+
+    def one(number: int, chapter: Chapter, values: Mapping[str, Any]) -> dict[str, Any]:
+        said = f"[{number}/{len(plan)}] {chapter.label}"
+        say(f"{said}, profile {build.profile_of(chapter)}")
+        inside = (
+            (lambda line: say(f"    {chapter.label}: {line}")) if at_once > 1 else (lambda line: say(f"    {line}"))
+        )
+        try:
+            row = status.record(chapter, _executed(chapter, values, build, kernels, say=inside))
+        except BaseException as error:
+            failed.append(error)
+            kernels.stop()
+            raise
+        say(f"{said}: executed in {row['seconds']:.0f} s")
+        return row
+
+    with ThreadPoolExecutor(at_once) as pool:
+        begun = [pool.submit(one, number, *part) for number, part in enumerate(plan, start=1)]
+        try:
+            wait(begun, return_when=FIRST_EXCEPTION)
+        finally:  # nothing is left of this unless a chapter failed, or the user interrupts
+            pool.shutdown(wait=False, cancel_futures=True)
+            if not all(done.done() for done in begun):
+                kernels.stop()
+    if failed:
+        raise failed[0]
+    return [done.result() for done in begun]
+
+
+def _at_once() -> int:
+    """Return how many chapters to execute at once: one where they share a GPU's memory, else one per core, up to 4."""
+    return 1 if devices.resources().device.type != "cpu" else min(4, devices.cores())
 
 
 def _new_id() -> str:

@@ -1,15 +1,16 @@
-"""Run a chapter's notebook with typed parameters, in its own kernel, one after another."""
+"""Run a chapter's notebook with typed parameters, in a kernel of its own."""
 
+import contextlib
 import hashlib
 import importlib.util
 import logging
 import os
 import re
+import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,10 @@ class Build:
         """The verdicts of this build's chapters, in the format of ``claims``."""
         return self.folder / "verdicts.json"
 
+    def progress(self, chapter: Chapter) -> Path:
+        """Return the file that a chapter tells its progress to."""
+        return self.folder / f"progress-{chapter.label}.log"
+
     @property
     def html(self) -> Path:
         """The rendered book; there only when every check has passed."""
@@ -71,11 +76,64 @@ def need_extras() -> None:
             raise MissingExtraError(f'chapters need the extra "book" ({name} is missing): {install}')
 
 
-def execute(chapter: Chapter, values: Mapping[str, Any], build: Build, *, say: Say) -> Path:
+class Kernels:
+    """What the kernels of a build have in common: their threads, and their end when one chapter fails."""
+
+    def __init__(self, *, threads: int) -> None:
+        self.threads = threads
+        """Of each kernel's linear algebra; all kernels at work together should use each core once."""
+        self.managers: list[Any] = []
+        self.stopped = False
+
+    def manager(self, chapter: Chapter, build: Build) -> type[Any]:
+        """Return the class of kernel managers that start a kernel for ``chapter``: this interpreter, this library.
+
+        Nothing of the builder's own environment or folder changes, so chapters can be executed side by side.
+        """
+        from jupyter_client.kernelspec import KernelSpecManager
+        from jupyter_client.manager import AsyncKernelManager
+
+        environment, kernels = self._environment(chapter, build), self
+
+        class Manager(AsyncKernelManager):
+            async def start_kernel(self, **options: Any) -> None:
+                if kernels.stopped:
+                    raise RuntimeError("not begun, since another chapter failed")
+                kernels.managers.append(self)
+                self.kernel_spec_manager = KernelSpecManager(kernel_dirs=[])  # never a "python3" kernel of the user's
+                await super().start_kernel(**options, env=os.environ | environment, cwd=str(chapter.source.parent))
+
+        return Manager
+
+    def stop(self) -> None:
+        """End all kernels, and let none begin; workers that one of them has stop with checkpoints."""
+        self.stopped = True
+        for manager in self.managers:
+            pid = getattr(manager.provisioner, "pid", None)
+            if pid is not None and manager.has_kernel:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
+
+    def _environment(self, chapter: Chapter, build: Build) -> dict[str, str]:
+        """Return the kernel's profile, the files that it tells its progress and verdicts to, and this very library."""
+        return {
+            profiles.VARIABLE: build.profile_of(chapter),
+            PROGRESS: str(build.progress(chapter).resolve()),
+            VERDICTS: str(build.verdicts.resolve()),
+            profiles.LIVE: "1" if build.live else "",
+            "PYTHONPATH": import_path(),
+            "OMP_NUM_THREADS": str(self.threads),
+            "OMP_WAIT_POLICY": "passive",  # beside other work, spinning threads make minutes of an analysis's seconds
+            "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # debugpy's warning on stderr
+        }
+
+
+def execute(chapter: Chapter, values: Mapping[str, Any], build: Build, kernels: Kernels, *, say: Say) -> Path:
     """Execute ``chapter`` with ``values`` in place of its defaults, and return the executed notebook.
 
-    A cell that fails raises a ``BuildError`` with chapter, cell, source and traceback; one that meets a mistake of the
-    user's, a data set that is not there for instance, raises that error with the chapter's name and the cell.
+    May be called from several threads at once. A cell that fails raises a ``BuildError`` with chapter, cell, source
+    and traceback; one that meets a mistake of the user's, a data set that is not there for instance, raises that error
+    with the chapter's name and the cell.
     The notebook's metadata holds a ``stamp``, which ``check`` compares.
     """
     sys.modules.setdefault(SLOW_IMPORT, None)  # type: ignore[arg-type]
@@ -87,14 +145,14 @@ def execute(chapter: Chapter, values: Mapping[str, Any], build: Build, *, say: S
     target = build.source / f"{chapter.page}.ipynb"
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with _environment(chapter, build), _followed(build.folder / "progress.log", say):
+        with _followed(build.progress(chapter), say), _event_loop():
             papermill.execute_notebook(
                 chapter.source,
                 target,
                 parameters=dict(values),
                 kernel_name="python3",
                 progress_bar=False,
-                cwd=chapter.source.parent,
+                kernel_manager_class=kernels.manager(chapter, build),
                 extra_arguments=["--log-level=CRITICAL"],  # it warns of local TCP ports and of its own shutdown
             )
     except PapermillExecutionError as error:
@@ -145,32 +203,18 @@ def _last_cell(target: Path) -> str:
     return _indented(begun[-1]["source"]) if begun else ""
 
 
-@contextmanager
-def _environment(chapter: Chapter, build: Build) -> Iterator[None]:
-    """Give the kernel this very library, the profile's name and the progress file; restore the environment after."""
-    wanted = {
-        profiles.VARIABLE: build.profile_of(chapter),
-        PROGRESS: str(build.folder.resolve() / "progress.log"),
-        VERDICTS: str(build.verdicts.resolve()),
-        profiles.LIVE: "1" if build.live else "",
-        "PYTHONPATH": import_path(),
-        "OMP_WAIT_POLICY": "passive",  # beside other work, spinning threads slow an analysis from seconds to minutes
-        "JUPYTER_PREFER_ENV_PATH": "1",  # a "python3" kernel of the user's must not stand in for this interpreter
-        "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # debugpy's warning on stderr
-    }
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
+@contextlib.contextmanager
+def _event_loop() -> Iterator[None]:
+    """Close the event loop that Jupyter makes for a thread and forgets."""
+    from jupyter_core.utils import ensure_event_loop
+
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        ensure_event_loop().close()
 
 
-@contextmanager
+@contextlib.contextmanager
 def _followed(file: Path, say: Say) -> Iterator[None]:
     """Say each line that is appended to ``file`` while the block runs."""
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -185,7 +229,7 @@ def _followed(file: Path, say: Say) -> Iterator[None]:
                 pending += stream.read()
                 *lines, pending = pending.split("\n")
                 for line in lines:
-                    say(f"    {line}")
+                    say(line)
                 if last:
                     return
                 time.sleep(0.2)

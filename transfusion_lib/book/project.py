@@ -34,6 +34,11 @@ class Chapter:
         return self.source.stem.partition("-")[2]
 
     @property
+    def label(self) -> str:
+        """The name, a guest's with its profile: one in a book."""
+        return f"{self.name}-{self.guest.profile}" if self.guest else self.name
+
+    @property
     def page(self) -> str:
         """The page in the table of contents: ``notebooks/01-convergence``, a guest's with its profile behind that."""
         return f"{self.first_page}-{self.guest.profile}" if self.guest else self.first_page

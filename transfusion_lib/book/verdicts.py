@@ -3,13 +3,14 @@
 import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from transfusion_lib import claims
 from transfusion_lib.book.execute import Build
 from transfusion_lib.book.project import Chapter, read_notebook, write_notebook
 from transfusion_lib.claims import TABLE, Claim, Verdict
 
-OUTCOMES = ("supported", "contradicted", "inconclusive", "not tested")
+MARKS = {"supported": "✓", "contradicted": "✗", "inconclusive": "?", "not tested": "–"}
 _CLAIMS = '<div class="tf-claims">'
 PAPERS = {"T": "Transfusion (Raghu et al. 2019)", "R": "TruncatedTL (Peng et al. 2023)"}
 
@@ -39,7 +40,7 @@ def card(verdict: Verdict) -> str:
 
 def badge(verdict: Verdict) -> str:
     """Return the outcome in a word, with its colour and a mark that needs none."""
-    mark = dict(zip(OUTCOMES, "✓✗?–", strict=True))[verdict.outcome]
+    mark = MARKS[verdict.outcome]
     name = verdict.outcome.replace(" ", "-")
     return f'<span class="tf-verdict tf-{name}"><span aria-hidden="true">{mark} </span>{verdict.outcome}</span>'
 
@@ -51,17 +52,27 @@ def placeholder(chapter: str) -> str | None:
 
 
 def place(notebook: Path, build: Build) -> None:
-    """Put the verdicts of an executed chapter where its ``placeholder`` stands."""
+    """Put the verdicts of an executed chapter below its question, in place of the output that announced its claims."""
     document = read_notebook(notebook)
     made = document["metadata"]["transfusion"]
     chapter = made["chapter"]
     known = claims.read(build.verdicts, profile=made["profile"])
+    announced = False
     for cell in document["cells"]:
-        for output in cell.get("outputs", []):
-            text = "".join(output.get("data", {}).get("text/html", ""))
-            if text.startswith(_CLAIMS):
-                output["data"]["text/html"] = f"{_CLAIMS}{_lines(known, chapter)}</div>"
+        kept = [output for output in cell.get("outputs", []) if not _announces(output)]
+        announced |= len(kept) < len(cell.get("outputs", []))
+        if "outputs" in cell:
+            cell["outputs"] = kept
+    if announced:
+        opening = document["cells"][0]
+        heading, question, *rest = opening["source"].split("\n\n")
+        box = f"```{{raw}} html\n{_CLAIMS}{_lines(known, chapter)}</div>\n```"
+        opening["source"] = "\n\n".join([heading, question, box, *rest])
     write_notebook(notebook, document)
+
+
+def _announces(output: Mapping[str, Any]) -> bool:
+    return "".join(output.get("data", {}).get("text/html", "")).startswith(_CLAIMS)
 
 
 def write_scoreboard(chapters: Sequence[Chapter], build: Build) -> None:
@@ -70,9 +81,9 @@ def write_scoreboard(chapters: Sequence[Chapter], build: Build) -> None:
     pages = {chapter.name: chapter.page for chapter in chapters if chapter.guest is None}
     guests = [chapter for chapter in chapters if chapter.guest is not None]
     further = [(chapter, claims.read(build.verdicts, profile=build.profile_of(chapter))) for chapter in guests]
-    count = {outcome: sum(verdict.outcome == outcome for verdict in board) for outcome in OUTCOMES}
+    count = {outcome: sum(verdict.outcome == outcome for verdict in board) for outcome in MARKS}
     total = ", ".join(f"<b>{number}</b> {outcome}" for outcome, number in count.items() if number)
-    parts = [f'<p class="tf-total">{len(board)} claims: {total}.</p>']
+    parts = [f'<p class="tf-total">{len(board)} claims: {total}.</p>', *(_strip(board, letter) for letter in PAPERS)]
     for letter, paper in PAPERS.items():
         rows = "".join(_row(verdict, pages, further) for verdict in board if verdict.claim.startswith(letter))
         head = '<tr><th scope="col">verdict</th><th scope="col">claim</th><th scope="col">what we find</th></tr>'
@@ -82,12 +93,24 @@ def write_scoreboard(chapters: Sequence[Chapter], build: Build) -> None:
     (build.source / "scoreboard.md").write_text("```{raw} html\n" + "\n".join(parts) + "\n```\n", encoding="utf-8")
 
 
+def _strip(board: Sequence[Verdict], letter: str) -> str:
+    """Return one paper's claims as a line of cells, each a link to its row below."""
+    cells = "".join(
+        f'<a class="tf-cell tf-{one.outcome.replace(" ", "-")}" href="#board-{one.claim}" '
+        f'aria-label="{one.claim}: {one.outcome}" title="{one.outcome}: {_text(TABLE[one.claim].statement)}">'
+        f'{one.claim} <span aria-hidden="true">{MARKS[one.outcome]}</span></a>'
+        for one in board
+        if one.claim.startswith(letter)
+    )
+    return f'<div class="tf-strip"><span>{PAPERS[letter]}</span><div>{cells}</div></div>'
+
+
 def _row(verdict: Verdict, pages: Mapping[str, str], further: Sequence[tuple[Chapter, Mapping[str, Verdict]]]) -> str:
     claim = TABLE[verdict.claim]
     page = pages.get(claim.chapter)
     name = f'<a href="{page}.html#{claim.id}">{claim.id}</a>' if page and verdict.outcome != "not tested" else claim.id
     return (
-        f"<tr><td>{badge(verdict)}</td><td><b>{name}</b> {_text(claim.statement)}</td>"
+        f'<tr id="board-{claim.id}"><td>{badge(verdict)}</td><td><b>{name}</b> {_text(claim.statement)}</td>'
         f"<td>{_text(verdict.reason)}{_elsewhere(claim, further)}</td></tr>"
     )
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from transfusion_lib import markup
 from transfusion_lib.claims.rules import LEVEL, SETTLED, Claim, Part, Region
 from transfusion_lib.claims.table import TABLE
 from transfusion_lib.errors import MeasureError, unknown
@@ -81,6 +82,18 @@ class Verdict:
     seeds: int | None = None
     runs: tuple[str, ...] = ()
     figure: str | None = None
+
+    def _repr_html_(self) -> str:
+        """Show in a notebook the claim, the outcome, the reason, and the numbers that it rests on."""
+        head = ("quantity", "case", "estimate", "95 % interval", "what varies", "claim says")
+        rows = [
+            (one.part, one.case, f"{one.estimate:.3g}", f"{one.low:.3g} to {one.high:.3g}",
+             f"{one.what_varies}, {one.n}", one.region)
+            for one in self.findings
+        ]  # fmt: skip
+        said = f"<b>{markup.text(self.claim)}: {self.outcome}.</b>"
+        said += f" {markup.text(TABLE[self.claim].statement)}" if self.claim in TABLE else ""
+        return f"<p>{said}</p><p>{markup.text(self.reason)}</p>{markup.grid(head, rows) if rows else ''}"
 
 
 def judge(claim: str | Claim, evidence: Evidence | None) -> Verdict:

@@ -70,7 +70,7 @@ SUPPORTED_CONTRADICTED: Mapping[str, tuple[str, str]] = {
     ),
     "R1": (
         "Freezing, slimming or cutting costs nothing measurable: prefer the cheapest of them to full fine-tuning.",
-        "At least one of these methods lost accuracy: choose by validation, with full fine-tuning among the candidates.",
+        "At least one of these methods lost accuracy: choose by validation, and keep full fine-tuning in it.",
     ),
     "R2": (
         "Cut the network: the truncated one is better, smaller and faster than the alternatives.",

@@ -7,6 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from transfusion_lib.claims.judge import Finding, Verdict, judge
 from transfusion_lib.claims.table import TABLE
 from transfusion_lib.errors import StoreError
@@ -14,13 +16,14 @@ from transfusion_lib.errors import StoreError
 
 def write(path: Path, verdicts: Iterable[Verdict], *, profile: str) -> None:
     """Add the verdicts of a profile to the file, in place of earlier ones on the same claims."""
-    known = _load(path)
-    known.setdefault(profile, {}).update({verdict.claim: asdict(verdict) for verdict in verdicts})
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as part:
-        json.dump(known, part, indent=1, sort_keys=True, allow_nan=False)
-        part.write("\n")
-    Path(part.name).replace(path)
+    with FileLock(path.with_name(f"{path.name}.lock")):  # chapters are executed side by side
+        known = _load(path)
+        known.setdefault(profile, {}).update({verdict.claim: asdict(verdict) for verdict in verdicts})
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as part:
+            json.dump(known, part, indent=1, sort_keys=True, allow_nan=False)
+            part.write("\n")
+        Path(part.name).replace(path)
 
 
 def read(path: Path, *, profile: str) -> dict[str, Verdict]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from transfusion_lib import markup
 from transfusion_lib.errors import MeasureError
 
 LEVEL = 0.95
@@ -81,6 +82,11 @@ class Claim:
     """Whether a part is a share of the speed-up over the base arm, which is unknown where that arm does not arrive."""
     informative: tuple[float, float] = (0.55, 0.995)
     """Mean scores outside say nothing: at the lower end nothing was learnt, at the upper nothing can be gained."""
+
+    def _repr_html_(self) -> str:
+        """Show in a notebook what it says, where, and the rule that judges it."""
+        rows = {"source": self.source, "chapter": self.chapter, "measured": self.estimand, "rule": self.rule}
+        return f"<p><b>{markup.text(self.id)}.</b> {markup.text(self.statement)}</p>{markup.table(rows)}"
 
     @property
     def estimand(self) -> str:

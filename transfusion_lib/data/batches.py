@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from transfusion_lib import device as devices
 from transfusion_lib.spec import Augment
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R 601, what PIL uses for convert("L")
@@ -32,17 +33,20 @@ def to_input(
     std: Sequence[float] | Tensor,
     augmentation: Augment | None = None,
     generator: torch.Generator | None = None,
+    part: slice | None = None,
+    of: int | None = None,
 ) -> Tensor:
     """Return uint8 ``images`` (n, c, [depth,] height, width) as the normalised float32 input of a network.
 
     A grey image feeds all ``channels``; a colour image becomes grey where the network takes one channel. With
-    ``augmentation`` the images are changed before they are normalised, since brightness means nothing after.
+    ``augmentation`` the images are changed before they are normalised, since brightness means nothing after. Images
+    that are ``part`` of a batch ``of`` more are changed as in the whole batch.
     """
     batch = match_channels(images.float() / 255, channels=channels)
     if augmentation is not None:
         if generator is None:
             raise ValueError("augmentation needs a generator")
-        batch = augment(batch, augmentation, generator)
+        batch = augment(batch, augmentation, generator, part=part, of=of)
     shape = (1, channels) + (1,) * (batch.ndim - 2)
     centre, scale = (torch.as_tensor(value, dtype=batch.dtype, device=batch.device) for value in (mean, std))
     return (batch - centre.reshape(shape)) / scale.reshape(shape)
@@ -61,18 +65,21 @@ def match_channels(batch: Tensor, *, channels: int) -> Tensor:
     raise ValueError(f"images of {found} channels cannot feed a network of {channels}")
 
 
-def augment(images: Tensor, spec: Augment, generator: torch.Generator) -> Tensor:
+def augment(
+    images: Tensor, spec: Augment, generator: torch.Generator, *, part: slice | None = None, of: int | None = None
+) -> Tensor:
     """Return float ``images`` in [0, 1], (n, c, [depth,] height, width), each changed at random as ``spec`` says.
 
     Rotation and crop are one bilinear resampling; what rotates in from outside is black. Volumes are changed
-    slice by slice, all slices alike. A field at its default draws no random number.
+    slice by slice, all slices alike. A field at its default draws no random number. Images that are ``part`` of a
+    batch ``of`` more get their numbers of the whole batch.
     """
     planes = images.flatten(1, -3)
     n = len(planes)
 
     def uniform(low: float, high: float) -> Tensor:
-        drawn = torch.rand(n, generator=generator, device=generator.device).to(images.device, images.dtype)
-        return low + (high - low) * drawn
+        drawn = torch.rand(of or n, generator=generator, device=generator.device)
+        return low + (high - low) * devices.send(drawn[part or slice(None)], images.device).to(images.dtype)
 
     if spec.flip:
         mirrored = uniform(0, 1) < 0.5

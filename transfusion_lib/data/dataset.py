@@ -59,6 +59,11 @@ class Dataset:
     """Source, licence, citation, unit of the split: the datasheet's lines."""
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of all images and labels."""
+        return sum(part.nbytes for split in self.splits().values() for part in (split.images, split.labels))
+
+    @property
     def num_outputs(self) -> int:
         """Number of the network's outputs: one per class or label."""
         return len(self.classes)

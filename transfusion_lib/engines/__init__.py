@@ -42,5 +42,8 @@ def named(
 
 def automatic(grid: Grid, store: Store, resources: Resources) -> None:
     """Use processes where there are several runs and several workers to train them, else this process."""
+    if resources.team.size > 1:
+        in_process(grid, store, resources)
+        return
     pays = len(grid.waiting) > 1 and len(devices.places(resources)) > 1
     (Processes() if pays else in_process)(grid, store, resources)

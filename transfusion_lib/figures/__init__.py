@@ -9,6 +9,7 @@ from transfusion_lib.figures.performance import source_accuracy as source_accura
 from transfusion_lib.figures.speed import curves_and_arrivals as curves_and_arrivals
 from transfusion_lib.figures.speed import marginal as marginal
 from transfusion_lib.figures.speed import starts as starts
+from transfusion_lib.figures.speed import waiting as waiting
 from transfusion_lib.figures.style import drawing as drawing
 from transfusion_lib.figures.style import source as source
 from transfusion_lib.figures.style import svg as svg

@@ -160,12 +160,13 @@ def overlap(frame: pd.DataFrame, *, threshold: float, ruled: str, searched: str,
     axis.annotate(f"threshold {threshold:g}", (0.01, threshold), xycoords=("axes fraction", "data"), fontsize=8,
                   color=QUIET, va="bottom")  # fmt: skip
     cuts = dict(zip(frame["cut"], frame["place"], strict=True))
-    for name, cut, color, height in (("SVCCA rule", ruled, ORANGE, 0.94), ("search", searched, BLUE, 0.84)):
+    marks = (("SVCCA rule", ruled, ORANGE, 0.94), ("search", searched, BLUE, 0.84))
+    for (name, cut, color, height), (_, other, *_) in zip(marks, reversed(marks), strict=True):
         axis.axvline(cuts[cut], color=color, linewidth=1.5)
-        side = -1 if cuts[cut] > len(cuts) / 2 else 1
-        axis.annotate(f"{name}: {cut}", (cuts[cut], height), xycoords=("data", "axes fraction"), xytext=(4 * side, 0),
-                      textcoords="offset points", ha="right" if side < 0 else "left", color=color, fontweight="bold",
-                      fontsize=9)  # fmt: skip
+        left = _label_left(cuts[cut], cuts[other], len(cuts))
+        axis.annotate(f"{name}: {cut}", (cuts[cut], height), xycoords=("data", "axes fraction"),
+                      xytext=(-4 if left else 4, 0), textcoords="offset points", ha="right" if left else "left",
+                      color=color, fontweight="bold", fontsize=9)  # fmt: skip
     axis.set_xticks(list(cuts.values()), list(cuts), rotation=45, ha="right", fontsize=8)
     axis.set_xlabel("cut point, from the input on")
     axis.set_ylabel("overlap with unrelated features\n(1: nothing is reused)")
@@ -205,6 +206,12 @@ def looked(examples: Sequence[Looked], *, title: str) -> Figure:
 
 def _grey(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     return np.asarray(pixels, np.float64) if pixels.ndim == 2 else pixels.mean(axis=2)
+
+
+def _label_left(place: int, other: int, count: int) -> bool:
+    """Whether a line's label goes to its left: away from the other line, but not out of the axes."""
+    away = place < other if place != other else place > count / 2
+    return place > 0.75 * count or (away and place > 0.25 * count)
 
 
 def _order(a: str, b: str, blocks: Sequence[str]) -> tuple[str, str]:

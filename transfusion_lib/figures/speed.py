@@ -10,7 +10,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from transfusion_lib.figures.convergence import curves_panel
-from transfusion_lib.figures.style import BLUE, GREEN, INIT_STYLE, ORANGE, PINK, QUIET, SKY, drawing, panels
+from transfusion_lib.figures.style import BLUE, GREEN, INIT_STYLE, ORANGE, PINK, QUIET, SKY, drawing, label_ends, panels
 
 STYLES: dict[str, dict[str, Any]] = INIT_STYLE | {
     "Gabor conv1": {"color": PINK, "linestyle": (0, (6, 1.5, 1.2, 1.5))},
@@ -83,6 +83,32 @@ def starts(arrivals: pd.DataFrame, steps: pd.DataFrame, ways: pd.DataFrame, *, t
     axes[-1, 0].set_xlabel(f"steps to AUROC {threshold:g} (fewer is faster)")
     axes[-1, 1].set_xlabel("mean AUROC on the way (higher is faster)")
     figure.suptitle(title, x=0.01, ha="left", fontsize=10.5, fontweight="bold")
+    return figure
+
+
+@drawing
+def waiting(shares: pd.DataFrame, *, threshold: float, titles: Mapping[str, str]) -> Figure:
+    """Return, a panel per network, the share of each start's runs that have not reached the threshold yet.
+
+    Lines that would lie on each other are drawn a little apart.
+    """
+    networks = list(dict.fromkeys(shares["network"]))
+    figure, axes = panels(len(networks), height=2.7, sharex=True, sharey=True)
+    for axis, network in zip(axes[:, 0], networks, strict=True):
+        part = shares[shares["network"] == network]
+        style = styles(list(dict.fromkeys(part["init"])))
+        axis.set_ylim(-0.06, 1.1)
+        ends = []
+        for place, (init, curve) in enumerate(part.groupby("init", sort=False)):
+            height = curve["share"] + 0.015 * (place - 1)
+            axis.step(curve["step"], height, where="post", linewidth=2.2, **style[init])
+            ends.append((float(height.iloc[-1]), str(init), style[init]["color"]))
+        axis.margins(x=0.01)
+        label_ends(axis, ends, x=float(shares["step"].max()))
+        axis.set_yticks([0, 0.5, 1], ["none", "half", "all"])
+        axis.set_title(titles[network])
+        axis.set_ylabel(f"runs below {threshold:g}")
+    axes[-1, 0].set_xlabel("training step (a line that falls early is a fast start)")
     return figure
 
 

@@ -65,6 +65,16 @@ class Interval:
             raise MeasureError(f"an equivalence margin is positive, got {margin}")
         return max(self.p_above(-margin), self.p_below(margin))
 
+    def __str__(self) -> str:
+        """Say it in words: the estimate, its interval, and what another sample would change."""
+        return (
+            f"{self.estimate:.4g} ({self.low:.4g} to {self.high:.4g}, {self.level:.0%} interval; "
+            f"{self.what_varies} varies, n = {self.n})"
+        )
+
+    def _repr_html_(self) -> str:
+        return f"<b>{self.estimate:.4g}</b> {str(self).partition(' ')[2]}"
+
     def _on_scale(self, value: float) -> float:
         if self.scale == "log":
             return math.log(value)

@@ -13,6 +13,7 @@ from transfusion_lib.studies.segmentation import Segmentation
 from transfusion_lib.studies.study import Study
 from transfusion_lib.studies.tasks import Tasks
 from transfusion_lib.studies.transfusion import Transfusion
+from transfusion_lib.studies.tutorial import Tutorial
 from transfusion_lib.studies.volumes import Volumes
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Study",
     "Tasks",
     "Transfusion",
+    "Tutorial",
     "Volumes",
 ]
 
@@ -47,5 +49,6 @@ _ALL: tuple[type[Study], ...] = (
     Ablations,
     Segmentation,
     Volumes,
+    Tutorial,
 )
 TABLE: dict[str, type[Study]] = {study.name: study for study in _ALL}

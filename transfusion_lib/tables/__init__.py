@@ -48,3 +48,5 @@ from transfusion_lib.tables.transfusion import paper_figure_7 as paper_figure_7
 from transfusion_lib.tables.transfusion import reached as reached
 from transfusion_lib.tables.transfusion import transfusion_evidence as transfusion_evidence
 from transfusion_lib.tables.transfusion import transfusion_titles as transfusion_titles
+from transfusion_lib.tables.waiting import waiting as waiting
+from transfusion_lib.tables.waiting import waiting_titles as waiting_titles

@@ -12,7 +12,7 @@ from transfusion_lib.search import Found
 from transfusion_lib.spec import RunSpec
 from transfusion_lib.stats import Interval
 from transfusion_lib.studies.cuts import Arm
-from transfusion_lib.tables.curves import NETWORKS
+from transfusion_lib.tables.curves import NETWORKS, signed, subject
 
 SOURCES = {"random": "no source", "natural": "natural images", "medical": "medical images"}
 
@@ -42,7 +42,7 @@ def pooling_finding(frame: pd.DataFrame) -> str:
     """Return the finding: where validation chose with each head, and the difference of their AUROCs."""
     best = {row["head"]: row for row in frame[frame["chosen"]].to_dict("records")}
     pooled, plain = best["pooled"], best["not pooled"]
-    gap = _signed(pooled["auroc"] - plain["auroc"])
+    gap = signed(pooled["auroc"] - plain["auroc"])
     return f"pooled at {pooled['cut']} has {gap} AUROC over not pooled at {plain['cut']}"
 
 
@@ -65,7 +65,7 @@ def architectures_finding(frame: pd.DataFrame) -> str:
     for network, rows in frame.groupby("network", sort=False):
         full, cut = rows.iloc[0], rows.iloc[1]
         share = cut["parameters"] / full["parameters"]
-        words.append(f"{network} {_signed(cut['auroc'] - full['auroc'])} at {share:.0%} of its parameters")
+        words.append(f"{network} {signed(cut['auroc'] - full['auroc'])} at {share:.0%} of its parameters")
     return f"change of AUROC: {'; '.join(words)}"
 
 
@@ -99,29 +99,33 @@ def evidence_r8(found: Mapping[str, Found]) -> Evidence | None:
     pooled, plain = (found[head].chosen for head in ("pooled", "not pooled"))
     if len(pooled.runs) < 2:
         return None
-    case = f"{_data(pooled.runs[0])}: {pooled.cut} against {plain.cut}"
-    return _evidence({case: scores.gain(pooled.runs, plain.runs)}, {"pooled": pooled.runs, "not pooled": plain.runs})
+    case = f"{subject(pooled.runs[0])}: {pooled.cut} against {plain.cut}"
+    found = {case: scores.gain(pooled.runs, plain.runs)}
+    return _evidence({"difference": found}, {"pooled": pooled.runs, "not pooled": plain.runs})
 
 
 def evidence_r9(arms: Mapping[str, tuple[Arm, Arm]]) -> Evidence | None:
     """Return each network's truncation minus its full fine-tuning; None with one seed."""
     if any(len(arm.runs) < 2 for pair in arms.values() for arm in pair):
         return None
-    cases = {_data(full.runs[0]): scores.gain(cut.runs, full.runs) for full, cut in arms.values()}
-    return _evidence(cases, {f"{arm.name} of {name}": arm.runs for name, pair in arms.items() for arm in pair})
+    cases = {subject(full.runs[0]): scores.gain(cut.runs, full.runs) for full, cut in arms.values()}
+    every = {f"{arm.name} of {name}": arm.runs for name, pair in arms.items() for arm in pair}
+    return _evidence({"difference": cases}, every)
 
 
 def evidence_r10(runs: Mapping[str, Sequence[Run]]) -> Evidence | None:
-    """Return fine-tuning from medical minus from natural images; None with one seed."""
-    medical, natural = runs["medical"], runs["natural"]
+    """Return fine-tuning from medical minus from no source, and minus from natural images; None with one seed."""
+    medical = runs["medical"]
     if len(medical) < 2:
         return None
-    return _evidence({_data(medical[0]): scores.gain(medical, natural)}, {"medical": medical, "natural": natural})
+    others = {"source": runs["random"], "difference": runs["natural"]}
+    parts = {part: {subject(medical[0]): scores.gain(medical, other)} for part, other in others.items()}
+    return _evidence(parts, runs)
 
 
-def _evidence(cases: Mapping[str, Interval], arms: Mapping[str, Sequence[Run]]) -> Evidence:
+def _evidence(parts: Mapping[str, Mapping[str, Interval]], arms: Mapping[str, Sequence[Run]]) -> Evidence:
     return Evidence(
-        parts={"difference": cases},
+        parts=parts,
         seeds=min(len(group) for group in arms.values()),
         scores={name: scores.mean(group, "test_auroc").estimate for name, group in arms.items()},
         runs=tuple(dict.fromkeys(run.key for group in arms.values() for run in group)),
@@ -130,11 +134,3 @@ def _evidence(cases: Mapping[str, Interval], arms: Mapping[str, Sequence[Run]]) 
 
 def _costs(run: Run) -> models.Description:
     return models.describe(run.spec.model, num_outputs=len(run.record["dataset"]["classes"]), size=run.spec.data.size)
-
-
-def _data(run: Run) -> str:
-    return f"{run.spec.data.name}, {NETWORKS[run.spec.model.name]}"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")

@@ -49,6 +49,17 @@ def start_of(spec: RunSpec) -> str:
     return STARTS[init.method] + kept
 
 
+def subject(run: Run) -> str:
+    """Return what a case of a claim is about: the data, their task where the spec names one, and the network."""
+    task = f" {run.spec.data.task}" if run.spec.data.task else ""
+    return f"{run.spec.data.name}{task}, {NETWORKS[run.spec.model.name]}"
+
+
+def signed(value: float) -> str:
+    """Return a difference of scores as a page shows it: its sign, three places."""
+    return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
+
+
 def curves(runs: Sequence[Run]) -> pd.DataFrame:
     """Return one row per run and evaluation: network, init, seed, step, the scores, and the run's key."""
     rows = [

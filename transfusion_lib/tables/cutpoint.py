@@ -19,7 +19,7 @@ from transfusion_lib.search import Found
 from transfusion_lib.stats import Interval, over_seeds, over_seeds_and_cases, share
 from transfusion_lib.studies.cutpoint import Cutpoint
 from transfusion_lib.studies.cuts import Arm
-from transfusion_lib.tables.curves import NETWORKS
+from transfusion_lib.tables.curves import signed, subject
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -96,10 +96,7 @@ def reuse_finding(frame: pd.DataFrame) -> str:
     means = full.groupby("place")["above"].mean()
     names = dict(zip(full["place"], full["stage"], strict=True))
     bottom, top = means.index.min(), means.index.max()
-    return (
-        f"full fine-tuning keeps {means[bottom]:.2f} of {names[bottom]} and {means[top]:.2f} of {names[top]}, "
-        "similarity above chance"
-    )
+    return f"full fine-tuning keeps {means[bottom]:.2f} of {names[bottom]}, {means[top]:.2f} of {names[top]}"
 
 
 def pairs(study: Cutpoint, full: Arm) -> pd.DataFrame:
@@ -198,7 +195,7 @@ def rules_styled(frame: pd.DataFrame) -> Styler:
 def cuts_finding(ruled: Arm, searched: Found) -> str:
     """Return the finding: where each way cuts, and the difference of their AUROCs."""
     ours, theirs = (scores.mean(runs, "test_auroc").estimate for runs in (ruled.runs, searched.chosen.runs))
-    gap = f"{ours - theirs:+.3f}".replace("-", "\N{MINUS SIGN}")
+    gap = signed(ours - theirs)
     return f"the SVCCA rule cuts at {ruled.cut}, the search at {searched.chosen.cut}; AUROC {gap}"
 
 
@@ -254,9 +251,10 @@ def pointing_finding(frame: pd.DataFrame) -> str:
     """Return the finding: each arm's share of hits, and that of a random point."""
     if frame.empty:
         return "these data have no masks of findings, so maps cannot be scored"
-    means = frame.groupby("arm", sort=False)[["hit", "chance"]].mean()
+    means = frame.groupby("arm", sort=False)[["hit", "chance", "centre"]].mean()
     words = " and ".join(f"{arm} {row['hit']:.0%}" for arm, row in means.iterrows())
-    return f"strongest point on a finding: {words}; a random point {means['chance'].mean():.0%}"
+    chance, centre = means["chance"].mean(), means["centre"].mean()
+    return f"strongest point on a finding: {words}; a random point {chance:.0%}, the image's centre {centre:.0%}"
 
 
 def looked(run: Run, found: Mapping[str, Mapping[str, Any]]) -> list[Looked]:
@@ -304,7 +302,7 @@ def evidence_r4(frame: pd.DataFrame, full: Arm) -> Evidence | None:
         ordered = one.sort_values("place")["above"].to_numpy()
         slopes.append(float(np.polyfit(np.linspace(0, 1, len(ordered)), ordered, 1)[0]))
         tops.append(float(ordered[-1]))
-    case = _data(full.runs[0])
+    case = subject(full.runs[0])
     floors = rows.groupby("stage", sort=False)["floor"].mean().to_dict()
     return _evidence(
         {"trend": {case: over_seeds(slopes)}, "top": {case: over_seeds(tops)}}, full, floors=_named(floors)
@@ -319,7 +317,7 @@ def evidence_r5(frame: pd.DataFrame, full: Arm) -> Evidence | None:
     top = list(dict.fromkeys(frame["second"]))[-1]
     compared = frame[(frame["second"] == top) & frame["first"].isin(changes)]
     floors = compared.groupby("first")["floor"].mean().to_dict()
-    cases = {f"{top} with {lower}, {_data(full.runs[0])}": over_seeds(values) for lower, values in changes.items()}
+    cases = {f"{top} with {lower}, {subject(full.runs[0])}": over_seeds(values) for lower, values in changes.items()}
     return _evidence({"change": cases}, full, floors=_named(floors))
 
 
@@ -351,7 +349,7 @@ def evidence_r6(study: Cutpoint, full: Arm) -> Evidence | None:
         generator=np.random.default_rng(0),
         repeats=scores.REPEATS,
     )
-    return _evidence({"difference": {_data(first): difference}}, full, scores=means)
+    return _evidence({"difference": {subject(first): difference}}, full, scores=means)
 
 
 def evidence_r7(agreed: pd.DataFrame, full: Arm) -> Evidence | None:
@@ -359,7 +357,7 @@ def evidence_r7(agreed: pd.DataFrame, full: Arm) -> Evidence | None:
     if agreed.empty:
         return None
     found = share(int(agreed["agrees"].sum()), len(agreed))
-    return _evidence({"agreement": {_data(full.runs[0]): found}}, full)
+    return _evidence({"agreement": {subject(full.runs[0]): found}}, full)
 
 
 def _evidence(parts: Mapping[str, Mapping[str, Interval]], full: Arm, **checks: Mapping[str, float]) -> Evidence:
@@ -399,7 +397,3 @@ def _top_changes(frame: pd.DataFrame, value: str) -> dict[str, list[float]]:
 
 def _named(values: Mapping[Any, float]) -> dict[str, float]:
     return {str(name): float(value) for name, value in values.items() if not math.isnan(value)}
-
-
-def _data(run: Run) -> str:
-    return f"{run.spec.data.name}, {NETWORKS[run.spec.model.name]}"

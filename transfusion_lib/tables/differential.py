@@ -16,7 +16,7 @@ from transfusion_lib.runs import Run
 from transfusion_lib.search import Found
 from transfusion_lib.stats import Interval, exact, over_seeds
 from transfusion_lib.studies.cuts import Arm
-from transfusion_lib.tables.curves import NETWORKS
+from transfusion_lib.tables.curves import signed, subject
 
 LONG = {
     "FTL": "full fine-tuning",
@@ -164,7 +164,7 @@ def differential_title(frame: pd.DataFrame) -> str:
     if name is None:
         return "Accuracy against cost"
     full, cut = (frame.set_index("arm").loc[arm] for arm in ("FTL", name))
-    gap = f"{cut['auroc'] - full['auroc']:+.3f}".replace("-", "\N{MINUS SIGN}")
+    gap = signed(cut["auroc"] - full["auroc"])
     return f"{name}: {cut['macs'] / full['macs']:.0%} of the MACs of full fine-tuning, {gap} AUROC"
 
 
@@ -203,7 +203,7 @@ def evidence_r3(arms: Sequence[Arm]) -> Evidence | None:
     first, second = (_named(arms, name) for name in ("TTL-1", "TTL-2"))
     if first is None or second is None or len(first.runs) < 2:
         return None
-    case = f"{_data(second.runs[0])}: {second.cut} against {first.cut}"
+    case = f"{subject(second.runs[0])}: {second.cut} against {first.cut}"
     return _evidence({"difference": {case: scores.gain(second.runs, first.runs)}}, [first, second])
 
 
@@ -241,11 +241,7 @@ def _best(frame: pd.DataFrame, method: str) -> str | None:
 
 
 def _case(arm: Arm) -> str:
-    return f"{arm.name}, {_data(arm.runs[0])}"
-
-
-def _data(run: Run) -> str:
-    return f"{run.spec.data.name}, {NETWORKS[run.spec.model.name]}"
+    return f"{arm.name}, {subject(arm.runs[0])}"
 
 
 def _place(cuts: Sequence[str], cut: str) -> int:

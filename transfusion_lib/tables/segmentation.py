@@ -13,10 +13,12 @@ from transfusion_lib import data, models, stats
 from transfusion_lib.analyses import stored
 from transfusion_lib.claims import Evidence
 from transfusion_lib.data.batches import to_input
+from transfusion_lib.errors import DataError
 from transfusion_lib.figures.tasks import Picture
 from transfusion_lib.runs import Run
 from transfusion_lib.search import validation_score
 from transfusion_lib.stats import Interval, over_seeds
+from transfusion_lib.tables.curves import signed
 
 WHOLE = "whole"
 
@@ -87,33 +89,37 @@ def finding(table: pd.DataFrame, found: pd.DataFrame, cut: str) -> str:
     """Return the finding in a sentence: what the best cut changes and saves."""
     row, whole = (table[table["cut"] == name].iloc[0] for name in (cut, WHOLE))
     saved = 1 - row["parameters (M)"] / whole["parameters (M)"]
-    change = row["test Dice"] - whole["test Dice"]
+    change = signed(row["test Dice"] - whole["test Dice"])
     measured = difference(found, cut)
     word = "as far as these seeds tell" if measured is None or measured.low < 0 < measured.high else "beyond the seeds"
-    return f"Cut after {cut}: Dice {change:+.3f} against the whole U-Net, {word}, with {saved:.0%} fewer parameters"
+    return f"Cut after {cut}: Dice {change} against the whole U-Net, {word}, with {saved:.0%} fewer parameters"
 
 
 def pictures(runs: Sequence[Run], cut: str, *, count: int) -> dict[str, list[Picture]]:
-    """Return test images with the outline of the true mask, and of the masks of the whole and the cut network."""
+    """Return test images with the outline of the true mask, and of the masks of the whole and the cut network.
+
+    A record holds no images: where the data are not at hand the predicted masks are shown alone.
+    """
     first = min(run.spec.seed for run in runs)
     chosen = {cut_of(run): run for run in runs if run.spec.seed == first}
     drawn = predictions(chosen[WHOLE], chosen[cut], count=count)
-    names = {"truth": "truth", "whole": "whole U-Net", "cut": f"cut after {cut}"}
+    masks = {"whole U-Net": drawn["whole"], f"cut after {cut}": drawn["cut"]}
+    try:
+        split = data.load(chosen[WHOLE].spec.data).test
+    except DataError:
+        return {label: [_picture(mask[None] * 255, mask) for mask in some] for label, some in masks.items()}
+    rows = {"truth": split.labels[:count, 0]} | masks
     return {
-        label: [
-            Picture(pixels=_pixels(image), title="", outline=mask.numpy() > 0)
-            for image, mask in zip(drawn["images"], drawn[name], strict=True)
-        ]
-        for name, label in names.items()
+        label: [_picture(image, mask) for image, mask in zip(split.images[:count], some, strict=True)]
+        for label, some in rows.items()
     }
 
 
-@stored(version=1)
+@stored(version=2)
 def predictions(whole: Run, cut: Run, *, count: int) -> dict[str, Any]:
-    """Return the first test images and, of their first region, the true mask and the two networks' masks."""
-    split = data.load(whole.spec.data).test
-    images = split.images[:count]
-    found = {"images": images.contiguous(), "truth": split.labels[:count, 0].contiguous()}
+    """Return the masks that two networks predict of the first region of the first test images, uint8 of 0 and 1."""
+    images = data.load(whole.spec.data).test.images[:count]
+    found = {}
     for name, run in (("whole", whole), ("cut", cut)):
         network = run.network()
         x = to_input(images, channels=network.in_channels, mean=network.mean, std=network.std)
@@ -155,6 +161,8 @@ def _bounds(values: list[float]) -> tuple[float, float]:
     return max(0.0, found.low), min(1.0, found.high)
 
 
-def _pixels(image: Tensor) -> Any:
+def _picture(image: Tensor, mask: Tensor) -> Picture:
+    """Return an image (channels, height, width) with the outline of a mask (height, width)."""
     pixels = image.permute(1, 2, 0).numpy()
-    return np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    pixels = np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    return Picture(pixels=pixels, title="", outline=mask.numpy() > 0)

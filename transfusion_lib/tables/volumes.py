@@ -10,6 +10,7 @@ from pandas.io.formats.style import Styler
 from transfusion_lib import models, stats
 from transfusion_lib.runs import Run
 from transfusion_lib.stats import over_seeds
+from transfusion_lib.tables.curves import signed
 
 # What the paper prints for ResNeXt3D-101 at its own size: parameters in millions, multiply-adds in billions.
 PAPER = {"FTL": "47.5 M, 66.3 G", "TF": "36.1 M, 64.9 G", "TTL": "60.17 G"}
@@ -63,12 +64,12 @@ def finding(table: pd.DataFrame, found: pd.DataFrame) -> str:
     row, whole = (table[table["method"] == name].iloc[0] for name in ("TTL", "FTL"))
     saved = 1 - row["parameters (M)"] / whole["parameters (M)"]
     mine, full = (found[found["method"] == name]["auroc"].tolist() for name in ("TTL", "FTL"))
-    change = row["test AUROC"] - whole["test AUROC"]
+    change = signed(row["test AUROC"] - whole["test AUROC"])
     if len(mine) < 2:
-        return f"TTL: AUROC {change:+.3f} against FTL from one seed, with {saved:.0%} fewer parameters"
+        return f"TTL: AUROC {change} against FTL from one seed, with {saved:.0%} fewer parameters"
     gap = stats.difference(mine, full)
     return (
-        f"TTL: AUROC {change:+.3f} against FTL (95 % interval {gap.low:+.3f} to {gap.high:+.3f} over seeds), "
+        f"TTL: AUROC {change} against FTL (95 % interval {signed(gap.low)} to {signed(gap.high)} over seeds), "
         f"with {saved:.0%} fewer parameters"
     )
 

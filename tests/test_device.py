@@ -1,0 +1,52 @@
+"""What a run may use: places of workers, processes and GPUs, options that do not fit."""
+
+import pytest
+import torch
+
+from transfusion_lib import device
+from transfusion_lib.device import Resources
+from transfusion_lib.errors import UserError
+
+
+def test_workers_share_gpus_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More workers than GPUs: the way to train several small networks on one at once."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    both = Resources(device=torch.device("cuda"))
+    assert device.places(both) == ["cuda:0", "cuda:1"]
+    assert device.places(both, workers=5) == ["cuda:0", "cuda:1", "cuda:0", "cuda:1", "cuda:0"]
+    assert device.places(Resources(device=torch.device("cuda:1")), workers=2) == ["cuda:1"] * 2
+
+
+def test_cores_are_divided_among_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "cores", lambda: 8)
+    assert device.places(Resources(device=torch.device("cpu"), threads=3)) == ["cpu"] * 2
+    assert device.places(Resources(device=torch.device("cpu"), threads=16)) == ["cpu"]
+
+
+def test_each_process_of_a_team_has_its_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setattr(torch, "set_float32_matmul_precision", lambda _: None)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    monkeypatch.delenv("TRANSFUSION_DEVICE", raising=False)
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    assert device.resources().device == torch.device("cuda")
+    monkeypatch.setenv("MASTER_ADDR", "localhost")
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert device.resources().device == torch.device("cuda:3")
+    assert chosen == [torch.device("cuda:3")]
+
+
+def test_wrong_options_say_what_is_possible(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRANSFUSION_DEVICE", "cpu")
+    for name, value, match in (
+        ("TRANSFUSION_COMPILE", "1", "on a CPU it would change the bits"),
+        ("TRANSFUSION_COMPILE", "yes", "use 1, or 0"),
+        ("TRANSFUSION_THREADS", "0", "use 1, 2"),
+        ("TRANSFUSION_DEVICE", "gpu", "use cpu, cuda or cuda:0"),
+    ):
+        with monkeypatch.context() as one:
+            one.setenv(name, value)
+            with pytest.raises(UserError, match=match):
+                device.resources()
