@@ -23,6 +23,7 @@ from transfusion_lib.claims import Evidence, Verdict
 from transfusion_lib.live import Reporter
 from transfusion_lib.markup import text
 from transfusion_lib.runs import Run
+from transfusion_lib.spec import DataSpec
 from transfusion_lib.studies.study import Study
 
 
