@@ -145,8 +145,8 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
 
 
 HOSTILE: dict[str, tuple[Mapping[str, bytes | str], str]] = {
-    "empty": ({"notes.txt": "nothing"}, "no image of folder in it"),
-    "one class": (class_folders(classes=("only",)), "same label"),
+    "empty": ({"notes.txt": "nothing"}, "no known layout: found 0 images"),
+    "one class": (class_folders(classes=("only",)), "Expected a folder for each class"),
     "too few": (class_folders(per_class=1), "same label"),
     "broken": (class_folders(per_class=20) | {"cat/bad.png": b"\x89PNG no more"}, "bad.png"),
     "loose": (class_folders(per_class=20) | {"loose.png": encoded(gradient())}, "lies in no class folder"),

@@ -23,6 +23,7 @@ from transfusion_lib.claims import Evidence, Verdict
 from transfusion_lib.live import Reporter
 from transfusion_lib.markup import text
 from transfusion_lib.runs import Run
+from transfusion_lib.spec import DataSpec
 from transfusion_lib.studies.study import Study
 
 
@@ -106,7 +107,7 @@ def open_chapter(study: Study) -> Chapter:
     kinds += [
         f"{split}_images={asked:,} is more than there are, so all are used"
         for split in ("train", "val", "test")
-        if (asked := getattr(study, f"{split}_images", None)) and any(getattr(spec, split) is None for spec in sets)
+        if (asked := getattr(study, f"{split}_images", None)) and any(_all_of(spec, split, asked) for spec in sets)
     ]
     live = "runs are trained live where the store lacks them" if chapter.profile.live else "recorded runs only"
     judged = verdicts.placeholder(study.name)
@@ -149,6 +150,13 @@ def _data_line(run: Run) -> str:
     name = f"{about['name']} ({about['task']}), {run.spec.data.size} px"
     cases += f"; {len(about['left_out']):,} files left out" if about["left_out"] else ""
     return f"{text(name)}:{synthetic} {cases}; fingerprint <code>{text(about['fingerprint'][:12])}</code>"
+
+
+def _all_of(spec: DataSpec, split: str, asked: int) -> bool:
+    """Tell whether a data set takes all of a split because it has fewer images than were ``asked`` for."""
+    if getattr(spec, split) is not None:
+        return False
+    return getattr(data.limited(spec.replace(**{split: asked})), split) is None
 
 
 def _run_line(run: Run) -> str:
