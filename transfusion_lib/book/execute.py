@@ -152,6 +152,7 @@ def execute(chapter: Chapter, values: Mapping[str, Any], build: Build, kernels: 
                 parameters=dict(values),
                 kernel_name="python3",
                 progress_bar=False,
+                start_timeout=600,  # several kernels at once on a busy machine take more than papermill's minute
                 kernel_manager_class=kernels.manager(chapter, build),
                 extra_arguments=["--log-level=CRITICAL"],  # it warns of local TCP ports and of its own shutdown
             )
