@@ -246,7 +246,8 @@ LAYERS = (
     {"comparisons", "movement", "gabor", "visualise", "probes", "robustness"},
     {"barriers"},
     {"records", "tables", "cut"},
-    {"book", "live"},
+    {"book"},
+    {"live"},
     {"chapter", "card"},
     {"__main__"},
 )
