@@ -74,6 +74,19 @@ def test_augmentation_is_a_function_of_the_generator() -> None:
     assert 0 <= augment(images, everything, drawn(1)).min() <= augment(images, everything, drawn(1)).max() <= 1
 
 
+def test_grey_changes_as_colour_to_the_bit() -> None:
+    """Grey is repeated after the changes, and nothing shows it."""
+    grey = torch.randint(0, 256, (16, 1, 24, 24), generator=drawn(), dtype=torch.uint8)
+    everything = Augment(flip=True, rotation=20, crop=0.7, brightness=0.3)
+    first, second = (
+        to_input(
+            images, channels=3, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4), augmentation=everything, generator=drawn(5)
+        )
+        for images in (grey, grey.expand(-1, 3, -1, -1))
+    )
+    assert torch.equal(first, second)
+
+
 def test_flip_mirrors_half_of_the_images() -> None:
     """Each image is itself or its mirror image, about equally often."""
     images = torch.rand(1000, 1, 4, 6)

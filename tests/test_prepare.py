@@ -10,6 +10,7 @@ import pytest
 from tests.books import OPENING, REPOSITORY, add_chapter, code, prose, small_project
 from transfusion_lib import claims, runs, studies
 from transfusion_lib.book import build, prepare, project
+from transfusion_lib.book.execute import Build
 from transfusion_lib.book.project import Chapter, Project
 from transfusion_lib.errors import BuildError
 from transfusion_lib.runs import Run
@@ -88,7 +89,7 @@ def test_chapters_are_executed_side_by_side(place: Project, monkeypatch: pytest.
     here = Path.cwd()
     executed = build._execute(
         [(chapter, {}) for chapter in Project(place.root).chapters],
-        build.Build(id="now", profile="quick", folder=place.build / "book"),
+        Build(id="now", profile="quick", folder=place.build / "book"),
         say=print,
     )
     assert [(row["chapter"], row["outcome"]) for row in executed] == [("left", "passed"), ("right", "passed")]
@@ -100,13 +101,13 @@ def test_a_chapter_that_fails_ends_the_others(place: Project, monkeypatch: pytes
     slow = "import time\nPath('begun').touch()\ntime.sleep(300)"
     wait = "import time\nwhile not Path('begun').exists():\n    time.sleep(0.05)\nraise ValueError('wrong')"
     head = "from pathlib import Path"
-    plan = [
+    plan: list[tuple[Chapter, dict[str, object]]] = [
         (add_chapter(place, "02-slow", prose(OPENING), code(head), code(slow)), {}),
         (add_chapter(place, "03-wrong", prose(OPENING), code(head), code(wait)), {}),
         (add_chapter(place, "04-never", prose(OPENING), code("open('ran', 'w').close()")), {}),
     ]
     with pytest.raises(BuildError, match=r"chapter wrong .*cell In \[2\] failed"):
-        build._execute(plan, build.Build(id="now", profile="quick", folder=place.build / "book"), say=print)
+        build._execute(plan, Build(id="now", profile="quick", folder=place.build / "book"), say=print)
     assert not (place.root / "notebooks" / "ran").exists()
 
 

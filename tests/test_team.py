@@ -90,10 +90,10 @@ def one_batch(here: Team, dtype: torch.dtype | None) -> None:
     """Compare with this process alone."""
     (mine, x), (alone, _) = layers(), layers()
     outputs, expected = step(mine, x, here, dtype=dtype), step(alone, x, Team(), dtype=dtype)
-    close = {"rtol": 2e-2, "atol": 2e-2} if dtype else {"rtol": 1e-4, "atol": 1e-6}
-    torch.testing.assert_close(outputs, expected, **close)
+    relative, absolute = (2e-2, 2e-2) if dtype else (1e-4, 1e-6)
+    torch.testing.assert_close(outputs, expected, rtol=relative, atol=absolute)
     for name, value in alone.state_dict().items():
-        torch.testing.assert_close(mine.state_dict()[name], value, **close)
+        torch.testing.assert_close(mine.state_dict()[name], value, rtol=relative, atol=absolute)
     for (name, parameter), other in zip(alone.named_parameters(), mine.parameters(), strict=True):
         assert parameter.grad is not None, name
         assert other.grad is not None, name
@@ -140,10 +140,13 @@ def test_parts_cover_a_batch_once_and_are_changed_as_the_whole() -> None:
 
 
 def gentle(small: RunSpec) -> RunSpec:
-    """Return a run in which rounding does not grow: plain gradient descent, with all that draws at random."""
+    """Return a run with all that draws at random, in which rounding grows slowly: plain gradient descent.
+
+    One process whose first weights are wrong by a millionth ends with a loss that differs by 5e-4.
+    """
     changes = Augment(flip=True, rotation=10.0)
     return small.replace(
-        train=small.train.replace(optimizer="sgd", learning_rate=1e-2, augment=changes, select="best", snapshots=(7,))
+        train=small.train.replace(optimizer="sgd", learning_rate=1e-3, augment=changes, select="best", snapshots=(7,))
     )
 
 
@@ -167,7 +170,7 @@ def test_the_same_run_within_tolerance(store: Store, small: RunSpec, tmp_path: P
     assert found.entry.verify() is None
     assert found.curve["step"] == alone.curve["step"]
     torch.testing.assert_close(found.cases["test_scores"], alone.cases["test_scores"], rtol=0, atol=2e-3)
-    torch.testing.assert_close(found.curve["train_loss"][1:], alone.curve["train_loss"][1:], rtol=2e-3, atol=0)
+    torch.testing.assert_close(found.curve["train_loss"][1:], alone.curve["train_loss"][1:], rtol=1e-3, atol=0)
     for step in (7, None):
         for name, value in alone.weights(step).items():
             torch.testing.assert_close(found.weights(step)[name], value, rtol=1e-2, atol=1e-3)

@@ -233,7 +233,7 @@ LAYERS = (
     {"team"},
     {"spec", "device", "similarity", "stats", "metrics", "synthetic", "store", "figures"},
     {"data", "models", "provenance", "claims"},
-    {"init", "surgery", "weights", "book", "costs", "export", "paper_rethinking"},
+    {"init", "surgery", "weights", "costs", "export", "paper_rethinking"},
     {"train", "run"},
     {"trainer", "recheck"},
     {"grid"},
@@ -246,7 +246,7 @@ LAYERS = (
     {"comparisons", "movement", "gabor", "visualise", "probes", "robustness"},
     {"barriers"},
     {"records", "tables", "cut"},
-    {"live"},
+    {"book", "live"},
     {"chapter", "card"},
     {"__main__"},
 )

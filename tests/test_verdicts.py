@@ -90,8 +90,10 @@ def test_badges_stand_on_top_of_the_chapter_that_judges(build: Build, tmp_path: 
     path = tmp_path / "a.ipynb"
     project.write_notebook(path, executed)
     verdicts.place(path, build)
-    (output,) = json.loads(path.read_text())["cells"][1]["outputs"]
-    shown = output["data"]["text/html"]
+    opening, opened = json.loads(path.read_text())["cells"]
+    assert opened["outputs"] == [], "the announcement has moved"
+    shown = "".join(opening["source"])
+    assert shown.startswith("# A\n\nB?\n\n")
     assert "tf-supported" in shown
     assert 'href="#T11"' in shown
     assert "T12" in shown

@@ -7,6 +7,7 @@ there. Heavy modules are imported by the command that needs them, so that ``--he
 import json
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,12 +15,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from transfusion_lib import __version__
-from transfusion_lib.errors import ToldError, TransfusionError, UserError, unknown
+from transfusion_lib.errors import DataError, ToldError, TransfusionError, UserError, unknown
 
 if TYPE_CHECKING:
     from transfusion_lib.data import Datasheet
-    from transfusion_lib.runs import Standing, Todo
+    from transfusion_lib.recheck import Compared
+    from transfusion_lib.runs import Run, Standing, Todo
     from transfusion_lib.spec import RunSpec
+    from transfusion_lib.store import Store
     from transfusion_lib.studies import Study
     from transfusion_lib.train import Progress
 
@@ -305,6 +308,27 @@ def _print_plan(plan: "list[Todo]", *, as_json: bool) -> None:
     cost = f"about {_duration(sum(known))}" if len(known) == len(missing) else "no estimate before a first such run"
     count = f"{len(plan)} runs, {len(missing)} to train"
     typer.echo(f"{count}: {cost} on this machine" if missing else count)
+    for line in _about_weights(plan):
+        typer.echo(line)
+
+
+def _about_weights(plan: "list[Todo]") -> Iterator[str]:
+    """Yield what a plan needs for its pretrained starts and does not have yet, and what else would do."""
+    from transfusion_lib import runs, weights
+    from transfusion_lib.models import Download, architecture
+
+    missing = [one.spec for one in plan if one.state == "missing"]
+    sources = {spec.init.weights for spec in missing}
+    for spec in dict.fromkeys(spec for spec in missing if spec in sources):
+        published = architecture(spec.model.name).imagenet
+        yield f"first: {runs.label(spec)}, since others start from its weights"
+        if isinstance(published, Download):
+            yield f"    or from ImageNet's, with {published.file} in the folder TRANSFUSION_WEIGHTS"
+    for network in dict.fromkeys(spec.model.name for spec in missing if spec.init.weights == "imagenet"):
+        published = architecture(network).imagenet
+        if isinstance(published, Download) and not weights.at_hand("imagenet", network=network):
+            yield f"{network}: ImageNet weights are not on this machine and would be downloaded from {published.url}"
+            yield "    or put that file into the folder TRANSFUSION_WEIGHTS; or add -p pretrained=without_download"
 
 
 @app.command(epilog="Example: transfusion run spec.json")
@@ -472,7 +496,9 @@ def publish(
 @app.command(epilog="Example: transfusion verify --sample 3")
 def verify(
     records: Annotated[bool, typer.Option("--records", help="Check the published records instead.")] = False,
-    sample: Annotated[int, typer.Option(min=0, help="Also train this many runs again from scratch and compare.")] = 0,
+    sample: Annotated[
+        int | None, typer.Option(min=0, help="How many runs to train again and compare; 1, of records 0.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the sample; a new one each time without it.")] = None,
     within: Annotated[
         float | None, typer.Option(min=0, metavar="SECONDS", help="Draw only among runs that took no longer.")
@@ -482,14 +508,14 @@ def verify(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Hash every file of every finished run again; what is damaged is set aside and made again when asked for.
+    """Hash every file of every finished run again, and train a random sample of the runs again to compare.
 
-    A run that is trained again must give the same bits on the same processor, threads and PyTorch. Elsewhere its
-    scores may differ by 0.025 on the mean over all evaluations, and by 0.05 at the last.
+    What is damaged is set aside and made again when asked for. A run that is trained again must give the same bits on
+    the same processor, threads and PyTorch. Elsewhere its scores may differ by 0.025 on the mean over all evaluations,
+    and by 0.05 at the last.
     """
     from transfusion_lib import recheck, runs
     from transfusion_lib.records import open_records
-    from transfusion_lib.spec import RunSpec
     from transfusion_lib.store import open_store
 
     mine = open_store()
@@ -499,14 +525,11 @@ def verify(
     found = open_records().verify() if records else store.verify(runs.KIND)
     problems = [asdict(problem) for problem in found]
     drawn = time.time_ns() % 2**31 if seed is None else seed
-    compared = []
     if keep and not (records and sample):
         raise UserError("--keep needs --records and --sample K: it keeps what training records again found")
-    for run in recheck.sample(store, sample, seed=drawn, within=within):
-        _note(f"training again: {runs.label(run.spec)}")
-        if isinstance(run.spec.init.weights, RunSpec):
-            runs.ensure([run.spec.init.weights], store=mine, say=_note)  # a record has no weights to start from
-        compared.append(recheck.again(run, mine))
+    count = (0 if records else 1) if sample is None else sample
+    chosen = recheck.sample(store, count, seed=drawn, within=within)
+    compared = _trained_again(chosen, mine, strict=sample is not None)
     if keep:
         recheck.write_audit(store.root, compared, of=checked, seed=drawn)
     rows: list[dict[str, Any]] = [
@@ -522,11 +545,30 @@ def verify(
         _print_table(problems)
         _print_table(rows)
         typer.echo(f"{checked} runs checked, {len(problems)} damaged")
-        if sample:
+        if compared:
             differ = sum(not one.agrees for one in compared)
             typer.echo(f"{len(compared)} trained again (seed {drawn}), {differ} differ")
     if problems or not all(one.agrees for one in compared):
         raise typer.Exit(1)
+
+
+def _trained_again(chosen: "list[Run]", store: "Store", *, strict: bool) -> "list[Compared]":
+    """Return how runs compare that are trained again; unless ``strict``, those without images here are left out."""
+    from transfusion_lib import recheck, runs
+    from transfusion_lib.spec import RunSpec
+
+    compared = []
+    for run in chosen:
+        _note(f"training again, {_duration(run.record['seconds'])} at first: {runs.label(run.spec)}")
+        try:
+            if isinstance(run.spec.init.weights, RunSpec):
+                runs.ensure([run.spec.init.weights], store=store, say=_note)  # a record has no weights to start from
+            compared.append(recheck.again(run, store))
+        except DataError as error:
+            if strict:
+                raise
+            _note(f"not trained again: {error}")  # the hashes still count
+    return compared
 
 
 @app.command(epilog="Example: transfusion bench train --network cbr_tiny")
@@ -636,12 +678,13 @@ def data_list(as_json: JsonOption = False) -> None:
 @data_app.command("show", epilog="Example: transfusion data show chest_xray")
 def data_show(
     name: Annotated[str, typer.Argument(help="A data set by name, or your own folder, zip or csv.")],
+    skip: Annotated[bool, typer.Option(help="List faulty rows and names as left out instead of stopping.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Print a data set's datasheet: source, licence, splits, classes, units."""
     from transfusion_lib import data
 
-    sheet = data.show(name)
+    sheet = data.show(name, on_bad="skip" if skip else "error")
     if as_json:
         _print_json(asdict(sheet))
         return

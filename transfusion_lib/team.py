@@ -62,7 +62,7 @@ class Team:
 
     def backward(self, loss: Tensor) -> None:
         """Compute the gradients of a loss of the whole batch, which each process has computed."""
-        (loss if self.size == 1 else loss * self.size).backward()  # type: ignore[no-untyped-call]  # DDP means over the team
+        (loss if self.size == 1 else loss * self.size).backward()  # DDP means over the team
 
     def total(self, values: Tensor) -> Tensor:
         """Return ``values`` summed over the team, in their place."""

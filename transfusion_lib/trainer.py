@@ -91,6 +91,9 @@ class Trainer:
 
     def publish(self, name: str, spec: RunSpec, dataset: Dataset, result: Result, claim: Claim) -> Entry:
         """Write the finished run into the store and drop its checkpoint."""
+        made = provenance.record(self.resources.device)
+        if self.resources.team.size > 1:
+            made["machine"]["processes"] = self.resources.team.size
         record = {
             "key": name,
             "spec": spec.model_dump(mode="json"),
@@ -109,10 +112,8 @@ class Trainer:
             "curve": result.curve,
             "selected_step": result.selected_step,
             "seconds": round(result.seconds, 3),
-            "provenance": provenance.record(self.resources.device),
+            "provenance": made,
         }
-        if self.resources.team.size > 1:
-            record["provenance"]["machine"]["processes"] = self.resources.team.size
         cases = {"test_scores": result.test_scores, "val_scores": result.val_scores}
         if dataset.kind != "segmentation":  # masks are large, and the overlaps with them are already the scores
             cases |= {"test_labels": dataset.test.labels.cpu(), "val_labels": dataset.val.labels.cpu()}

@@ -42,11 +42,14 @@ def to_input(
     ``augmentation`` the images are changed before they are normalised, since brightness means nothing after. Images
     that are ``part`` of a batch ``of`` more are changed as in the whole batch.
     """
-    batch = match_channels(images.float() / 255, channels=channels)
+    batch = images.float() / 255
+    if batch.shape[1] != 1:
+        batch = match_channels(batch, channels=channels)
     if augmentation is not None:
         if generator is None:
             raise ValueError("augmentation needs a generator")
         batch = augment(batch, augmentation, generator, part=part, of=of)
+    batch = match_channels(batch, channels=channels)  # grey is repeated last: a third of the work, the same bits
     shape = (1, channels) + (1,) * (batch.ndim - 2)
     centre, scale = (torch.as_tensor(value, dtype=batch.dtype, device=batch.device) for value in (mean, std))
     return (batch - centre.reshape(shape)) / scale.reshape(shape)
