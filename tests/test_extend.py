@@ -16,7 +16,7 @@ PAGE = (ROOT / "book" / "extend.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.M | re.S))
 STEP = re.compile(
     r"(?:In `(?P<edited>[^`]+)`, below `(?P<anchor>[^`]+)`:|Write `(?P<written>[^`]+)`:)?\s*"
-    r"```(?P<kind>yaml|python|console)\n(?P<text>.*?)```",
+    r"```(?P<kind>yaml|python|text|console)\n(?P<text>.*?)```",
     re.S,
 )
 
