@@ -215,6 +215,18 @@ def test_the_parameters_are_listed_typed(small: Path, call: Call) -> None:
     assert "meaning of learning_rate" in text
 
 
+def test_a_plan_says_what_its_pretrained_starts_lack(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, call: Call
+) -> None:
+    for name in ("TORCH_HOME", "TRANSFUSION_DATA", "TRANSFUSION_WEIGHTS", "TRANSFUSION_STORE"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    few = ["-p", "model=resnet50", "-p", "small_model=None", "-p", "seeds=[0]"]
+    shown = call("chapter", "transfusion", "--dry-run", *few).out
+    assert "resnet50: ImageNet weights are not on this machine and would be downloaded from https://" in shown
+    assert "into the folder TRANSFUSION_WEIGHTS; or add -p pretrained=without_download" in shown
+    assert shown.count("ImageNet") == 1, "once, however many runs start from them"
+
+
 def test_a_dry_run_says_what_would_train_and_trains_nothing(small: Path, call: Call) -> None:
     answer = call("chapter", "convergence", "--dry-run", "-p", "seeds=[0,1]")
     assert answer.status == 0
@@ -332,6 +344,14 @@ def test_the_faults_of_a_folder_are_told_with_status_2(call: Call, tmp_path: Pat
     bad = call("data", "check", str(tmp_path / "images"), "--json")
     assert (bad.status, json.loads(bad.out)["ok"]) == (2, False)
     assert any("3.png" in line for line in json.loads(bad.out)["problems"])
+    (tmp_path / "images" / "stray.png").write_bytes(b"")
+    assert call("data", "show", str(tmp_path / "images")).status == 2
+    shown = call("data", "show", str(tmp_path / "images"), "--skip")
+    assert (shown.status, "left out: " in shown.out, "stray.png: lies in no class folder" in shown.out) == (
+        0,
+        True,
+        True,
+    )
 
 
 def test_a_network_is_described(call: Call) -> None:

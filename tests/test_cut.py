@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,19 @@ def test_advice_agrees_with_its_runs_and_is_written(advice: Advice, tmp_path: Pa
     assert "NaN" not in text
 
 
+def test_networks_that_validation_cannot_tell_apart_are_said(advice: Advice) -> None:
+    dataset = data.load(advice.search.base.data)
+    tied = [replace(row, validation=1.0) for row in advice.rows]
+    apart = [replace(row, validation=k / 10) for k, row in enumerate(advice.rows)]
+    said = [
+        [line for line in cut._limits(dataset, advice.search, rows, whole=False, difference=None) if "share" in line]
+        for rows in (tied, apart)
+    ]
+    assert said[0] == ["4 networks share the best validation score: these images cannot tell them apart, and the "
+                       "smallest was taken."]  # fmt: skip
+    assert said[1] == []
+
+
 def test_again_it_trains_nothing_and_one_se_takes_the_cheapest_that_is_as_good(advice: Advice) -> None:
     lines: list[str] = []
     again = advise(advice.search, rule="one-se", say=lines.append)
@@ -131,8 +145,8 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
 
 
 HOSTILE: dict[str, tuple[Mapping[str, bytes | str], str]] = {
-    "empty": ({"notes.txt": "nothing"}, "no image of folder in it"),
-    "one class": (class_folders(classes=("only",)), "same label"),
+    "empty": ({"notes.txt": "nothing"}, "no known layout: found 0 images"),
+    "one class": (class_folders(classes=("only",)), "Expected a folder for each class"),
     "too few": (class_folders(per_class=1), "same label"),
     "broken": (class_folders(per_class=20) | {"cat/bad.png": b"\x89PNG no more"}, "bad.png"),
     "loose": (class_folders(per_class=20) | {"loose.png": encoded(gradient())}, "lies in no class folder"),

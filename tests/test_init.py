@@ -103,7 +103,7 @@ def test_sampled_weights_keep_no_order(name: str, method: str) -> None:
     """A permutation test on the correlation with the source cannot tell the order from chance; it can for a copy."""
     spec = InitSpec.model_validate({"method": method, "weights": "imagenet"})
     generator = seeded(3)
-    tensors = [(value, was) for _, value, was in drawn(made(name, spec), source(name))]
+    tensors = [(value, was) for _, value, was in drawn(made(name, spec), source(name)) if was.unique().numel() > 1]
     found = torch.tensor([permutation_p(value, was, generator) for value, was in tensors])
     assert permutation_p(tensors[-1][1].clone(), tensors[-1][1], generator) == 1 / 100
     assert len(found) >= 4

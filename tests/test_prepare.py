@@ -10,6 +10,7 @@ import pytest
 from tests.books import OPENING, REPOSITORY, add_chapter, code, prose, small_project
 from transfusion_lib import claims, runs, studies
 from transfusion_lib.book import build, prepare, project
+from transfusion_lib.book.execute import Build
 from transfusion_lib.book.project import Chapter, Project
 from transfusion_lib.errors import BuildError
 from transfusion_lib.runs import Run
@@ -67,11 +68,19 @@ def test_what_has_no_study_or_no_data_is_left_to_its_chapter(
     assert store.keys("runs") == []
 
 
+def begun(place: Project) -> Build:
+    """Return a build of a project with the pages that executed chapters are read beside."""
+    made = Build(id="now", profile="quick", folder=place.build / "book")
+    made.source.mkdir(parents=True)
+    shutil.copy(place.pages / "glossary.md", made.source)
+    return made
+
+
 MEET = """
 import time
 from pathlib import Path
 Path('{own}').touch()
-end = time.monotonic() + 60
+end = time.monotonic() + 300
 while not Path('{other}').exists() and time.monotonic() < end:
     time.sleep(0.05)
 assert Path('{other}').exists(), 'alone'
@@ -88,7 +97,7 @@ def test_chapters_are_executed_side_by_side(place: Project, monkeypatch: pytest.
     here = Path.cwd()
     executed = build._execute(
         [(chapter, {}) for chapter in Project(place.root).chapters],
-        build.Build(id="now", profile="quick", folder=place.build / "book"),
+        begun(place),
         say=print,
     )
     assert [(row["chapter"], row["outcome"]) for row in executed] == [("left", "passed"), ("right", "passed")]
@@ -100,13 +109,13 @@ def test_a_chapter_that_fails_ends_the_others(place: Project, monkeypatch: pytes
     slow = "import time\nPath('begun').touch()\ntime.sleep(300)"
     wait = "import time\nwhile not Path('begun').exists():\n    time.sleep(0.05)\nraise ValueError('wrong')"
     head = "from pathlib import Path"
-    plan = [
+    plan: list[tuple[Chapter, dict[str, object]]] = [
         (add_chapter(place, "02-slow", prose(OPENING), code(head), code(slow)), {}),
         (add_chapter(place, "03-wrong", prose(OPENING), code(head), code(wait)), {}),
         (add_chapter(place, "04-never", prose(OPENING), code("open('ran', 'w').close()")), {}),
     ]
     with pytest.raises(BuildError, match=r"chapter wrong .*cell In \[2\] failed"):
-        build._execute(plan, build.Build(id="now", profile="quick", folder=place.build / "book"), say=print)
+        build._execute(plan, begun(place), say=print)
     assert not (place.root / "notebooks" / "ran").exists()
 
 

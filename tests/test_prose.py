@@ -9,8 +9,9 @@ import pytest
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 
-# What may stand in prose as digits: where something is (a figure, table, section, claim), a name (ResNet-50), what is
-# between backticks, a definition's 0 and 1, a suffix in quotes ("-2"), and 95 %, the level of every interval.
+# What may stand in prose as digits: where something is (a figure, table, section, claim, a numbered step), a name
+# (ResNet-50), what is between backticks, a definition's 0 and 1, a suffix in quotes ("-2"), and 95 %, the level of
+# every interval.
 ALLOWED = (
     r"`[^`]*`",
     r"\]\([^)]*\)|https?://\S+",
@@ -18,6 +19,7 @@ ALLOWED = (
     r"((,| to| and)\s+\d+(\.\d+)*)*",
     r"\b[A-Za-z][\w-]*\d[\w-]*|\b[23]D\b",
     r"\b95 %",
+    r"(?m)^#+ \d+\. ",
     r'"-\d"',
     r"(?<![\d.])[01](?!\.?\d)",
     r"\b(19|20)\d\d\b",

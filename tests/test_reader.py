@@ -3,6 +3,8 @@
 They need Chromium (Debian: apt install chromium), whose path CHROMIUM may name, and skip, saying so, without it.
 """
 
+import base64
+import csv
 import os
 import re
 import shutil
@@ -140,3 +142,113 @@ def test_the_scoreboard_is_first_and_whole(site: str, browser: Browser) -> None:
     place = page.locator(".tf-total").bounding_box()
     assert place is not None
     assert place["y"] < 900, "the scoreboard begins on the first screen"
+
+
+CHAPTERS = [page for page in PAGES if page.startswith("notebooks/")]
+
+
+def first(kind: str) -> str:
+    """Return the first chapter whose page has ``kind``."""
+    found = [page for page in CHAPTERS if kind in (BOOK / page).read_text(encoding="utf-8")]
+    if not found:
+        pytest.skip(f"no chapter of this book has {kind}")
+    return found[0]
+
+
+def test_a_cell_of_the_scoreboard_leads_to_its_claim(site: str, browser: Browser) -> None:
+    page = browser.new_page(viewport={"width": 360, "height": 800})
+    page.goto(site + "index.html")
+    cells = page.locator("a.tf-cell")
+    assert cells.count() == len(TABLE)
+    place = cells.first.bounding_box()
+    assert place is not None
+    assert place["y"] < 800, "on a phone's first screen"
+    cells.nth(3).click()
+    assert page.locator("tr:target").count() == 1
+    page.close()
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_verdicts_stand_below_the_question_and_lead_to_their_cards(page: str) -> None:
+    text = (BOOK / page).read_text(encoding="utf-8")
+    box = re.search(r'<div class="tf-claims">(.*?)</div>', text, re.S)
+    if box is None:
+        assert 'class="tf-claim"' not in text
+        return
+    assert text.index("tf-claims") < text.index("cell_input"), "before any code"
+    for claim in re.findall(r'href="#(\w+)"', box[1]):
+        assert f'class="tf-claim" id="{claim}"' in text
+    assert box[1].count("tf-verdict") == box[1].count("<p>")
+
+
+def test_a_table_sorts_by_a_click_and_by_keyboard_and_back(site: str, browser: Browser) -> None:
+    page = browser.new_page()
+    page.goto(site + first("<thead>"))
+    head = page.locator(".cell_output table:has(.tf-sort)").first
+    if not head.count():
+        pytest.skip("no table of this chapter has three rows")
+    button = head.locator(".tf-sort").first
+    before = head.locator("tbody tr").all_inner_texts()
+    button.click()
+    assert button.locator("..").get_attribute("aria-sort") == "ascending"
+    button.press("Enter")
+    assert button.locator("..").get_attribute("aria-sort") == "descending"
+    assert sorted(head.locator("tbody tr").all_inner_texts()) == sorted(before)
+    button.press("Enter")
+    assert head.locator("tbody tr").all_inner_texts() == before
+    page.close()
+
+
+def test_a_figure_opens_large_goes_on_and_closes_by_keyboard(site: str, browser: Browser) -> None:
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(site + first("tf-below"))
+    figure = page.locator(".cell_output img.tf-zoom").first
+    figure.focus()
+    page.keyboard.press("Enter")
+    large = page.locator("dialog.tf-lightbox[open] img")
+    assert large.get_attribute("alt") == figure.get_attribute("alt")
+    box, small = large.bounding_box(), figure.bounding_box()
+    assert box is not None
+    assert small is not None
+    assert box["width"] > small["width"]
+    assert page.locator("dialog p").inner_text()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Escape")
+    assert page.locator("dialog[open]").count() == 0
+    assert page.evaluate("document.activeElement.classList.contains('tf-zoom')")
+    page.close()
+
+
+def test_a_figures_numbers_open_as_a_table_that_is_its_csv(site: str, browser: Browser) -> None:
+    page = browser.new_page()
+    page.goto(site + first("data:text/csv"))
+    page.locator(".tf-values summary").first.click()
+    table = page.locator(".tf-values table").first
+    table.wait_for()
+    link = str(page.locator('.tf-below a[href^="data:text/csv"]').first.get_attribute("href"))
+    lines = base64.b64decode(link.partition(",")[2]).decode().splitlines()
+    assert table.locator("thead th").count() == len(next(csv.reader(lines)))
+    assert table.locator("tbody tr").count() == min(len(lines) - 1, 400)
+    page.close()
+
+
+def test_a_term_leads_to_the_glossary(site: str, browser: Browser) -> None:
+    page = browser.new_page()
+    page.goto(site + first("glossary.html#term"))
+    page.locator('.bd-article a[href*="glossary.html#term"]').first.click()
+    page.wait_for_load_state()
+    assert "glossary.html#term" in page.url
+    assert page.locator("dt:target").count() == 1
+    page.close()
+
+
+def test_a_chapter_prints_whole(site: str, browser: Browser) -> None:
+    page = browser.new_page()
+    page.goto(site + first("tf-below"))
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 680, "height": 960})  # A4 within its margins
+    hidden = ".bd-sidebar-primary, .bd-header-article, .tf-values"
+    assert page.eval_on_selector_all(hidden, "all => all.every(e => !e.offsetParent && !e.offsetHeight)")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing is cut off on paper"
+    assert page.pdf(format="A4", prefer_css_page_size=True).startswith(b"%PDF")
+    page.close()

@@ -63,7 +63,7 @@ def test_the_verdicts_stand_below_the_question(made: Build) -> None:
     announced = verdicts.placeholder("convergence")
     output = {"output_type": "display_data", "metadata": {}, "data": {"text/html": announced}}
     cells = [prose("# T\n\nWho is first?\n\nMore."), {**code("open()"), "outputs": [output]}]
-    document = notebook(*cells) | {"metadata": {"transfusion": {"chapter": "convergence"}}}
+    document = notebook(*cells) | {"metadata": {"transfusion": {"chapter": "convergence", "profile": "quick"}}}
     write_notebook(path, document)
     verdicts.place(path, made)
     opening, opened = read_notebook(path)["cells"]

@@ -1,15 +1,19 @@
 """The chapter "Tasks and data": what is shown is what is there, and says what it is."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from tests.pictures import class_folders, write_files
 from transfusion_lib import data
 from transfusion_lib.errors import DataError
 from transfusion_lib.figures.tasks import balance, contact_sheet
 from transfusion_lib.spec import DataSpec
+from transfusion_lib.store import Store
+from transfusion_lib.studies import Tasks
 from transfusion_lib.tables import tasks
 
 GRADES = DataSpec(name="fundus", size=32, train=40, val=10, test=10, task="grade")
@@ -29,6 +33,19 @@ def test_a_sheet_shows_the_first_pictures_of_each_class_with_their_findings() ->
     assert not healthy.any(), "anatomy is no finding"
     assert worst is not None
     assert worst.any()
+
+
+def test_a_class_without_a_picture_keeps_its_row() -> None:
+    """Rare classes must not vanish from the page: they are named, and counted in the title."""
+    found = tasks.sheet(GRADES.replace(train=6), examples=2)
+    assert len(found.rows) == 5
+    empty = [name for name, row in found.rows.items() if not row]
+    assert empty
+    figure = contact_sheet(found.rows, title=tasks.sheet_title(found))
+    texts = [text.get_text() for axis in figure.axes for text in axis.texts]
+    assert texts.count("none among these pictures") == len(empty)
+    assert set(found.rows) <= set(texts)
+    assert tasks.listed(tasks.side_by_side([found], size=32)).shape[0] == 2
 
 
 def test_a_title_says_that_synthetic_is_synthetic() -> None:
@@ -68,6 +85,29 @@ def test_datasheets_and_sharing_cover_every_data_set() -> None:
     shared = tasks.shared([GRADES, CHEST])
     assert shared["units in two splits"].tolist() == [0, 0]
     assert shared["units"].tolist()[0] == 30
+
+
+def test_what_was_left_out_is_on_the_page_with_its_reason(store: Store, tmp_path: Path) -> None:
+    """Asked for by on_bad; the datasheet counts and names the files, the first few of many."""
+    broken = {f"cat/broken{k}.png": b"not a picture" for k in range(7)}
+    root = write_files(tmp_path / "images", class_folders() | broken)
+    study = Tasks(
+        datasets=[str(root)],
+        size=16,
+        train_images=None,
+        val_images=None,
+        test_images=None,
+        picture_size=32,
+        pictures=20,
+        examples=2,
+        on_bad="skip",
+    )
+    line = str(tasks.datasheets(study.data()).set_index("").loc["left out", "folder"])
+    assert line.startswith("7: ")
+    assert line.count("not an image but unknown bytes") == tasks.NAMED
+    assert line.endswith("and 2 more")
+    with pytest.raises(DataError, match=r"broken0\.png: not an image"):
+        tasks.datasheets(study.model_copy(update={"on_bad": "error"}).data())
 
 
 def test_the_natural_picture_is_square_and_real() -> None:

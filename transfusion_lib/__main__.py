@@ -7,6 +7,7 @@ there. Heavy modules are imported by the command that needs them, so that ``--he
 import json
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -51,7 +52,8 @@ def _parameter_names(ctx: typer.Context, incomplete: str) -> list[str]:
     from transfusion_lib.book import parameters, project
 
     name, equals, _ = incomplete.partition("=")
-    chapter = ctx.params.get("name") or ctx.params.get("study")
+    given = (ctx.params.get("name"), ctx.params.get("study"), *ctx.args)  # an unfinished -p leaves the name unparsed
+    chapter = next(filter(None, given), None)
     here = project.find()
     if chapter not in here.chapter_names:
         return []
@@ -61,7 +63,7 @@ def _parameter_names(ctx: typer.Context, incomplete: str) -> list[str]:
     return [f"{one.name}=" for one in found if one.name.startswith(incomplete)]
 
 
-BENCHMARKS = ("train", "data", "similarity", "store", "book")
+BENCHMARKS = ("train", "data", "similarity", "store", "book", "newcomer")
 
 
 def _engine_names(incomplete: str) -> list[str]:
@@ -306,6 +308,27 @@ def _print_plan(plan: "list[Todo]", *, as_json: bool) -> None:
     cost = f"about {_duration(sum(known))}" if len(known) == len(missing) else "no estimate before a first such run"
     count = f"{len(plan)} runs, {len(missing)} to train"
     typer.echo(f"{count}: {cost} on this machine" if missing else count)
+    for line in _about_weights(plan):
+        typer.echo(line)
+
+
+def _about_weights(plan: "list[Todo]") -> Iterator[str]:
+    """Yield what a plan needs for its pretrained starts and does not have yet, and what else would do."""
+    from transfusion_lib import runs, weights
+    from transfusion_lib.models import Download, architecture
+
+    missing = [one.spec for one in plan if one.state == "missing"]
+    sources = {spec.init.weights for spec in missing}
+    for spec in dict.fromkeys(spec for spec in missing if spec in sources):
+        published = architecture(spec.model.name).imagenet
+        yield f"first: {runs.label(spec)}, since others start from its weights"
+        if isinstance(published, Download):
+            yield f"    or from ImageNet's, with {published.file} in the folder TRANSFUSION_WEIGHTS"
+    for network in dict.fromkeys(spec.model.name for spec in missing if spec.init.weights == "imagenet"):
+        published = architecture(network).imagenet
+        if isinstance(published, Download) and not weights.at_hand("imagenet", network=network):
+            yield f"{network}: ImageNet weights are not on this machine and would be downloaded from {published.url}"
+            yield "    or put that file into the folder TRANSFUSION_WEIGHTS; or add -p pretrained=without_download"
 
 
 @app.command(epilog="Example: transfusion run spec.json")
@@ -550,7 +573,7 @@ def _trained_again(chosen: "list[Run]", store: "Store", *, strict: bool) -> "lis
 
 @app.command(epilog="Example: transfusion bench train --network cbr_tiny")
 def bench(
-    what: Annotated[str, typer.Argument(metavar="WHAT", help="train, data, similarity, store or book.")],
+    what: Annotated[str, typer.Argument(metavar="WHAT", help="train, data, similarity, store, book or newcomer.")],
     network: Annotated[str | None, typer.Option(help="Of bench train: only this one.")] = None,
     pairs: Annotated[int, typer.Option(min=1, help="Of bench train: how often both are measured in turn.")] = 7,
     threads: Annotated[int | None, typer.Option(min=1, help="Of bench train: of both loops; all cores.")] = None,
@@ -655,12 +678,13 @@ def data_list(as_json: JsonOption = False) -> None:
 @data_app.command("show", epilog="Example: transfusion data show chest_xray")
 def data_show(
     name: Annotated[str, typer.Argument(help="A data set by name, or your own folder, zip or csv.")],
+    skip: Annotated[bool, typer.Option(help="List faulty rows and names as left out instead of stopping.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Print a data set's datasheet: source, licence, splits, classes, units."""
     from transfusion_lib import data
 
-    sheet = data.show(name)
+    sheet = data.show(name, on_bad="skip" if skip else "error")
     if as_json:
         _print_json(asdict(sheet))
         return

@@ -18,11 +18,12 @@ from matplotlib.figure import Figure
 from transfusion_lib import claims, data, figures, provenance, records, runs
 from transfusion_lib import device as devices
 from transfusion_lib.book import profiles, verdicts
-from transfusion_lib.book.execute import VERDICTS
+from transfusion_lib.book.execute import VERDICTS, leave_out_slow_import
 from transfusion_lib.claims import Evidence, Verdict
 from transfusion_lib.live import Reporter
 from transfusion_lib.markup import text
 from transfusion_lib.runs import Run
+from transfusion_lib.spec import DataSpec
 from transfusion_lib.studies.study import Study
 
 
@@ -69,6 +70,7 @@ class Chapter:
 
     def glue(self, **values: object) -> None:
         """Make numbers and words available to the text, which names them and never types them."""
+        leave_out_slow_import()
         try:
             from myst_nb import glue
         except ModuleNotFoundError:  # a reader without the book's extras, on Colab for example
@@ -105,7 +107,7 @@ def open_chapter(study: Study) -> Chapter:
     kinds += [
         f"{split}_images={asked:,} is more than there are, so all are used"
         for split in ("train", "val", "test")
-        if (asked := getattr(study, f"{split}_images", None)) and any(getattr(spec, split) is None for spec in sets)
+        if (asked := getattr(study, f"{split}_images", None)) and any(_all_of(spec, split, asked) for spec in sets)
     ]
     live = "runs are trained live where the store lacks them" if chapter.profile.live else "recorded runs only"
     judged = verdicts.placeholder(study.name)
@@ -146,7 +148,15 @@ def _data_line(run: Run) -> str:
     cases = ", ".join(f"{count} {part}" for part, count in about["cases"].items())
     synthetic = " <b>synthetic</b>" if about["synthetic"] else ""
     name = f"{about['name']} ({about['task']}), {run.spec.data.size} px"
+    cases += f"; {len(about['left_out']):,} files left out" if about["left_out"] else ""
     return f"{text(name)}:{synthetic} {cases}; fingerprint <code>{text(about['fingerprint'][:12])}</code>"
+
+
+def _all_of(spec: DataSpec, split: str, asked: int) -> bool:
+    """Tell whether a data set takes all of a split because it has fewer images than were ``asked`` for."""
+    if getattr(spec, split) is not None:
+        return False
+    return getattr(data.limited(spec.replace(**{split: asked})), split) is None
 
 
 def _run_line(run: Run) -> str:

@@ -5,7 +5,7 @@ and says how sure it is.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -137,7 +137,9 @@ def advise(
         rule=rule,
         scores=scores,
         exported=max(zip(chosen.validation, chosen.runs, strict=True), key=lambda pair: pair[0])[1],
-        limits=_limits(dataset, search, whole=chosen.cut == whole.cut, difference=scores["auprc"].get("difference")),
+        limits=_limits(
+            dataset, search, rows, whole=chosen.cut == whole.cut, difference=scores["auprc"].get("difference")
+        ),
     )
 
 
@@ -233,7 +235,11 @@ def _metric(dataset: Dataset, score: str) -> Callable[[NDArray[np.generic], NDAr
     return metric
 
 
-def _limits(dataset: Dataset, search: Search, *, whole: bool, difference: Interval | None) -> tuple[str, ...]:
+def _limits(
+    dataset: Dataset, search: Search, rows: Sequence[Row], *, whole: bool, difference: Interval | None
+) -> tuple[str, ...]:
+    best = max(row.validation for row in rows)
+    equals = sum(row.validation == best for row in rows)
     rare = {name: _rarest(split, dataset) for name, split in dataset.splits().items()}
     lines = [
         f"The cut point was chosen on {len(dataset.val)} validation images, {rare['val']} of them of the rarest class: "
@@ -248,6 +254,11 @@ def _limits(dataset: Dataset, search: Search, *, whole: bool, difference: Interv
         ),
         f"Images are resized to {search.base.data.size} pixels: findings smaller than a few of these pixels are lost.",
     ]
+    if equals > 1:
+        lines.append(
+            f"{equals} networks share the best validation score: these images cannot tell them apart, and the smallest "
+            "was taken."
+        )
     if dataset.synthetic:
         lines.append("The images are synthetic: the scores say nothing about patients.")
     if not whole and difference is not None and difference.low < -0.01:

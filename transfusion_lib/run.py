@@ -107,7 +107,7 @@ def key(spec: RunSpec) -> str:
 
 def label(spec: RunSpec) -> str:
     """Return a run in a few words for a log: data, network, initialisation, seed."""
-    init = spec.init.method
+    init: str = spec.init.method
     init += f" from {spec.init.weights.data.name}" if isinstance(spec.init.weights, RunSpec) else ""
     init += f" up to {spec.init.up_to}" if spec.init.up_to else ""
     if spec.init.up_to and spec.init.above != "random":

@@ -113,7 +113,8 @@ def _downloaded(source: Download) -> Path:
         raise WeightsError(
             f"cannot download {source.url} ({error}). Either run again where there is a network, or put the file "
             f"{source.file} into a folder and name that folder in the environment variable TRANSFUSION_WEIGHTS "
-            f"(now {os.environ.get('TRANSFUSION_WEIGHTS', 'not set')})"
+            f"(now {os.environ.get('TRANSFUSION_WEIGHTS', 'not set')}). A chapter does without them with "
+            "-p pretrained=without_download: it pretrains the network on Tiny-ImageNet-100"
         ) from error
     return path
 

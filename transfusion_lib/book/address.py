@@ -110,13 +110,14 @@ def settle(html: Path, project: Project, pages: Mapping[str, str] = MappingProxy
         path.write_text(
             re.sub(rf'(href="https://[^"]+/){re.escape(page)}\.ipynb"', rf'\1{source}.ipynb"', text), "utf-8"
         )
-    for page in sorted(html.rglob("*.html")):
-        for link in re.findall(r'href="(https://(?:mybinder|colab)\.[^"]+)"', page.read_text(encoding="utf-8")):
+    for path in sorted(html.rglob("*.html")):
+        name = path.relative_to(html)
+        for link in re.findall(r'href="(https://(?:mybinder|colab)\.[^"]+)"', path.read_text(encoding="utf-8")):
             where = opened(link)
             if address is None or where[:2] != (address.url, address.branch):
-                faults.append(f"{page.relative_to(html)}: {link} is not at {address}")
+                faults.append(f"{name}: {link} is not at {address}")
             elif not (project.root / where[2]).is_file():
-                faults.append(f"{page.relative_to(html)}: {link} opens {where[2]}, which the repository does not have")
+                faults.append(f"{name}: {link} opens {where[2]}, which the repository does not have")
     if faults:
         raise BuildError("launch buttons do not work:\n" + "\n".join(faults))
 

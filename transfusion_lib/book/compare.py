@@ -18,6 +18,7 @@ from transfusion_lib.claims import TABLE
 from transfusion_lib.errors import ParameterError
 
 Values = Mapping[str, Any]
+_OPEN, _CLOSE = '<div class="pst-scrollable-table-container"><table class="table">', "</table></div>"
 _CAPTION = re.compile(r'<div class="tf-below"><p>(.*?)</p>', re.S)
 
 
@@ -93,8 +94,8 @@ def _parameters(chapter: Chapter, columns: Sequence[Column]) -> str:
         f"<tr><th><code>{name}</code></th><td><code>{_text(json.dumps(v))}</code></td></tr>" for name, v in same.items()
     )
     return (
-        f'<table class="table"><thead><tr><th scope="col">what differs</th>{head}</tr></thead><tbody>{rows}</tbody>'
-        f"</table><details><summary>{len(same)} parameters are the same</summary><table>{rest}</table></details>"
+        f'{_OPEN}<thead><tr><th scope="col">what differs</th>{head}</tr></thead><tbody>{rows}</tbody>'
+        f"{_CLOSE}<details><summary>{len(same)} parameters are the same</summary><table>{rest}</table></details>"
     )
 
 
@@ -117,7 +118,7 @@ def _verdicts(judged: Sequence[str], columns: Sequence[Column], *, profile: str)
         + "</tr>"
         for claim in judged
     )
-    return f'<table class="table"><thead>{_head("claim", columns)}</thead><tbody>{rows}</tbody></table>'
+    return f"{_OPEN}<thead>{_head('claim', columns)}</thead><tbody>{rows}</tbody>{_CLOSE}"
 
 
 def _numbers(columns: Sequence[Column]) -> str:
@@ -130,7 +131,7 @@ def _numbers(columns: Sequence[Column]) -> str:
         for name in dict.fromkeys(name for found in glued for name in found)
         if len({found.get(name) for found in glued}) > 1
     )
-    return f'<table class="table"><thead>{_head("word", columns)}</thead><tbody>{rows}</tbody></table>' if rows else ""
+    return f"{_OPEN}<thead>{_head('word', columns)}</thead><tbody>{rows}</tbody>{_CLOSE}" if rows else ""
 
 
 def _glued(notebook: Path) -> dict[str, str]:
@@ -138,7 +139,8 @@ def _glued(notebook: Path) -> dict[str, str]:
     for output in _outputs(notebook):
         name = output.get("metadata", {}).get("scrapbook", {}).get("name")
         if name:
-            found[name] = "".join(output["data"].get("text/plain", "")).strip("'\"")
+            [text] = [value for kind, value in output["data"].items() if kind.endswith("text/plain")]
+            found[name] = "".join(text).strip("'\"")
     return found
 
 

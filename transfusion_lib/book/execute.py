@@ -96,7 +96,7 @@ class Kernels:
         environment, kernels = self._environment(chapter, build), self
 
         class Manager(AsyncKernelManager):
-            async def start_kernel(self, **options: Any) -> None:
+            async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]  # theirs is made async
                 if kernels.stopped:
                     raise RuntimeError("not begun, since another chapter failed")
                 kernels.managers.append(self)
@@ -136,7 +136,7 @@ def execute(chapter: Chapter, values: Mapping[str, Any], build: Build, kernels: 
     with the chapter's name and the cell.
     The notebook's metadata holds a ``stamp``, which ``check`` compares.
     """
-    sys.modules.setdefault(SLOW_IMPORT, None)  # type: ignore[arg-type]
+    leave_out_slow_import()
     logging.getLogger("papermill").setLevel(logging.ERROR)  # it cannot read annotated parameters, and says so
     import papermill
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
@@ -152,6 +152,7 @@ def execute(chapter: Chapter, values: Mapping[str, Any], build: Build, kernels: 
                 parameters=dict(values),
                 kernel_name="python3",
                 progress_bar=False,
+                start_timeout=600,  # several kernels at once on a busy machine take more than papermill's minute
                 kernel_manager_class=kernels.manager(chapter, build),
                 extra_arguments=["--log-level=CRITICAL"],  # it warns of local TCP ports and of its own shutdown
             )
@@ -170,6 +171,11 @@ def execute(chapter: Chapter, values: Mapping[str, Any], build: Build, kernels: 
     opening["source"] = re.sub(r"\A# .+", lambda _: f"# {chapter.title}", opening["source"])
     write_notebook(target, notebook)
     return target
+
+
+def leave_out_slow_import() -> None:
+    """Spare this process the ``SLOW_IMPORT``, unless it has it already; to be called before nbformat is imported."""
+    sys.modules.setdefault(SLOW_IMPORT, None)  # type: ignore[arg-type]
 
 
 def stamp(chapter: Chapter, values: Mapping[str, Any], build: Build) -> dict[str, Any]:

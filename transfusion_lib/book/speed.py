@@ -10,6 +10,7 @@ TITLES = {
     "similarity": "Similarity of representations",
     "store": "Many runs",
     "book": "The book",
+    "newcomer": "From a clone to",
 }
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from transfusion_lib import markup
-from transfusion_lib.claims.rules import LEVEL, SETTLED, Claim, Part, Region
+from transfusion_lib.claims.rules import LEVEL, SETTLED, Claim, Part, Region, in_words
 from transfusion_lib.claims.table import TABLE
 from transfusion_lib.errors import MeasureError, unknown
 from transfusion_lib.stats import Interval
@@ -107,7 +107,8 @@ def judge(claim: str | Claim, evidence: Evidence | None) -> Verdict:
             raise MeasureError(unknown("claim", claim, TABLE))
         claim = TABLE[claim]
     if evidence is None:
-        return Verdict(claim=claim.id, outcome="not tested", reason="No chapter of this profile measured it.")
+        takes = f": it takes {claim.takes}" if claim.takes else ""
+        return Verdict(claim=claim.id, outcome="not tested", reason=f"Nothing in this profile measures it{takes}.")
     _complete(claim, evidence)
     outcome, reason = _decide(claim, evidence)
     findings = tuple(
@@ -155,8 +156,9 @@ def _decide(claim: Claim, evidence: Evidence) -> tuple[Outcome, str]:
         if not _inside(interval.at(LEVEL), claim.parts[name].region):
             undecided.append(_say(claim, name, case, interval.at(LEVEL)))
     if undecided:
-        return "inconclusive", f"{len(undecided)} of {number} intervals leave it open, first {undecided[0]}."
-    regions = ", ".join(f"{name} {claim.parts[name].region}" for name in asked)
+        open_ones = f"{len(undecided)} of {number} intervals leave it open, first"
+        return "inconclusive", f"{'The interval leaves it open:' if number == 1 else open_ones} {undecided[0]}."
+    regions = ", ".join(f"{in_words(name)} {claim.parts[name].region}" for name in asked)
     lie = "The interval lies" if number == 1 else f"All {number} intervals lie"
     return "supported", f"{lie} where the claim says ({regions}), over {evidence.seeds} seeds."
 
@@ -171,11 +173,11 @@ def _too_little(claim: Claim, evidence: Evidence) -> str | None:
     if seeds < claim.min_seeds:
         return f"{seeds} seed{'' if seeds == 1 else 's'}; the rule asks for {claim.min_seeds}."
     for name, case, interval in _each(evidence.parts):
-        where = f"{name} of {case}"
+        where = f"{in_words(name)} of {case}"
         if interval.what_varies == "test case":
             return f"The interval of {where} does not cover what another seed would change."
         if not _finite(interval):
-            return f"The interval of {where} is not finite."
+            return f"Too few runs for an interval: that of {where} is not finite."
     return None
 
 
@@ -183,8 +185,10 @@ def _saturated(claim: Claim, evidence: Evidence) -> str | None:
     """Return why the data cannot show a difference, if they cannot."""
     low, high = claim.informative
     for arm, score in evidence.scores.items():
-        if not low <= score <= high:
-            return f"Saturated: the mean score of {arm} is {score:.3f}, outside {low:g} to {high:g}."
+        if score > high:
+            return f"Saturated: the mean score of {arm} is {score:.3f}, above {high:g}, so nothing can be gained."
+        if not score >= low:
+            return f"Nothing learnt: the mean score of {arm} is {score:.3f}, below {low:g}: nothing to compare yet."
     if evidence.arrivals:
         arms = evidence.arrivals.values()
         if not any(arm.reached for arm in arms):
@@ -194,18 +198,19 @@ def _saturated(claim: Claim, evidence: Evidence) -> str | None:
     for arm, arrival in evidence.arrivals.items():
         if claim.shares and arrival.base and 2 * arrival.reached <= arrival.runs:
             return (
-                f"{arrival.reached} of {arrival.runs} runs of {arm} arrived: the speed-up is larger than these steps "
-                "can show, and a share of it unknown."
+                f"{arrival.reached} of {arrival.runs} runs of {arm} reached the threshold: the speed-up is larger than "
+                "these steps can show, and a share of it unknown."
             )
     for arm, rise in evidence.rises.items():
         if rise > SETTLED:
             return f"Not final: the mean score of {arm} still rose by {rise:.3f} over the last third of its steps."
     for name, case, interval in _each(evidence.parts):
         if interval.se == 0 and interval.what_varies != "nothing" and interval.scale != "proportion":
-            return f"All seeds give the same number for {name} of {case}: it is saturated, or the runs are one."
+            number = f"{interval.estimate:.3g}"
+            return f"All seeds give {number} for {in_words(name)} of {case}: numbers that do not vary have no interval."
     for where, floor in evidence.floors.items():
         if not floor <= LARGEST_FLOOR:
-            return f"Independent data would already give {floor:.2f} in {where}: too few samples for its channels."
+            return f"Unrelated data would already be {floor:.2f} alike in {where}: too few samples for its channels."
     return None
 
 
@@ -229,7 +234,7 @@ def _say(claim: Claim, name: str, case: str, interval: Interval) -> str:
     numbers = f"{interval.estimate:.3g}"
     if interval.what_varies != "nothing":
         numbers += f" ({interval.low:.3g} to {interval.high:.3g})"
-    return f"{name} of {case} is {numbers}, where the claim says {claim.parts[name].region}"
+    return f"{in_words(name)} of {case} is {numbers}, where the claim says {claim.parts[name].region}"
 
 
 def _capital(text: str) -> str:

@@ -83,6 +83,9 @@ class Claim:
     informative: tuple[float, float] = (0.55, 0.995)
     """Mean scores outside say nothing: at the lower end nothing was learnt, at the upper nothing can be gained."""
 
+    takes: str = ""
+    """What a profile needs so that it can be tested at all, where that is not plain."""
+
     def _repr_html_(self) -> str:
         """Show in a notebook what it says, where, and the rule that judges it."""
         rows = {"source": self.source, "chapter": self.chapter, "measured": self.estimand, "rule": self.rule}
@@ -96,8 +99,9 @@ class Claim:
     @property
     def rule(self) -> str:
         """How the verdict is reached, in words."""
-        asked = "; ".join(f"{name} {part.region}" for name, part in self.parts.items() if not part.presupposed)
-        given = "; ".join(f"{name} {part.region}" for name, part in self.parts.items() if part.presupposed)
+        said = {name: f"{in_words(name)} {part.region}" for name, part in self.parts.items()}
+        asked = "; ".join(said[name] for name, part in self.parts.items() if not part.presupposed)
+        given = "; ".join(said[name] for name, part in self.parts.items() if part.presupposed)
         limits = [f"fewer than {self.min_seeds} seeds"]
         if "scores" in self.needs:
             limits.append(f"a mean score outside {self.informative[0]:g} to {self.informative[1]:g}")
@@ -115,3 +119,8 @@ class Claim:
             + (f", unless first: {given}" if given else "")
             + f", and with {', or '.join(limits)}."
         )
+
+
+def in_words(name: str) -> str:
+    """Return a part's name as a sentence has it."""
+    return name.replace("_", " ")

@@ -57,6 +57,7 @@ _CLAIMS = (
             )
         },
         needs=("scores", "rises"),
+        takes="four networks pretrained on one source task, whose accuracies can be ranked",
     ),
     Claim(
         id="T4",

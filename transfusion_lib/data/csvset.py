@@ -161,7 +161,7 @@ def _image_column(table: Table, files: Files) -> str | None:
 def _found(table: Table, column: str, files: Files) -> int:
     """Return how many different images the first cells of a column name."""
     cells = [row[column] for row in islice(table.rows(Problems(raising=False)), SAMPLE)]
-    found = set()
+    found: set[str | None] = set()
     for cell in cells:
         with suppress(DataError):  # two files of that name: an error once the row is read
             found.add(files.find(cell) if cell else None)

@@ -374,7 +374,7 @@ def named(path: Path) -> tuple[str, int]:
 
 def check(path: Path) -> Check:
     """Return the faults of a file of MedMNIST: its name, checksum, labels and images."""
-    name = None
+    name: str | None = None
     try:
         name, size = named(path)
         source, spec = MedMNISTSource(name=name), DataSpec(name=name, root=str(path), size=size, on_bad="skip")

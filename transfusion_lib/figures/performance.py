@@ -61,7 +61,7 @@ def small_data(effects: pd.DataFrame, paper: pd.DataFrame, *, title: str) -> Fig
     for _, part in paper.groupby("network", sort=False):
         axis.plot(part["images"], part["effect"], "D--", color=QUIET, mfc="none", markersize=4, linewidth=0.6)
     top = paper.nlargest(1, "effect").iloc[0]
-    _name(axis, top["images"], top["effect"], f"{top['network']} and CBRs in the paper", side="right")
+    _name(axis, top["images"], top["effect"], f"{top['network']} and CBRs in the paper", side="upper right")
     axis.margins(x=0.12, y=0.12)
     label_ends(axis, ends, x=float(effects["images"].max()))
     axis.set_xlabel("training images (log scale)")
@@ -150,5 +150,6 @@ def _name(axis: Axes, x: float, y: float, text: str, *, color: str = QUIET, side
         "below": ((0, -6), "center", "top"),
         "above": ((0, 6), "center", "bottom"),
         "right": ((7, 0), "left", "center"),
+        "upper right": ((5, 5), "left", "bottom"),
     }[side]
     axis.annotate(text, (x, y), xytext=offset, textcoords="offset points", color=color, fontsize=8, ha=ha, va=va)

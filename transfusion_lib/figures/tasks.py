@@ -38,7 +38,10 @@ def side_by_side(pictures: Sequence[Picture], *, title: str) -> Figure:
 
 @drawing
 def contact_sheet(rows: Mapping[str, Sequence[Picture]], *, title: str) -> Figure:
-    """Return a row of pictures per class; what the masks mark as a finding is outlined in yellow."""
+    """Return a row of pictures per class; what the masks mark as a finding is outlined in yellow.
+
+    A class without a picture keeps its row, which says so.
+    """
     columns = max(len(row) for row in rows.values())
     figure, axes = panels(len(rows), columns, width=1.55 * columns + 1.0, height=1.6)
     for line, (name, row) in zip(axes, rows.items(), strict=True):
@@ -48,6 +51,8 @@ def contact_sheet(rows: Mapping[str, Sequence[Picture]], *, title: str) -> Figur
                 _show(axis, picture.pixels)
                 if picture.outline is not None and picture.outline.any():
                     axis.contour(picture.outline, levels=[0.5], colors=OUTLINE, linewidths=0.8)
+        if not row:
+            line[0].text(0.0, 0.5, "none among these pictures", transform=line[0].transAxes, va="center", fontsize=8)
         line[0].text(-0.06, 0.5, name, transform=line[0].transAxes, ha="right", va="center", fontsize=9)
     figure.suptitle(title, x=0.01, ha="left", fontsize=10.5, fontweight="bold")
     return figure

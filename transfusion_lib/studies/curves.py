@@ -7,7 +7,7 @@ from pydantic import Field
 from transfusion_lib.data import limited, spec_for
 from transfusion_lib.spec import DataSpec, InitSpec, ModelSpec, RunSpec, Slim, TrainSpec
 from transfusion_lib.studies.sources import Pretrained, source_for
-from transfusion_lib.studies.study import Study
+from transfusion_lib.studies.study import OnBad, Study
 
 Count = Annotated[int, Field(gt=0)]
 Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
@@ -29,6 +29,7 @@ class Curves(Study):
     batch_size: Count
     learning_rate: Annotated[float, Field(gt=0)]
     precision: Literal["float32", "bfloat16"]
+    on_bad: OnBad = "error"
 
     def images(self, *, train: int | None = None) -> DataSpec:
         """Return the data; ``train`` is another number of training images."""

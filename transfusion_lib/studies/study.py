@@ -1,7 +1,7 @@
 """What a study is: a chapter's parameters, validated, and the runs that they ask for."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
 
@@ -12,6 +12,10 @@ from transfusion_lib.spec import DataSpec, InitSpec, RunSpec
 
 Ensure = Callable[[Sequence[RunSpec]], Sequence[Run]]
 """``runs.ensure`` with its options bound, or anything else that gives runs for specs."""
+
+
+OnBad = Literal["error", "skip"]
+"""A file that cannot be read stops the load, or is left out and listed on the page."""
 
 
 class Study(BaseModel):

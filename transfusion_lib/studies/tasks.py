@@ -6,7 +6,7 @@ from pydantic import Field
 
 from transfusion_lib.data import limited, spec_for
 from transfusion_lib.spec import DataSpec, RunSpec
-from transfusion_lib.studies.study import Study
+from transfusion_lib.studies.study import OnBad, Study
 
 Count = Annotated[int, Field(gt=0)]
 
@@ -24,6 +24,7 @@ class Tasks(Study):
     picture_size: Count
     pictures: Count
     examples: Count
+    on_bad: OnBad = "error"
 
     def specs(self) -> list[RunSpec]:
         """Return no runs: this chapter only looks."""
@@ -31,20 +32,16 @@ class Tasks(Study):
 
     def data(self) -> list[DataSpec]:
         """Return the data sets as the other chapters train on them."""
-        return [
-            limited(spec_for(name, size=self.size, train=self.train_images, val=self.val_images, test=self.test_images))
-            for name in self.datasets
-        ]
+        return self._each(size=self.size, train=self.train_images)
 
     def large(self) -> list[DataSpec]:
         """Return a few pictures of each data set, large and, where it has one, under its task of many classes."""
-        found = [
-            limited(
-                spec_for(name, size=self.picture_size, train=self.pictures, val=self.val_images, test=self.test_images)
-            )
-            for name in self.datasets
-        ]
+        found = self._each(size=self.picture_size, train=self.pictures)
         return [spec.replace(task=FINE[spec.name]) if spec.name in FINE else spec for spec in found]
+
+    def _each(self, *, size: int, train: int | None) -> list[DataSpec]:
+        images = {"train": train, "val": self.val_images, "test": self.test_images}
+        return [limited(spec_for(name, size=size, on_bad=self.on_bad, **images)) for name in self.datasets]
 
 
 FINE = {"fundus": "grade", "eyepacs": "grade", "aptos": "grade", "chest_xray": "three_class"}

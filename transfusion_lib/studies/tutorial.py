@@ -17,7 +17,7 @@ class Tutorial(Study):
 
     dataset: str
     size: Count
-    images: Count
+    images: Count | None
     network: str
     starts: Annotated[list[Start], Field(min_length=2)]
     seeds: Seeds

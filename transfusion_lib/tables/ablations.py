@@ -1,6 +1,7 @@
 """What the chapter "Ablations" says: pooling, architectures, sources, and evidence for R8 to R10."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -100,8 +101,8 @@ def evidence_r8(found: Mapping[str, Found]) -> Evidence | None:
     if len(pooled.runs) < 2:
         return None
     case = f"{subject(pooled.runs[0])}: {pooled.cut} against {plain.cut}"
-    found = {case: scores.gain(pooled.runs, plain.runs)}
-    return _evidence({"difference": found}, {"pooled": pooled.runs, "not pooled": plain.runs})
+    difference = {case: scores.gain(pooled.runs, plain.runs)}
+    return _evidence({"difference": difference}, {"pooled": pooled.runs, "not pooled": plain.runs})
 
 
 def evidence_r9(arms: Mapping[str, tuple[Arm, Arm]]) -> Evidence | None:
@@ -120,7 +121,8 @@ def evidence_r10(runs: Mapping[str, Sequence[Run]]) -> Evidence | None:
         return None
     others = {"source": runs["random"], "difference": runs["natural"]}
     parts = {part: {subject(medical[0]): scores.gain(medical, other)} for part, other in others.items()}
-    return _evidence(parts, runs)
+    found = _evidence(parts, {"medical": medical, "natural": runs["natural"]})  # random may have learnt nothing
+    return replace(found, runs=(*found.runs, *(run.key for run in runs["random"])))
 
 
 def _evidence(parts: Mapping[str, Mapping[str, Interval]], arms: Mapping[str, Sequence[Run]]) -> Evidence:

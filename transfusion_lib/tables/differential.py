@@ -164,7 +164,8 @@ def differential_title(frame: pd.DataFrame) -> str:
     if name is None:
         return "Accuracy against cost"
     full, cut = (frame.set_index("arm").loc[arm] for arm in ("FTL", name))
-    gap = signed(cut["auroc"] - full["auroc"])
+    aurocs: dict[Any, float] = frame.set_index("arm")["auroc"].to_dict()
+    gap = signed(aurocs[name] - aurocs["FTL"])
     return f"{name}: {cut['macs'] / full['macs']:.0%} of the MACs of full fine-tuning, {gap} AUROC"
 
 

@@ -16,6 +16,9 @@ from transfusion_lib.figures.tasks import Picture
 from transfusion_lib.gradcam import ANATOMY
 from transfusion_lib.spec import DataSpec
 
+NAMED = 5
+"""Files that a datasheet on a page names of those that were left out; transfusion data show names all."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sheet:
@@ -44,7 +47,7 @@ def sheets(specs: Sequence[DataSpec], *, examples: int) -> list[Sheet]:
 
 
 def sheet(spec: DataSpec, *, examples: int) -> Sheet:
-    """Return the first ``examples`` training pictures of each class, or of those that have each label."""
+    """Return the first ``examples`` training pictures of each class, or of those that have each label; none of some."""
     dataset = data.load(spec)
     if dataset.train.images.ndim != 4:
         raise DataError(f"{spec.name}: its images are volumes; this page shows flat pictures only")
@@ -55,14 +58,14 @@ def sheet(spec: DataSpec, *, examples: int) -> Sheet:
         chosen = labels == k if dataset.kind == "multiclass" else labels[:, k] == 1
         places = chosen.nonzero()[:examples, 0].tolist()
         rows[name.replace("_", " ")] = [_picture(dataset.train, place, outlined) for place in places]
-    return Sheet(name=dataset.name, synthetic=dataset.synthetic, rows={name: row for name, row in rows.items() if row})
+    return Sheet(name=dataset.name, synthetic=dataset.synthetic, rows=rows)
 
 
 def side_by_side(sheets: Sequence[Sheet], *, size: int) -> list[Picture]:
     """Return the pictures of Figure 1: a natural photograph, then of each data set one that has findings."""
     found = [natural(size)]
     for one in sheets:
-        picture = list(one.rows.values())[-1][0]
+        picture = [row for row in one.rows.values() if row][-1][0]
         found.append(Picture(pixels=picture.pixels, title=_kind(one)))
     return found
 
@@ -119,6 +122,10 @@ def datasheets(specs: Sequence[DataSpec]) -> pd.DataFrame:
     for spec in specs:
         sheet = data.datasheet(data.load(spec))
         lines = sheet.lines | {"fingerprint": sheet.lines["fingerprint"][:12]}
+        if sheet.left_out:
+            more = len(sheet.left_out) - NAMED
+            named = [*sheet.left_out[:NAMED], *([f"and {more:,} more"] if more > 0 else [])]
+            lines["left out"] = f"{len(sheet.left_out):,}: {'; '.join(named)}"
         for split, images in sheet.images.items():
             lines[split] = f"{images:,} images, {sheet.units[split]:,} units"
         columns[spec.name] = lines
