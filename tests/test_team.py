@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from transfusion_lib import data, interrupts, runs, team
 from transfusion_lib.data.batches import augment
 from transfusion_lib.device import Resources
 from transfusion_lib.errors import InterruptedRunError, SpecError, ToldError, TrainingError, TransfusionError
-from transfusion_lib.spec import Augment, ModelSpec, RunSpec
+from transfusion_lib.spec import Augment, RunSpec
 from transfusion_lib.store import Store
 from transfusion_lib.team import Team
 
@@ -157,10 +156,9 @@ def make(here: Team, spec: RunSpec, root: Path) -> None:
     assert run.record["provenance"]["machine"]["processes"] == SIZE
 
 
-@pytest.mark.parametrize("name", ["cbr_tiny", pytest.param("efficientnet_b0", marks=pytest.mark.slow)])
-def test_the_same_run_within_tolerance(store: Store, small: RunSpec, tmp_path: Path, name: str) -> None:
-    """Same key; scores, snapshot and weights differ by rounding. The batch of 8 is shared, 9 unevenly."""
-    spec = gentle(small).replace(model=ModelSpec(name=name))
+def test_the_same_run_within_tolerance(store: Store, small: RunSpec, tmp_path: Path) -> None:
+    """Same key; scores, snapshot and weights differ by rounding. A batch of 9 is shared unevenly."""
+    spec = gentle(small)
     spec = spec.replace(train=spec.train.replace(batch_size=9))
     data.load(spec.data)
     [alone] = runs.ensure([spec], store=Store(tmp_path / "alone"))
@@ -220,19 +218,10 @@ def test_a_failure_is_the_whole_teams_and_the_others_are_made(store: Store, smal
 
 @pytest.mark.slow
 def test_torchrun_just_works(store: Store, small: RunSpec, tmp_path: Path) -> None:
-    """One run, said once; and SIGTERM to torchrun leaves a checkpoint from which the same command goes on."""
+    """One run, made and said once."""
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "transfusion_lib", "run"]
     done = subprocess.run([*command, small.to_json(), "--json"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["provenance"]["machine"]["processes"] == 2
     assert done.stderr.count(": trained in") == 1
     assert store.keys("runs") == [runs.key(small)]
-    longer = small.replace(train=small.train.replace(steps=100_000, eval_every=1000))
-    work = store.root / "work" / runs.key(longer)
-    process = subprocess.Popen([*command, longer.to_json()], cwd=ROOT, stdout=subprocess.DEVNULL)
-    while not work.is_dir():
-        time.sleep(0.1)
-    time.sleep(10)
-    process.terminate()
-    assert process.wait() != 0
-    assert (work / "checkpoint.json").is_file()
