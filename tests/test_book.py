@@ -449,9 +449,10 @@ def test_one_chapter_with_parameters_becomes_a_book(place: Project) -> None:
 
 def test_a_chapter_stands_again_under_another_profile_with_its_own_verdicts(place: Project) -> None:
     judged = (
-        "from transfusion_lib.book import profiles\nfrom transfusion_lib.claims import judge, write\n"
-        "from pathlib import Path\nimport os\nprint(seeds, profiles.current().name)\n"
-        "write(Path(os.environ['TRANSFUSION_VERDICTS']), [judge('T11', None)], profile=profiles.current().name)"
+        "from transfusion_lib.book import profiles\nfrom transfusion_lib.claims import Verdict, judge, write\n"
+        "from pathlib import Path\nimport os\nname = profiles.current().name\nprint(seeds, name)\n"
+        "found = [Verdict(claim='T11', outcome='supported', reason='r'), judge('T12', None)]\n"
+        "write(Path(os.environ['TRANSFUSION_VERDICTS']), found, profile=name)"
     )
     cells = (prose(OPENING), code(PARAMETERS, "parameters"), code(judged))
     add_chapter(place, "02-convergence", *cells)
@@ -469,6 +470,7 @@ def test_a_chapter_stands_again_under_another_profile_with_its_own_verdicts(plac
     assert not (index.parent / "notebooks" / "01-small-skin.html").exists(), "the other profile has no such chapter"
     landing = index.read_text()
     assert 'notebooks/02-convergence-skin.html#T11">Skin</a>' in landing, "the scoreboard links the second verdict"
+    assert "convergence-skin.html#T12" not in landing, "what it did not test is not said twice"
     assert landing.count('notebooks/02-convergence-skin.html"') >= 2, "in the contents and in the list of chapters"
     rows = json.loads((index.parents[1] / "build.json").read_text())["chapters"]
     assert [(row["chapter"], row["profile"]) for row in rows][1:] == [("convergence", "mine"), ("convergence", "skin")]

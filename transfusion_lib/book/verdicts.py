@@ -116,11 +116,11 @@ def _row(verdict: Verdict, pages: Mapping[str, str], further: Sequence[tuple[Cha
 
 
 def _elsewhere(claim: Claim, further: Sequence[tuple[Chapter, Mapping[str, Verdict]]]) -> str:
-    """Return the verdicts on a claim from the book's further pages, each linked to its page."""
+    """Return what the book's further pages found of a claim, if they tested it, each linked to its page."""
     links = [
         f'<br>{badge(known[claim.id])} <a href="{page.page}.html#{claim.id}">{_text(page.guest.title)}</a>'
         for page, known in further
-        if page.guest and page.name == claim.chapter and claim.id in known
+        if page.guest and page.name == claim.chapter and claim.id in known and known[claim.id].outcome != "not tested"
     ]
     return "".join(links)
 
