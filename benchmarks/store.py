@@ -7,6 +7,7 @@ The 1,000 runs are copies of one small record under their own keys.
 """
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -61,34 +62,52 @@ def many(report: Report, store: Store) -> None:
 
 
 def growth(report: Report) -> None:
-    """Fit a line to the time of training by steps, and compare the memory of a short and a long run."""
-    sizes = (50, 100, 200, 400)
-    found = [json.loads(_alone(steps)) for steps in sizes]
-    seconds = [one["seconds"] for one in found]
-    slope, start = np.polyfit(sizes, seconds, 1)
-    residual = float(np.abs(np.polyval((slope, start), sizes) - seconds).max() / max(seconds))
-    report.add("time by steps: slope of the line", 1e3 * float(slope), "ms a step", details=f"start {start:.2f} s")
-    report.add("time by steps: largest distance from the line", residual, "of the longest", at_most=0.1)
-    report.add("memory of 400 steps against 50", found[-1]["memory"] / found[0]["memory"], "times", at_most=1.05)
+    """Fit lines to the time of training by steps and of drawing by images, and compare the memory of short and long."""
+    for what, unit, sizes in (("steps", "step", (50, 100, 200, 400)), ("images", "image", (1000, 2000, 4000, 8000))):
+        found = [json.loads(_alone(what, size)) for size in sizes]
+        seconds = [one["seconds"] for one in found]
+        slope, start = np.polyfit(sizes, seconds, 1)
+        residual = float(np.abs(np.polyval((slope, start), sizes) - seconds).max() / max(seconds))
+        line = f"time by {what}"
+        report.add(f"{line}: slope of the line", 1e3 * float(slope), f"ms per {unit}", details=f"start {start:.2f} s")
+        report.add(f"{line}: largest distance from the line", residual, "of the longest", at_most=0.1)
+        if what == "steps":
+            report.add(
+                "memory of 400 steps against 50", found[-1]["memory"] / found[0]["memory"], "times", at_most=1.05
+            )
 
 
-def _alone(steps: int) -> bytes:
-    """Train in a process of its own and return what it printed: seconds of processor time, and peak memory."""
-    return subprocess.run(
-        [sys.executable, "-m", "benchmarks.store", str(steps)], check=True, stdout=subprocess.PIPE
-    ).stdout
+def _alone(what: str, size: int) -> bytes:
+    """Measure in a process of its own and return what it printed: seconds of processor time, and peak memory."""
+    with tempfile.TemporaryDirectory() as empty:
+        return subprocess.run(
+            [sys.executable, "-m", "benchmarks.store", what, str(size)],
+            env=os.environ | {"TRANSFUSION_STORE": empty},
+            check=True,
+            stdout=subprocess.PIPE,
+        ).stdout
 
 
-def one(steps: int) -> dict[str, float]:
-    """Return the processor time of training for ``steps``, and the peak memory of this process."""
-    spec = BASE.replace(train=BASE.train.replace(steps=steps))
-    dataset, chosen = data.load(spec.data), devices.resources()
-    with devices.threads(1):
-        fit(spec.replace(train=spec.train.replace(steps=5)), dataset, source=None, resources=chosen)
-        began = time.process_time()
-        fit(spec, dataset, source=None, resources=chosen)
-    return {"seconds": time.process_time() - began, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}
+def one(what: str, size: int) -> dict[str, float]:
+    """Return the processor time of ``size`` steps of training, or of drawing ``size`` images, and the peak memory."""
+    began = _processor_time()
+    if what == "images":
+        data.load(BASE.data.replace(train=size, size=64))
+    else:
+        spec = BASE.replace(train=BASE.train.replace(steps=size))
+        dataset, chosen = data.load(spec.data), devices.resources()
+        with devices.threads(1):
+            fit(spec.replace(train=spec.train.replace(steps=5)), dataset, source=None, resources=chosen)
+            began = _processor_time()
+            fit(spec, dataset, source=None, resources=chosen)
+    return {"seconds": _processor_time() - began, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}
+
+
+def _processor_time() -> float:
+    """Return the seconds that this process and its finished children have computed."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 if __name__ == "__main__":
-    print(json.dumps(one(int(sys.argv[1]))))
+    print(json.dumps(one(sys.argv[1], int(sys.argv[2]))))

@@ -35,3 +35,4 @@ def test_public_names_are_listed_with_their_docstrings_and_private_ones_are_not(
 
 def test_a_docstring_shows_what_it_says() -> None:
     assert manual._plain("an [a] of ``x[0]`` and n_test *now*") == r"an \[a\] of ``x[0]`` and n\_test \*now\*"
+    assert manual._plain("a table:\n\n| a | b |\n|---|---|") == "a table:\n\n| a | b |\n|---|---|"

@@ -74,12 +74,17 @@ def _definition(node: Definition, *, owner: str = "") -> Iterator[str]:
 
 
 def _plain(docstring: str) -> str:
-    """Return a docstring as Markdown that shows what it says: no link, list or heading by accident."""
+    """Return a docstring as Markdown that shows what it says: tables are, but no link, list or heading by accident."""
     kept = docstring.split("``")
     for place in range(0, len(kept), 2):
-        for mark in "\\[]<>*_{}#|$":
-            kept[place] = kept[place].replace(mark, f"\\{mark}")
+        kept[place] = "\n".join(line if line.startswith("|") else _escaped(line) for line in kept[place].split("\n"))
     return "``".join(kept)
+
+
+def _escaped(line: str) -> str:
+    for mark in "\\[]<>*_{}#|$":
+        line = line.replace(mark, f"\\{mark}")
+    return line
 
 
 def _cell(text: str) -> str:

@@ -34,14 +34,18 @@ def render(build: Build) -> Path:
 
 
 def _mend(made: Path) -> None:
-    """Take back a role that Sphinx gives the list of references: a screen reader expects list items in it."""
+    """Repair what a screen reader stumbles over: a role that wants list items, and toggles of the contents unnamed."""
     for page in made.rglob("*.html"):
         text = page.read_text(encoding="utf-8")
-        if _WRONG_ROLE in text:
-            page.write_text(text.replace(_WRONG_ROLE, '<div class="citation-list"'), encoding="utf-8")
+        mended = _TOGGLE.sub(r'\1\2\3<summary aria-label="Pages under \2">', text.replace(*_WRONG_ROLE))
+        if mended != text:
+            page.write_text(mended, encoding="utf-8")
 
 
-_WRONG_ROLE = '<div role="list" class="citation-list"'
+_WRONG_ROLE = ('<div role="list" class="citation-list"', '<div class="citation-list"')
+_TOGGLE = re.compile(
+    r'(<a class="[^"]*\breference internal\b[^"]*" href="[^"]*">\s*)([^<"]+?)(\s*</a><details[^>]*>)<summary>'
+)
 
 
 def _complaints(log: str) -> str:
