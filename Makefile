@@ -8,7 +8,7 @@ READY = .venv/.ready
 # Compiled modules halve the time of every command; where they are switched off, switch them on for .venv.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help book chapter compare test look check audit lab hooks lock release clean
+.PHONY: help book chapter compare test look pdf check audit lab hooks lock release clean
 
 help:
 	@echo "make book [PROFILE=quick]             the whole book; ends with the page to open"
@@ -16,6 +16,7 @@ help:
 	@echo "make compare NAME=convergence SETS=\"steps=30 steps=60\"   one chapter, several sets of parameters, side by side"
 	@echo "make test [ARGS=...]                  the tests"
 	@echo "make look                             the built book in Chromium: links, errors, phones, accessibility"
+	@echo "make pdf                              the built book as one PDF"
 	@echo "make check                            style and types"
 	@echo "make audit                            known vulnerabilities of the locked versions"
 	@echo "make lab                              JupyterLab on the chapters"
@@ -37,7 +38,10 @@ test: $(READY)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 $(ARGS)
 
 look: $(READY)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 -m browser tests/test_reader.py $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 -m browser tests/test_reader.py tests/test_pdf.py $(ARGS)
+
+pdf: $(READY)
+	@$(BIN)/transfusion pdf
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -605,6 +605,15 @@ def bench(
     _note(f"kept in {path}")
 
 
+@app.command(epilog="Example: transfusion pdf")
+def pdf() -> None:
+    """Print the book that was made last as one PDF, and print its path."""
+    from transfusion_lib.book import pdf as printer
+    from transfusion_lib.book import project
+
+    typer.echo(project.shown(printer.write(project.find(), say=_note)))
+
+
 @app.command(epilog="Example: transfusion address https://github.com/owner/name")
 def address(
     url: Annotated[str | None, typer.Argument(metavar="URL", help="Of the public repository.")] = None,
