@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from transfusion_lib import data, interrupts, runs, team
+from transfusion_lib import models as networks
 from transfusion_lib.data.batches import augment
 from transfusion_lib.device import Resources
 from transfusion_lib.errors import InterruptedRunError, SpecError, ToldError, TrainingError, TransfusionError
-from transfusion_lib.spec import Augment, RunSpec
+from transfusion_lib.spec import Augment, ModelSpec, RunSpec
 from transfusion_lib.store import Store
 from transfusion_lib.team import Team
 
@@ -104,6 +105,32 @@ def one_batch(here: Team, dtype: torch.dtype | None) -> None:
 def test_layers_see_the_whole_batch(dtype: torch.dtype | None) -> None:
     """Outputs, running statistics and gradients are those of one process, the parts being of 3 and 4 images."""
     together(one_batch, dtype)
+
+
+def one_step(here: Team, name: str) -> None:
+    """Compare a network's gradients with this process alone; where a norm takes one out again, they are rounding."""
+    size = networks.architecture(name).minimum_size + 32  # norms over single positions would magnify rounding
+    spec, images = ModelSpec(name=name), torch.rand(7, 3, size, size, generator=torch.Generator().manual_seed(1))
+    mine, alone = (
+        networks.build(spec, num_outputs=3, size=size, generator=torch.Generator().manual_seed(0)) for _ in range(2)
+    )
+    outputs, expected = step(mine, images, here), step(alone, images, Team())  # type: ignore[arg-type]
+    torch.testing.assert_close(outputs, expected, rtol=1e-4, atol=1e-4)
+    found, wanted = (torch.cat([one.grad.flatten() for one in two.parameters()]) for two in (mine, alone))
+    assert float((found - wanted).norm() / wanted.norm()) <= 5e-2
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "efficientnet_b0",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("cbr_small", "densenet121", "efficientnet_lite0")),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("inception_v3", "resnet18", "resnet50")),
+    ],
+)
+def test_networks_step_as_one_process_does(name: str) -> None:
+    """Outputs and gradients of a batch, with all that a network draws and all norms over parts of 3 and 4 images."""
+    together(one_step, name)
 
 
 def messages(here: Team) -> None:
@@ -225,3 +252,27 @@ def test_torchrun_just_works(store: Store, small: RunSpec, tmp_path: Path) -> No
     assert json.loads(done.stdout)["provenance"]["machine"]["processes"] == 2
     assert done.stderr.count(": trained in") == 1
     assert store.keys("runs") == [runs.key(small)]
+
+
+@pytest.mark.slow
+def test_torchrun_stops_on_request_and_goes_on(store: Store, small: RunSpec, tmp_path: Path) -> None:
+    """SIGTERM reaches the launcher, as a queue sends it; what is left is a checkpoint, and the end is the same."""
+    spec = gentle(small)
+    spec = spec.replace(train=spec.train.replace(steps=300, eval_every=50))
+    data.load(spec.data)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "transfusion_lib", "run"]
+    launched = subprocess.Popen([*command, spec.to_json()], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    assert launched.stderr is not None
+    said = ""
+    while " of 300" not in said and (more := launched.stderr.read(1)):
+        said += more
+    launched.terminate()
+    said += launched.communicate(timeout=60)[1]
+    assert launched.returncode != 0
+    assert store.keys("runs") == []
+    assert len(list(store.root.glob("work/*/checkpoint-*"))) == 1, said
+    done = subprocess.run([*command, spec.to_json()], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    [alone] = runs.ensure([spec], store=Store(tmp_path / "alone"))
+    found = runs.load(spec, store=store)
+    torch.testing.assert_close(found.cases["test_scores"], alone.cases["test_scores"], rtol=0, atol=2e-2)
