@@ -138,8 +138,11 @@ def _mosaic(weights: Tensor, deviation: float, *, columns: int = 8) -> NDArray[n
 
 
 def _stacked(images: Tensor) -> NDArray[np.uint8]:
-    """Return images (n, colours, height, width) one below the other, with a gap of white."""
+    """Return images (n, colours, height, width) one below the other, with a gap of white, in 32 levels of each colour.
+
+    Such pictures are noise, which no format packs: eight bits of it made a page of a megabyte and a half.
+    """
     colour = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
     padded = [np.pad(one.permute(1, 2, 0).numpy(), ((0, 3), (0, 0), (0, 0)), constant_values=255) for one in colour]
-    stacked: NDArray[np.uint8] = np.concatenate(padded)[:-3]
+    stacked: NDArray[np.uint8] = np.concatenate(padded)[:-3] | np.uint8(7)
     return stacked
