@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.books import OPENING, PARAMETERS, REPOSITORY, add_chapter, code, notebook, prose, small_project
-from transfusion_lib.book import assemble, build, check, execute, mathml, parameters, profiles, project, status
+from transfusion_lib.book import assemble, build, check, execute, mathml, parameters, profiles, project, render, status
 from transfusion_lib.book.execute import Build
 from transfusion_lib.book.profiles import Profile
 from transfusion_lib.book.project import Chapter, Project
@@ -501,3 +501,15 @@ def test_the_status_page_keeps_a_pipe_out_of_its_table(made: Build) -> None:
     status.write([row], Profile(name="quick", description="d", live=True, chapter={}), made)
     line = next(line for line in (made.source / "status.md").read_text().splitlines() if "01-a" in line)
     assert line.replace("\\|", "").count("|") == 6
+
+
+def test_toggles_of_the_contents_have_names_and_lists_of_references_no_role(tmp_path: Path) -> None:
+    """What Sphinx leaves unnamed a screen reader cannot say."""
+    link = '<a class="reference internal" href="notebooks/03-performance.html">Performance</a><details>'
+    page = tmp_path / "index.html"
+    page.write_text(f'{link}<summary><span></span></summary></details><div role="list" class="citation-list"></div>')
+    render._mend(tmp_path)
+    assert page.read_text() == (
+        f'{link}<summary aria-label="Pages under Performance"><span></span></summary></details>'
+        '<div class="citation-list"></div>'
+    )
