@@ -17,7 +17,17 @@ ROOT = Path(__file__).resolve().parents[1]
 # What the extras bring, by the names under which they are imported; scipy, joblib and the like belong to scikit-learn.
 BOOK = {"IPython", "ipykernel", "ipywidgets", "jupyter_book", "lifelines", "matplotlib", "medmnist", "myst_nb",
         "nbclient", "nbformat", "pandas", "papermill", "seaborn", "sphinx", "statsmodels"}  # fmt: skip
-OTHERS = {"monai", "onnx", "onnxruntime", "onnxscript", "psutil", "ray", "segmentation_models_pytorch"}
+OTHERS = {
+    "monai",
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
+    "playwright",
+    "psutil",
+    "pypdf",
+    "ray",
+    "segmentation_models_pytorch",
+}
 OPTIONAL = BOOK | OTHERS
 
 BLOCKER = """
