@@ -84,6 +84,16 @@ def test_publishing_again_adds_nothing_and_an_unfinished_run_writes_nothing(
     assert not (tmp_path / "other").exists()
 
 
+def test_what_is_recorded_already_need_not_be_in_the_store(
+    recorded: Records, specs: list[RunSpec], store: Store
+) -> None:
+    shutil.rmtree(store.root / "runs")
+    more = specs[0].replace(init=InitSpec(), seed=5)
+    runs.ensure([more], store=store)
+    assert recorded.publish([*specs, more], source=store) == (1, 0)
+    assert len(recorded.load([*specs, more])) == 2
+
+
 def test_a_changed_record_is_found(recorded: Records) -> None:
     assert recorded.verify() == []
     assert recorded.stale() == []

@@ -476,20 +476,21 @@ def publish(
     here = project.find()
     chosen = profiles.load(here, profile)
     wanted = [*((chapter, build.resolve(chapter, chosen)) for chapter in chosen.pages(here)), *chosen.guests(here)]
-    from transfusion_lib import places, records, runs, studies
+    from transfusion_lib import places, records, studies
     from transfusion_lib.store import open_store
 
     source = open_store()
+    folder = into or places.records_root()
+    recorded = records.Records(folder)
     specs = [
         made.spec
         for chapter, values in wanted
         if chapter.name in studies.TABLE
         for made in studies.TABLE[chapter.name](**parameters.effective(chapter, values)).ensure(
-            lambda asked: [runs.load(spec, store=source) for spec in asked]
+            lambda asked: recorded.at_hand(asked, source=source)
         )
     ]
-    folder = into or places.records_root()
-    new = records.Records(folder).publish(specs, source=source)
+    new = recorded.publish(specs, source=source)
     typer.echo(f"{folder}: {new[0]} new runs, {new[1]} new analyses; {len(set(specs))} runs of profile {profile}")
 
 

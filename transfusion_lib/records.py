@@ -54,6 +54,11 @@ class Records:
             )
         return [Run(spec, known[_placeless(spec)]) for spec in specs]
 
+    def at_hand(self, specs: Iterable[RunSpec], *, source: Store) -> list[Run]:
+        """Return each run as recorded, or else from ``source``: one more chapter needs its own runs only."""
+        entries = [(spec, self.by_spec.get(_placeless(spec))) for spec in specs]
+        return [Run(spec, entry) if entry else runs.load(spec, store=source) for spec, entry in entries]
+
     def verify(self) -> list[Problem]:
         """Hash every file again, and return what is wrong; unlike a store's verification this moves nothing."""
         found = []
@@ -76,9 +81,9 @@ class Records:
         """Copy what ``source`` holds of these runs, their weights left out, and every analysis of them alone.
 
         The runs whose weights they start from come too. Returns how many runs and analyses are new here. A run that
-        is not finished is a ``MissingRunError``; nothing is then written.
+        is neither finished nor recorded is a ``MissingRunError``; nothing is then written.
         """
-        found = [runs.load(spec, store=source) for spec in runs.with_sources(specs)]
+        found = self.at_hand(runs.with_sources(specs), source=source)
         before = {kind: set(self.store.keys(kind)) for kind in (runs.KIND, analyses.KIND)}
         for run in found:
             if run.key not in before[runs.KIND]:
