@@ -80,3 +80,14 @@ def test_a_killed_computation_leaves_nothing(two: list[Run]) -> None:
     with pytest.raises(KeyboardInterrupt):
         broken(two[0])
     assert Store(Entry(two[0].entry.folder).folder.parents[1]).keys(analyses.KIND) == []
+
+
+def test_a_damaged_analysis_is_computed_again(two: list[Run]) -> None:
+    first = norms(two)
+    store = Store(two[0].entry.folder.parents[1])
+    (key,) = store.keys(analyses.KIND)
+    file = store.root / analyses.KIND / key / "result.json"
+    file.write_bytes(file.read_bytes().replace(b"0", b"1", 1))
+    assert norms(two)["seeds"] == first["seeds"]
+    assert len(calls) == 2
+    assert len(list((store.root / "damaged").iterdir())) == 1

@@ -3,6 +3,7 @@
 import os
 import stat
 import struct
+import tracemalloc
 import zipfile
 import zlib
 from pathlib import Path
@@ -159,6 +160,8 @@ def test_litter_is_ignored(tmp_path: Path) -> None:
         ".DS_Store": b"",
         "a/Thumbs.db": b"",
         "a/._one.png": b"",
+        "a/.ipynb_checkpoints/one-checkpoint.png": b"",
+        "a/@eaDir/one.png/SYNOPHOTO_THUMB_M.jpg": b"",
     }
     assert open_files(write_files(tmp_path / "set", FILES | litter)).sizes.keys() == FILES.keys()
     assert open_files(write_zip(tmp_path / "set.zip", FILES | litter)).sizes.keys() == FILES.keys()
@@ -196,3 +199,24 @@ def test_stamps_change_with_the_files(tmp_path: Path) -> None:
     stamps.append(archive.stamp(root))
     assert len(set(stamps)) == 3
     assert archive.stamp(root) == stamps[-1]
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2])
+def test_a_member_that_lies_about_its_size_is_not_unpacked(tmp_path: Path, packing: int) -> None:
+    """Whatever it claims, no more is unpacked than that; packings that cannot be stopped half-way are refused."""
+    path = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(path, "w", packing) as made:
+        made.writestr("a.png", bytes(50_000_000))
+    raw = bytearray(path.read_bytes())
+    for start in (raw.index(b"PK\x03\x04") + 22, raw.index(b"PK\x01\x02") + 24):
+        raw[start : start + 4] = struct.pack("<I", 100)
+    path.write_bytes(raw)
+    found = Zip(path)
+    if packing == zipfile.ZIP_BZIP2:
+        assert "packed in an unusual way" in found.refused[0]
+        return
+    tracemalloc.start()
+    with pytest.raises(DataError, match="damaged in the zip"):
+        found.read("a.png")
+    assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    tracemalloc.stop()

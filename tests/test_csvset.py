@@ -203,6 +203,10 @@ def test_a_csv_given_by_name_without_its_columns(tmp_path: Path) -> None:
             r"i4 occurs twice, in .*row 6 and .*row 7",
         ),
         (
+            csv("image,label,patient_id", [*GOOD[:5], "i5,mole,", *GOOD[6:]]),
+            r"row 7: patient_id is blank; fill it, or images of one patient_id may fall into several splits",
+        ),
+        (
             csv("image,label,patient_id", [*GOOD[:5], "i5,Mole,p5", *GOOD[6:]]),
             r'label has "mole" and "Mole"; write the class one way',
         ),
@@ -222,3 +226,27 @@ def test_bad_tables(tmp_path: Path, table: str, message: str) -> None:
     with pytest.raises(DataError, match=message) as caught:
         data.load(spec(root), cache=tmp_path / "cache")
     assert "\n" not in str(caught.value)
+
+
+def test_classes_that_pandas_wrote_are_the_same_in_every_table(tmp_path: Path) -> None:
+    """A column with a blank comes back as 1.0; a class that train lacks is a slip of the pen, or another set."""
+    tables = {
+        "train.csv": csv("image,label", [f"i{k},{k % 2}" for k in range(40)]),
+        "test.csv": csv("image,label", [f"i{k},{k % 2}.0" for k in range(40, 60)]),
+    }
+    loaded = data.load(spec(write_files(tmp_path / "set", images() | tables)), cache=tmp_path / "cache")
+    assert loaded.classes == ("0", "1")
+    assert set(loaded.test.labels.tolist()) == {0, 1}
+    tables["test.csv"] = tables["test.csv"].replace("i51,1.0", "i51,2")
+    with pytest.raises(DataError, match=r"test.csv row 13: class 2 is in test but not in train"):
+        data.load(spec(write_files(tmp_path / "other", images() | tables)), cache=tmp_path / "cache")
+
+
+def test_units_of_a_second_table_are_found_by_the_image_not_by_its_spelling(tmp_path: Path) -> None:
+    tables = {
+        "labels.csv": csv("image,label", [f"images/i{k}.jpg,{k % 2}" for k in range(60)]),
+        "patients.csv": csv("image,patient_id", [f"i{k},p{k // 3}" for k in range(57)]),
+    }
+    loaded = data.load(spec(write_files(tmp_path / "set", images() | tables)), cache=tmp_path / "cache")
+    assert sum(len(set(split.units)) for split in loaded.splits().values()) == 19 + 3
+    assert loaded.notes["units"].startswith("3 image(s) without one")

@@ -212,6 +212,8 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "zero bytes": (b"", "empty .0 bytes."),
     "truncated": (png(5, size=64)[:-200], "damaged or truncated"),
     "text": (b"not a picture", "not an image but unknown bytes"),
+    "header cut": (encoded(gradient(5, size=64), "JPEG")[:120], "damaged or truncated|not an image"),
+    "WebP cut": (encoded(gradient(5, size=64), "WEBP")[:-60], "damaged or truncated|not an image"),
     "Hounsfield": (encoded(np.full((9, 9), -1000, np.int32), "TIFF"), "values from -1000"),
 }
 
@@ -382,6 +384,15 @@ def test_check_of_what_cannot_be_loaded(tmp_path: Path, name: str) -> None:
     report = data.check(place)
     assert not report.ok
     assert any(message in problem for problem in report.problems)
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_check_survives_what_it_is_for(tmp_path: Path, kind: str) -> None:
+    """A damaged image is a line, and the rest is told all the same."""
+    found = data.check(write_files(tmp_path / "set", class_folders() | {"dog/bad.png": HOSTILE[kind][0]}))
+    assert len(found.problems) == 1
+    assert "bad.png: " in found.problems[0]
+    assert found.sheet is not None
 
 
 def test_check_of_nothing(tmp_path: Path) -> None:

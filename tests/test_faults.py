@@ -87,7 +87,7 @@ def test_kills_lose_nothing(
         made = runs.ensure(asked, store=store, engine=engine, say=lines.append, resources=OFTEN)
     killer.over.set()
     killer.join()
-    assert killer.done >= min(kills, 1)
+    assert killer.done >= (kills if kills > 2 else 1)
     print(f"{killer.done} kills, {len(asked)} runs, {time.monotonic() - began:.0f} s")  # noqa: T201
     assert store.keys("runs") == sorted(map(runs.key, asked)), "lost, or too many"
     assert store.verify() == []

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from transfusion_lib import recheck, runs
+from transfusion_lib.errors import DataError
 from transfusion_lib.run import KIND
 from transfusion_lib.spec import InitSpec, RunSpec
 from transfusion_lib.store import Store
@@ -65,3 +66,21 @@ def test_a_sample_is_of_its_size_and_seed(store: Store, small: RunSpec) -> None:
     assert drawn[0] == drawn[1]
     assert len(set(map(tuple, drawn))) > 1
     assert all(len(set(keys)) == 2 for keys in drawn)
+
+
+def test_a_run_on_other_data_is_not_compared(store: Store, small: RunSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    (run,) = runs.ensure([small])
+    monkeypatch.setattr(recheck, "key", lambda spec: "0" * 64)
+    with pytest.raises(DataError, match="trained on other data or weights than are here now"):
+        recheck.again(run, store)
+
+
+def test_runs_of_another_version_are_passed_over(store: Store, small: RunSpec) -> None:
+    """A later version's spec has fields that this one does not know: neither samples nor estimates stumble."""
+    (run,) = runs.ensure([small])
+    files = {name: run.entry.read(name) for name in ("spec.json", "record.json")}
+    later = {name: content.replace(b'"seed": 3', b'"seed": 3, "later": 1') for name, content in files.items()}
+    assert later != files
+    store.add(KIND, "f" * 64, later)
+    assert [one.key for one in recheck.sample(store, 5, seed=0)] == [run.key]
+    runs.ensure([small.replace(seed=4)])

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.pictures import class_folders, write_files
 from tests.runs_alike import same
 from transfusion_lib import data, interrupts, runs
 from transfusion_lib.device import Resources
@@ -18,6 +19,7 @@ from transfusion_lib.errors import DataError, InterruptedRunError, MissingRunErr
 from transfusion_lib.spec import DataSpec, InitSpec, RunSpec
 from transfusion_lib.store import Store
 from transfusion_lib.train import Progress
+from transfusion_lib.trainer import Trainer
 
 # Children are forked from a server that has imported the library once.
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -216,3 +218,28 @@ def test_a_stop_between_runs_starts_no_other(store: Store, small: RunSpec) -> No
         runs.ensure([small])
     assert list(store.root.glob("work/*/checkpoint*")) == []
     assert not interrupts.requested()
+
+
+def test_labels_corrected_between_two_runs_are_seen_by_the_second(store: Store, small: RunSpec, tmp_path: Path) -> None:
+    """A worker keeps its last data in memory, but not under the key of other data."""
+    root = write_files(tmp_path / "set", class_folders())
+    spec = small.replace(data=DataSpec(name="folder", root=str(root), size=32))
+    trainer = Trainer(store, Resources(device=torch.device("cpu")))
+    trainer.train(spec, lambda _progress: None)
+    first = trainer.dataset
+    moved = next((root / "dog").iterdir())
+    moved.rename(root / "cat" / f"was-{moved.name}")
+    trainer.train(spec.replace(seed=4), lambda _progress: None)
+    assert trainer.dataset is not first
+    assert runs.load(spec.replace(seed=4)).record["dataset"]["fingerprint"] == data.fingerprint(spec.data)
+    assert len(store.keys("runs")) == 2
+
+
+def test_data_that_change_while_they_are_read_are_not_trained_on(
+    store: Store, small: RunSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(store, Resources(device=torch.device("cpu")))
+    monkeypatch.setattr("transfusion_lib.trainer.key", lambda spec: "0" * 64)
+    with pytest.raises(DataError, match="its files changed as they were read; ask for the run again"):
+        trainer.train(small, lambda _progress: None)
+    assert store.keys("runs") == []

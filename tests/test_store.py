@@ -1,5 +1,6 @@
 """The store: whole or absent, one worker at a time, damage found."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -277,3 +278,61 @@ def test_verify_sweeps_up_after_killed_writers(tmp_path: Path) -> None:
         os.utime(tmp_path / "fresh" / name, (time.time() - age,) * 2)
     store.verify()
     assert [path.name for path in (tmp_path / "fresh").iterdir()] == ["new"]
+
+
+def test_what_cannot_be_read_just_now_is_not_set_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network's disk out of breath, or no free file descriptor: the entry may be whole."""
+    store = Store(tmp_path)
+    store.add("runs", "k", FILES)
+    read = Path.read_bytes
+
+    def fail(path: Path) -> bytes:
+        if path.name == "sub.bin":
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with pytest.raises(StoreError, match=r"Stale file handle.; nothing was moved: try again"):
+        store.verify()
+    monkeypatch.undo()
+    assert store.verify() == []
+    assert store.keys("runs") == ["k"]
+
+
+def test_two_processes_may_set_the_same_entry_aside(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.add("runs", "k", FILES)
+    store.set_aside("runs", "k")
+    store.set_aside("runs", "k")
+    assert store.find("runs", "k") is None
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_holder_outlives_a_read_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Store(tmp_path).claim("k") as claim:
+        path = claim.folder / heartbeat.FILE
+        monkeypatch.setattr(heartbeat, "_read", lambda _path: None)
+        time.sleep(0.2)
+        monkeypatch.undo()
+        monkeypatch.setattr(heartbeat, "BEAT_S", 0.05)
+        before = path.read_bytes()
+        time.sleep(0.3)
+        assert path.read_bytes() != before, "it beats on"
+
+
+def test_two_holders_checkpoints_do_not_end_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file that one removes may be gone already."""
+    with Store(tmp_path).claim("k") as claim:
+        claim.write({"a": torch.zeros(2)}, {"n": "1"})
+        unlink = Path.unlink
+
+        def gone(path: Path, missing_ok: bool = False) -> None:
+            unlink(path)
+            unlink(path, missing_ok=missing_ok)
+
+        monkeypatch.setattr(Path, "unlink", gone)
+        claim.write({"a": torch.ones(2)}, {"n": "2"})
+        monkeypatch.undo()
+        found = claim.read()
+        assert found is not None
+        assert found[1] == {"n": "2"}

@@ -244,3 +244,15 @@ def test_pretrained_start_is_what_the_spec_says(small: RunSpec, stripes: Dataset
     start = _Run(spec, stripes, source=source, resources=device.resources()).network.state_dict()
     assert torch.equal(start["body.pool2.1.conv.weight"], source["body.pool2.1.conv.weight"])
     assert not torch.equal(start["body.pool3.1.conv.weight"], source["body.pool3.1.conv.weight"])
+
+
+def test_scores_that_are_not_finite_stop_with_the_step(small: RunSpec, stripes: Dataset) -> None:
+    """The last update before an evaluation may ruin the weights: its loss was still finite."""
+    one = run(small, stripes)
+    for _ in range(5):
+        one.take_step()
+    with torch.no_grad():
+        for parameter in one.network.parameters():
+            parameter.fill_(float("nan"))
+    with pytest.raises(TrainingError, match=r"the val scores are not finite at step 5 of cbr_tiny: the learning rate"):
+        one.evaluate()

@@ -515,7 +515,7 @@ def verify(
     the same processor, threads and PyTorch. Elsewhere its scores may differ by 0.025 on the mean over all evaluations,
     and by 0.05 at the last.
     """
-    from transfusion_lib import recheck, runs
+    from transfusion_lib import analyses, recheck, runs
     from transfusion_lib.records import open_records
     from transfusion_lib.store import open_store
 
@@ -523,7 +523,7 @@ def verify(
     store = open_records().store if records else mine
     checked = len(store.keys(runs.KIND))
     # Records are in git, which holds every version: a damaged one is named, and nothing is moved.
-    found = open_records().verify() if records else store.verify(runs.KIND)
+    found = open_records().verify() if records else [*store.verify(runs.KIND), *store.verify(analyses.KIND)]
     problems = [asdict(problem) for problem in found]
     drawn = time.time_ns() % 2**31 if seed is None else seed
     if keep and not (records and sample):

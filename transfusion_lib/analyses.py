@@ -51,9 +51,13 @@ def stored(*, version: int) -> Callable[[Callable[P, Mapping[str, Any]]], Callab
             description = {"analysis": name, "version": version, "arguments": arguments}
             key = hashlib.sha256(canonical_json(description).encode()).hexdigest()
             store = Store(involved[0].entry.folder.parents[1])
+            recorded = store.root == places.records_root()
             found = store.find(KIND, key)
+            if found is not None and not recorded and found.verify():
+                store.set_aside(KIND, key)  # damaged: computed again
+                found = None
             if found is None:
-                if store.root == places.records_root():
+                if recorded:
                     raise MissingRunError(
                         f"the records hold no {name} of these runs ({key[:12]}); train the study, then publish it again"
                     )

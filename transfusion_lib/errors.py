@@ -52,6 +52,10 @@ class StoreError(TransfusionError):
     """The run store cannot be read or written."""
 
 
+class DamagedError(StoreError):
+    """A finished thing is not what was written; ``transfusion verify`` sets it aside."""
+
+
 class TrainingError(TransfusionError):
     """Training stopped: a loss that is not finite, or memory that ran out."""
 

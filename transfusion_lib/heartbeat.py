@@ -31,8 +31,13 @@ class Watch:
 
     def alive(self, folder: Path) -> bool:
         """Whether a holder on another host must be taken for living: it was seen now, or changed not long ago."""
-        content = _read(folder / FILE)
-        if content is None or _host_of(content) == host():
+        try:
+            content = (folder / FILE).read_bytes()
+        except FileNotFoundError:
+            return False
+        except OSError:  # a network's disk out of breath: it is asked again
+            return True
+        if _host_of(content) == host():
             return False
         before = self.seen.get(folder)
         if before is None or before[0] != content:
@@ -88,7 +93,8 @@ def _beat(path: Path, token: str, done: threading.Event) -> None:
     number = 0
     while not done.wait(BEAT_S):
         number += 1
-        if _token_of(_read(path)) != token:
+        found = _token_of(_read(path))
+        if found is not None and found != token:
             return
         with contextlib.suppress(OSError):  # a full disk must not stop the training; at worst another host joins in
             fresh = path.with_name(f"{FILE}.{token}")

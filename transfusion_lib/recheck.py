@@ -11,7 +11,8 @@ import numpy as np
 from transfusion_lib import data, provenance
 from transfusion_lib import device as devices
 from transfusion_lib.device import Resources
-from transfusion_lib.run import KIND, Run, label, source_of
+from transfusion_lib.errors import DataError, SpecError
+from transfusion_lib.run import KIND, Run, key, label, source_of
 from transfusion_lib.spec import RunSpec
 from transfusion_lib.store import Entry, Store
 from transfusion_lib.train import Result, fit
@@ -55,7 +56,7 @@ def sample(store: Store, count: int, *, seed: int, within: float | None = None) 
 
     ``within`` leaves out those that took more seconds, or start from another run, which would have to be made first.
     """
-    runs = [_read(store, key) for key in store.keys(KIND)]
+    runs = [run for name in store.keys(KIND) if (run := _read(store, name)) is not None]
     if within is not None:
         runs = [run for run in runs if run.record["seconds"] <= within and not _has_source(run)]
     drawn = np.random.default_rng(seed).permutation(len(runs))[:count]
@@ -67,7 +68,12 @@ def _has_source(run: Run) -> bool:
 
 
 def again(run: Run, store: Store) -> Compared:
-    """Train ``run`` from its first step, keep nothing, and return how far the numbers are from the store's."""
+    """Train ``run`` from its first step, keep nothing, and return how far the numbers are from the store's.
+
+    A ``DataError`` says that its data or weights are others today, so that there is nothing to compare.
+    """
+    if key(run.spec) != run.key:
+        raise DataError(f"{label(run.spec)}: trained on other data or weights than are here now; train it as a new run")
     machine = run.record["provenance"]["machine"]
     here = devices.resources()
     chosen = Resources(device=here.device, threads=int(machine["threads"]))
@@ -123,6 +129,10 @@ def _differences(run: Run, found: Result) -> tuple[float, float]:
     return float(differences.mean()), float(differences[:, -1].max())
 
 
-def _read(store: Store, key: str) -> Run:
-    entry = Entry(store.root / KIND / key)
-    return Run(RunSpec.from_json(entry.read("spec.json"), source=str(entry.folder / "spec.json")), entry)
+def _read(store: Store, name: str) -> Run | None:
+    """Return a run, or None where another version of this program described it."""
+    entry = Entry(store.root / KIND / name)
+    try:
+        return Run(RunSpec.from_json(entry.read("spec.json")), entry)
+    except SpecError:
+        return None

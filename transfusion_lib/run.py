@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from transfusion_lib import data, markup, weights
-from transfusion_lib.errors import MissingRunError, StoreError
+from transfusion_lib.errors import DamagedError, MissingRunError, StoreError
 from transfusion_lib.init import network_for
 from transfusion_lib.metrics import headline
 from transfusion_lib.models import Network, State
@@ -152,7 +152,7 @@ def find(spec: RunSpec, store: Store) -> Run | None:
         return None
     try:
         entry.read("record.json")
-    except StoreError:
+    except DamagedError:
         store.set_aside(KIND, entry.key)
         return None
     return Run(spec, entry)

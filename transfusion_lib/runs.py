@@ -16,7 +16,7 @@ from typing import Any, Literal, Protocol
 from transfusion_lib import device as devices
 from transfusion_lib import interrupts
 from transfusion_lib.device import Resources
-from transfusion_lib.errors import ClaimedError, StoreError
+from transfusion_lib.errors import ClaimedError, SpecError, StoreError
 from transfusion_lib.grid import RETRY_S, Grid, Report, Say, Standing
 from transfusion_lib.run import KIND, Run, find, key, label, load, with_sources
 from transfusion_lib.spec import RunSpec
@@ -154,9 +154,9 @@ class _Costs:
         for name in self.store.keys(KIND):
             try:
                 record = Entry(self.store.root / KIND / name).json("record.json")
-            except (StoreError, ValueError):
+                spec = RunSpec.from_json(json.dumps(record["spec"]))
+            except (StoreError, SpecError, ValueError):  # damaged, or of another version of this program
                 continue
-            spec = RunSpec.from_json(json.dumps(record["spec"]))
             seen.setdefault(self.kind(spec), []).append(record["seconds"] / spec.train.steps)
         return {kind: statistics.median(values) for kind, values in seen.items()}
 

@@ -26,7 +26,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from transfusion_lib import heartbeat, interrupts
-from transfusion_lib.errors import ClaimedError, StoreError
+from transfusion_lib.errors import ClaimedError, DamagedError, StoreError
 from transfusion_lib.places import store_root
 
 MANIFEST = "MANIFEST.json"
@@ -58,14 +58,19 @@ class Entry:
         return load_tensors(self.read(name))
 
     def read(self, name: str) -> bytes:
-        """Return the bytes of file ``name``, or raise a ``StoreError`` if they are not those that were written."""
+        """Return the bytes of file ``name``; a ``DamagedError`` if they are not those that were written.
+
+        A file that cannot be read just now, on a network's disk perhaps, is a plain ``StoreError``: it may be whole.
+        """
         try:
             content = (self.folder / name).read_bytes()
             expected = self.manifest()[name]
-        except (OSError, KeyError, ValueError) as error:
-            raise StoreError(f"{self.folder / name} cannot be read ({error}); {_REPAIR}") from None
+        except (FileNotFoundError, KeyError, ValueError) as error:
+            raise DamagedError(f"{self.folder / name} is not what was written ({error}); {_REPAIR}") from None
+        except OSError as error:
+            raise _unreadable(self.folder / name, error) from None
         if hashlib.sha256(content).hexdigest() != expected:
-            raise StoreError(f"{self.folder / name} is not what was written: its checksum differs; {_REPAIR}")
+            raise DamagedError(f"{self.folder / name} is not what was written: its checksum differs; {_REPAIR}")
         return content
 
     def manifest(self) -> dict[str, str]:
@@ -74,13 +79,19 @@ class Entry:
         return found
 
     def verify(self) -> str | None:
-        """Re-hash every file; return what is wrong, or None."""
+        """Re-hash every file; return what is damaged, or None; a ``StoreError`` where that cannot be told."""
         try:
             for name in self.manifest():
                 self.read(name)
-        except (StoreError, OSError, ValueError) as error:
+        except (DamagedError, FileNotFoundError, ValueError) as error:
             return str(error)
+        except OSError as error:
+            raise _unreadable(self.folder, error) from None
         return None
+
+
+def _unreadable(path: Path, error: OSError) -> StoreError:
+    return StoreError(f"{path} cannot be read ({error.strerror or error}); nothing was moved: try again")
 
 
 _REPAIR = "run `transfusion verify`: it sets damaged entries aside, and they are made again when asked for"
@@ -111,10 +122,12 @@ class Claim:
         with _disk_errors(self.folder), _removed_on_error(path):
             _write(path, content)
             pointer = {"file": path.name, "sha256": hashlib.sha256(content).hexdigest()}
-            _write(self.folder / "checkpoint.json.new", json.dumps(pointer).encode())
-            (self.folder / "checkpoint.json.new").replace(self.folder / "checkpoint.json")
-            for old in self.folder.glob("checkpoint-*.safetensors"):
-                if old != path:
+            fresh = path.with_suffix(".new")
+            _write(fresh, json.dumps(pointer).encode())
+            fresh.replace(self.folder / "checkpoint.json")
+        for old in self.folder.glob("checkpoint-*.safetensors"):
+            if old != path:
+                with contextlib.suppress(OSError):  # a second holder's, see heartbeat: it may remove the same
                     old.unlink()
 
 
@@ -216,11 +229,12 @@ class Store:
             path.unlink(missing_ok=True)
 
     def set_aside(self, kind: str, key: str) -> None:
-        """Move a damaged entry out of the way, keeping it for inspection."""
+        """Move a damaged entry out of the way, keeping it for inspection; another process may have done so."""
         target = self.root / "damaged" / f"{key}-{time.time_ns()}"
         with _disk_errors(self.root):
             target.parent.mkdir(parents=True, exist_ok=True)
-            (self.root / kind / key).rename(target)
+            with contextlib.suppress(FileNotFoundError):
+                (self.root / kind / key).rename(target)
 
     def verify(self, kind: str = "runs") -> list[Problem]:
         """Re-hash every entry of a kind, set the damaged ones aside, and return what was wrong with them."""

@@ -256,6 +256,8 @@ class _Run:
         row: dict[str, Any] = {"step": done.step, "train_loss": self.mean_loss()}
         self.scored = done.step, {name: self.scores(self.splits[name]) for name in ("val", "test")}
         for name, scores in self.scored[1].items():
+            if not scores.isfinite().all():
+                raise self.diverged(f"the {name} scores are not finite", done.step)
             split = self.splits[name]
             kind, positive = self.dataset.kind, self.dataset.positive
             found = metrics.summary(scores, split.labels, kind=kind, positive=positive)
@@ -285,11 +287,15 @@ class _Run:
         losses = self.losses[:taken].tolist()
         for number, value in enumerate(losses):
             if not math.isfinite(value):
-                raise TrainingError(
-                    f"the loss is {value} at step {step - taken + number} of {self.spec.model.name}: the learning rate "
-                    f"{self.train.learning_rate} is too high for this start, or a weight is not finite; try a tenth"
-                )
+                raise self.diverged(f"the loss is {value}", step - taken + number)
         return float(np.mean(losses))
+
+    def diverged(self, what: str, step: int) -> TrainingError:
+        """Return the error of a training that left the numbers."""
+        return TrainingError(
+            f"{what} at step {step} of {self.spec.model.name}: the learning rate {self.train.learning_rate} "
+            "is too high for this start, or a weight is not finite; try a tenth"
+        )
 
     def result(self) -> Result:
         """Return the finished run, with the selected weights."""

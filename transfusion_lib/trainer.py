@@ -13,7 +13,7 @@ from transfusion_lib import data, provenance
 from transfusion_lib import device as devices
 from transfusion_lib.data.dataset import Dataset
 from transfusion_lib.device import Resources
-from transfusion_lib.errors import InterruptedRunError, SpecError, ToldError, TrainingError
+from transfusion_lib.errors import DataError, InterruptedRunError, SpecError, ToldError, TrainingError
 from transfusion_lib.run import KIND, digest, find, key, source_of
 from transfusion_lib.spec import DataSpec, RunSpec
 from transfusion_lib.store import Claim, Entry, Store
@@ -47,6 +47,8 @@ class Trainer:
             if find(spec, self.store) is not None:
                 return Made("found", time.monotonic() - began)
             dataset, source = self.load(spec), source_of(spec, self.store)
+            if spec.key(data=dataset.fingerprint, weights=digest(spec)) != name:
+                raise DataError(f"{spec.data.name}: its files changed as they were read; ask for the run again")
             self.resources.team.tell({"what": "train", "spec": spec.model_dump(mode="json"), "key": name})
             result = fit(
                 spec,
@@ -83,8 +85,12 @@ class Trainer:
         return devices.threads(self.resources.threads)
 
     def load(self, spec: RunSpec) -> Dataset:
-        """Return the data of ``spec``; consecutive runs on the same data read it once."""
-        if self.dataset is None or self.described != spec.data:
+        """Return the data of ``spec``; consecutive runs on the same data, its files unchanged, read it once."""
+        if (
+            self.dataset is None
+            or self.described != spec.data
+            or self.dataset.fingerprint != data.fingerprint(spec.data)
+        ):
             self.dataset = data.load(spec.data)
             self.described = spec.data
         return self.dataset
@@ -104,7 +110,7 @@ class Trainer:
                 "classes": dataset.classes,
                 "positive": dataset.positive,
                 "synthetic": dataset.synthetic,
-                "fingerprint": data.fingerprint(spec.data),
+                "fingerprint": dataset.fingerprint,
                 "cases": {part: len(split) for part, split in dataset.splits().items()},
                 "left_out": dataset.left_out,
             },

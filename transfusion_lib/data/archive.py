@@ -120,7 +120,12 @@ class Zip(Files):
     def read(self, name: str) -> bytes:
         """Return the content of a member, checked against its CRC-32."""
         try:
-            return self._zip.read(self._members[name])
+            member = self._members[name]
+            with self._zip.open(member) as file:
+                content = file.read(member.file_size + 1)  # bounds what is unpacked, whatever the sizes claim
+            if len(content) != member.file_size:
+                raise zipfile.BadZipFile("more or fewer bytes than it claims")
+            return content
         except (zipfile.BadZipFile, OSError, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
             raise DataError(f"{self.location(name)}: damaged in the zip ({error}); download the zip again") from None
 
@@ -140,6 +145,8 @@ def _fault_of_member(member: zipfile.ZipInfo, *, known: Mapping[str, zipfile.Zip
         return "is a link; pack the file itself"
     if member.file_size > LARGEST:
         return f"claims {member.file_size:,} bytes, more than any image here; remove it"
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return "is packed in an unusual way; pack the zip again with deflate"
     if member.flag_bits & 1:
         return "is encrypted; pack it without a password"
     if name in known:
@@ -288,9 +295,10 @@ def locate(names: Iterable[str], *, folders: Iterable[Path]) -> Path | None:
 
 
 def _is_junk(name: str) -> bool:
-    """Tell whether a file is what operating systems leave behind."""
+    """Tell whether a file is what operating systems, editors and storage servers leave behind: copies, thumbnails."""
     parts = name.split("/")
-    return "__MACOSX" in parts or parts[-1].startswith("._") or parts[-1] in (".DS_Store", "Thumbs.db", "desktop.ini")
+    hidden = any(part in ("__MACOSX", "@eaDir") or (part.startswith(".") and part.strip(".")) for part in parts)
+    return hidden or parts[-1] in ("Thumbs.db", "desktop.ini")
 
 
 def _inside(file: Path, top: str) -> bool:

@@ -6,6 +6,7 @@ from a split column or from tables called train, val and test; units from a lesi
 in a second table, as in ISIC 2019.
 """
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
@@ -18,7 +19,7 @@ from transfusion_lib.data.catalogue import Catalogue, Info, Item, Problems, Spli
 from transfusion_lib.data.filesource import FileSource
 from transfusion_lib.data.folder import SPLITS
 from transfusion_lib.data.tables import Row, Table, file_of, one_of, plain, read_table
-from transfusion_lib.errors import DataError, SpecError, unknown
+from transfusion_lib.errors import DataError, SpecError, did_you_mean, unknown
 from transfusion_lib.spec import DataSpec
 
 IMAGE = (
@@ -49,7 +50,8 @@ class Labels:
     def of(self, row: Row, problems: Problems) -> int | tuple[float, ...] | None:
         """Return the label of a row; a problem, and None, where it has none."""
         if self.task not in (ONE_HOT, MULTI_LABEL):
-            return one_of(row, self.task, [name.lower() for name in self.classes], problems=problems)
+            known = [name.lower() for name in self.classes]
+            return one_of(row, self.task, known, problems=problems, written=_written)
         cells = [_bit(row[column]) for column in self.columns]
         for column, cell in zip(self.columns, cells, strict=True):
             if cell is None:
@@ -83,7 +85,7 @@ def read(files: Files, spec: DataSpec, problems: Problems) -> Catalogue:
     splits = _splits_of(tables, files)
     labels = _labels(list(tables.values()), spec)
     units = _units(files, tables)
-    items = []
+    items: list[Item] = []
     for name, table in tables.items():
         column = _image_column(table, files)
         if column is None:
@@ -93,7 +95,10 @@ def read(files: Files, spec: DataSpec, problems: Problems) -> Catalogue:
             item = _item(row, row[column], table, files, labels, units, splits[name], problems)
             if item is not None:
                 items.append(item)
+    _check_trained(items, labels, files)
+    alone = sum(item.unit == item.id for item in items) if units else 0
     return Catalogue(
+        notes={"units": f"{alone:,} image(s) without one in the tables count as their own"} if alone else {},
         task=labels.task,
         kind="multilabel" if labels.task == MULTI_LABEL else "multiclass",
         classes=labels.classes,
@@ -125,7 +130,10 @@ def _item(
     if label is None or file is None:
         return None
     named = table.choose(UNIT)
-    unit = (row[named] if named else units.get(image)) or image
+    if named and not row[named]:
+        problems.add(f"{row.where}: {named} is blank; fill it, or images of one {named} may fall into several splits")
+        return None
+    unit = (row[named] if named else units.get(file)) or image
     return Item(id=image, file=file, label=label, unit=unit, split=split, row=row.where)
 
 
@@ -201,7 +209,7 @@ def _labels(tables: Sequence[Table], spec: DataSpec) -> Labels:
 def _classes(tables: Sequence[Table], column: str) -> tuple[str, ...]:
     """Return the values of a column, numbers in their order; a ``DataError`` where they cannot be classes."""
     quiet = Problems(raising=False)
-    counts = Counter(row[column] for table in tables if column in table.columns for row in table.rows(quiet))
+    counts = Counter(_written(row[column]) for table in tables if column in table.columns for row in table.rows(quiet))
     counts.pop("", None)
     location = tables[0].location
     for value in counts:
@@ -213,6 +221,26 @@ def _classes(tables: Sequence[Table], column: str) -> tuple[str, ...]:
     return tuple(sorted(counts, key=lambda value: (not value.isdigit(), int(value) if value.isdigit() else 0, value)))
 
 
+def _written(cell: str) -> str:
+    """Return a class as it is called: pandas writes 1.0 for 1 in a column with a blank."""
+    return cell.partition(".")[0] if re.fullmatch(r"\d+\.0+", cell) else cell
+
+
+def _check_trained(items: Sequence[Item], labels: Labels, files: Files) -> None:
+    """Raise a ``DataError`` for a class that val or test has and train lacks: a slip of the pen, most often."""
+    if labels.task == MULTI_LABEL:
+        return
+    trained = {item.label for item in items if item.split in (None, "train")}
+    names = [labels.classes[label] for label in trained if isinstance(label, int)]
+    for item in items:
+        if isinstance(item.label, int) and item.label not in trained:
+            name = labels.classes[item.label]
+            raise DataError(
+                f"{item.row or files.path}: class {name} is in {item.split} but not in train"
+                f"{did_you_mean(name, names)} Write the classes alike in every split"
+            )
+
+
 def _lacks(table: Table, what: str, names: Sequence[str]) -> DataError:
     """Return the error for a table without a usual column."""
     return DataError(
@@ -221,7 +249,7 @@ def _lacks(table: Table, what: str, names: Sequence[str]) -> DataError:
 
 
 def _units(files: Files, tables: dict[str, Table]) -> dict[str, str]:
-    """Return the unit of each image from tables beside the labels, such as the metadata of ISIC 2019."""
+    """Return the unit of each image file from tables beside the labels, such as the metadata of ISIC 2019."""
     quiet = Problems(raising=False)
     units: dict[str, str] = {}
     for name in sorted(files.sizes):
@@ -229,7 +257,10 @@ def _units(files: Files, tables: dict[str, Table]) -> dict[str, str]:
             table = read_table(files, name)
             image, unit = _image_column(table, files), table.choose(UNIT)
             if image and unit:
-                units |= {row[image]: row[unit] for row in table.rows(quiet) if row[unit]}
+                for row in table.rows(quiet):
+                    file = files.find(row[image]) if row[image] else None
+                    if file and row[unit]:
+                        units[file] = row[unit]
     return units
 
 
@@ -273,4 +304,5 @@ SOURCE = FileSource(
     places=("isic",),
     recognise=recognise,
     read=read,
+    version=2,
 )

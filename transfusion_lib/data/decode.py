@@ -55,7 +55,7 @@ def named_rightly(data: bytes, name: str) -> bool:
     """Tell whether a file's extension is one of its content's format; True for what is no image at all."""
     try:
         picture = _open(data, name=name)
-    except DataError:
+    except (DataError, *FAULTS):
         return True
     own = {ending for ending, form in Image.registered_extensions().items() if form == picture.format}
     return picture.format == "MPO" or PurePosixPath(name).suffix.lower() in own

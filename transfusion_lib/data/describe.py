@@ -180,11 +180,13 @@ def check_files(path: Path, candidates: Mapping[str, FileSource]) -> Check:
 def _decode_all(files: Files, catalogue: Catalogue, spec: DataSpec, problems: Problems) -> list[str]:
     """Decode every image and mask, and return notes on names that belie the content, which does no harm here."""
     pictures = FilePictures(name="check", files=files, size=spec.size, channels=catalogue.channels, fit=catalogue.fit)
+    whole = {item.file for item in catalogue.items}
     for each in (pictures, replace(pictures, masks=True)) if catalogue.regions else (pictures,):
-        for _, image in each.make(catalogue.items):
+        for item, image in each.make(catalogue.items):
             if isinstance(image, DataError):
                 problems.add(str(image))
-    misnamed = [item.file for item in catalogue.items if not decode.named_rightly(files.read(item.file), item.file)]
+                whole.discard(item.file)
+    misnamed = [file for file in sorted(whole) if not decode.named_rightly(files.read(file), file)]
     note = f"{len(misnamed):,} file(s) hold another image format than their name says; read by their content"
     return [f"{note}: {', '.join(misnamed[:3])}"] if misnamed else []
 

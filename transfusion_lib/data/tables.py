@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from transfusion_lib.data.archive import Files
@@ -109,9 +109,11 @@ def whole_number(row: Row, column: str, *, below: int, problems: Problems) -> in
     return None
 
 
-def one_of(row: Row, column: str, known: Sequence[str], *, problems: Problems) -> int | None:
-    """Return the position of a cell's text in ``known`` (lower case); anything else is a problem, and None."""
-    text = row[column].lower()
+def one_of(
+    row: Row, column: str, known: Sequence[str], *, problems: Problems, written: Callable[[str], str] = str
+) -> int | None:
+    """Return the position of a cell's text, as ``written``, in ``known`` (lower case); else a problem, and None."""
+    text = written(row[column]).lower()
     if text in known:
         return known.index(text)
     what = f'is "{row[column]}"' if text else "is blank"

@@ -75,7 +75,9 @@ class RayCluster:
         room = total.get("GPU", 0) / gpus if gpus else total.get("CPU", 1) // resources.threads
         if room < 1:
             raise UserError(f"the Ray cluster has {total.get('GPU', 0):g} GPUs, a run asks for {gpus:g}")
-        count = min(self.workers or int(room), len(grid.waiting))
+        if self.workers is not None and self.workers > room:
+            grid.say(f"    the Ray cluster has room for {int(room)} workers, not {self.workers}")
+        count = min(self.workers or int(room), int(room), len(grid.waiting))
         kind = ray.remote(
             num_cpus=resources.threads, num_gpus=gpus, max_restarts=-1, max_task_retries=0, max_concurrency=2
         )(_Actor)
