@@ -220,3 +220,13 @@ def test_a_member_that_lies_about_its_size_is_not_unpacked(tmp_path: Path, packi
         found.read("a.png")
     assert tracemalloc.get_traced_memory()[1] < 5_000_000
     tracemalloc.stop()
+
+
+def test_one_look_sees_a_place_once_and_no_longer(tmp_path: Path) -> None:
+    root = write_files(tmp_path / "set", FILES)
+    before = archive.stamp(root)
+    with archive.one_look():
+        assert archive.stamp(root) == before
+        write_files(root, {"new.png": b"n"})
+        assert archive.stamp(root) == before
+    assert archive.stamp(root) != before

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, Protocol
 
+from transfusion_lib import data, interrupts
 from transfusion_lib import device as devices
-from transfusion_lib import interrupts
 from transfusion_lib.device import Resources
 from transfusion_lib.errors import ClaimedError, SpecError, StoreError
 from transfusion_lib.grid import RETRY_S, Grid, Report, Say, Standing
@@ -58,9 +58,11 @@ def todo(specs: Iterable[RunSpec], *, store: Store | None = None) -> list[Todo]:
     store = store or open_store()
     done, working = set(store.keys(KIND)), set(store.working())
     cost = _Costs(store)
+    planned = with_sources(specs)
+    with data.one_look():
+        keys = [key(spec) for spec in planned]
     found = []
-    for spec in with_sources(specs):
-        name = key(spec)
+    for spec, name in zip(planned, keys, strict=True):
         state: Literal["done", "running", "missing"] = "missing"
         if name in done or name in working:
             state = "done" if name in done else "running"
@@ -98,9 +100,10 @@ def ensure(
         planned = with_sources(specs)
         found: dict[RunSpec, Run] = {}
         missing = []
-        for number, spec in enumerate(planned, start=1):
+        with data.one_look():
+            known = [find(spec, store) if live else load(spec, store=store) for spec in planned]
+        for number, (spec, run) in enumerate(zip(planned, known, strict=True), start=1):
             said = f"[{number}/{len(planned)}] {label(spec)}"
-            run = find(spec, store) if live else load(spec, store=store)
             if run is None:
                 missing.append((spec, said))
             else:

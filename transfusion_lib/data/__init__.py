@@ -18,6 +18,7 @@ from transfusion_lib.data import (
     medmnist,
     retinopathy,
 )
+from transfusion_lib.data.archive import one_look
 from transfusion_lib.data.cache import MEMORY
 from transfusion_lib.data.catalogue import Info
 from transfusion_lib.data.computed import ComputedSource
@@ -45,6 +46,7 @@ __all__ = [
     "limited",
     "listing",
     "load",
+    "one_look",
     "show",
     "spec_for",
 ]

@@ -9,7 +9,9 @@ import stat
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cached_property
 from pathlib import Path
 
@@ -260,8 +262,30 @@ def open_files(path: Path, *, checksums: Checksums | None = None) -> Files:
     return Mounted(folder) if any(name.lower().endswith(".zip") for name in folder.sizes) else folder
 
 
+_seen: ContextVar[dict[Path, str] | None] = ContextVar("_seen", default=None)
+
+
+@contextmanager
+def one_look() -> Iterator[None]:
+    """Look at each place once within this block: a plan of thousands of runs asks for the same files each time."""
+    token = _seen.set({})
+    try:
+        yield
+    finally:
+        _seen.reset(token)
+
+
 def stamp(path: Path) -> str:
     """Return a text that changes when the files of ``open_files(path)`` change: names, sizes, times of change."""
+    seen = _seen.get()
+    if seen is None:
+        return _stamp(path)
+    if path not in seen:
+        seen[path] = _stamp(path)
+    return seen[path]
+
+
+def _stamp(path: Path) -> str:
     place = _container(path)
     if place.is_file():
         status = place.stat()
