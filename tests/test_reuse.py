@@ -1,15 +1,18 @@
 """Probes, stages set back, lines between networks, shuffled blocks: known answers, and runs of a second."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from tests import networks
+from tests.pictures import class_folders, write_files
 from transfusion_lib import barriers, metrics, probe_sets, probes, robustness, runs, visualise
 from transfusion_lib.errors import MeasureError
 from transfusion_lib.models.stages import BatchNorm, first_convolution
 from transfusion_lib.runs import Run
-from transfusion_lib.spec import RunSpec, TrainSpec
+from transfusion_lib.spec import DataSpec, RunSpec, TrainSpec
 from transfusion_lib.store import Store
 
 
@@ -72,7 +75,7 @@ def test_stages_set_back_give_what_the_whole_network_gives(two: list[Run]) -> No
     run = two[0]
     found = robustness.stages_set_back(run, cases=24)
     data = probe_sets.dataset(run)
-    images, labels = probe_sets.first_cases(data.test, 24)
+    images, labels = probe_sets.cases(data.test, 24)
     assert found["intact"] == pytest.approx(run.curve["test_auroc"][-1], abs=1e-6)
     for row in found["rows"]:
         network = probe_sets.network(run)
@@ -159,3 +162,17 @@ def test_an_input_is_found_that_excites_its_channel_more_than_noise() -> None:
     assert end.dtype == torch.uint8
     assert all(b > 1.2 * a for a, b in zip(mean_output(start), mean_output(end), strict=True))
     assert torch.equal(end, excited(15)), "seeded"
+
+
+def test_analyses_see_both_classes_of_a_set_that_is_sorted(store: Store, small: RunSpec, tmp_path: Path) -> None:
+    """Folders are read class by class: their first images would be of one class, and have no AUROC."""
+    root = write_files(tmp_path / "set", class_folders(per_class=40))
+    spec = small.replace(
+        data=DataSpec(name="folder", root=str(root), size=32), train=TrainSpec(steps=4, eval_every=4, batch_size=8)
+    )
+    one, other = runs.ensure([spec, spec.replace(seed=1)])
+    rows = probes.probe(one, train=20, test=8, neighbours=3)["rows"]
+    assert all(row["linear"] is not None for row in rows)
+    assert robustness.stages_set_back(one, cases=8)["intact"] is not None
+    assert all(row["auroc"] is not None for row in robustness.blocks_shuffled(one, blocks=[16], cases=8)["rows"])
+    assert all(row["auroc"] is not None for row in barriers.path(one, other, points=2, cases=8)["rows"])

@@ -19,7 +19,7 @@ STATISTICS = 128
 """Training images from which the statistics of batch norm are measured again."""
 
 
-@stored(version=1)
+@stored(version=2)
 def path(first: Run, second: Run, *, points: int = 5, cases: int = 200) -> dict[str, Any]:
     """Return the test loss and AUROC of networks on the line between two finished runs of one network and data set.
 
@@ -31,8 +31,8 @@ def path(first: Run, second: Run, *, points: int = 5, cases: int = 200) -> dict[
     if (first.spec.model, first.spec.data) != (second.spec.model, second.spec.data):
         raise MeasureError("a line between two runs needs the same network and the same data")
     data = probe_sets.dataset(first)
-    images, labels = probe_sets.first_cases(data.test, cases)
-    again = data.train.images[:STATISTICS]
+    images, labels = probe_sets.cases(data.test, cases)
+    again = probe_sets.drawn(data.train, STATISTICS).images
     ends = first.weights(), second.weights()
     network = probe_sets.network(first)
     rows = []

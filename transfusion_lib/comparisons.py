@@ -23,7 +23,7 @@ BATCH = 50
 UNRELATED = " unrelated"
 
 
-@stored(version=1)
+@stored(version=2)
 def compare(
     runs: Sequence[Run],
     *,
@@ -36,7 +36,7 @@ def compare(
     """Return CCA and CKA, each with its floor, per stage: of every run's start with its end, and of pairs of runs.
 
     ``runs`` share network and data; ``across`` adds every pair of runs, at the start and at the end. The samples are
-    ``per_image`` positions of each of the first ``images`` test images. A stage with more channels than there are
+    ``per_image`` positions of each of ``images`` test images, drawn. A stage with more channels than there are
     samples for, ``per_channel`` each, is compared on that many of its channels, drawn by ``seed``, the same in every
     network.
 

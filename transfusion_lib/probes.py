@@ -20,17 +20,17 @@ PENALTY = 1.0
 """Inverse strength of the linear probe's L2 penalty, on standardised features: scikit-learn's default."""
 
 
-@stored(version=1)
+@stored(version=2)
 def probe(run: Run, *, train: int = 400, test: int = 300, neighbours: int = 15) -> dict[str, Any]:
     """Return the test AUROC of a linear and of a k-NN probe on each stage, before and after training.
 
-    The probes learn from the first ``train`` training images of the run's own data and are scored on the first
-    ``test`` test images; features are averaged over positions and standardised by the training images'. ``rows``
-    holds a mapping per stage: ``when`` ("before", "after"), ``stage``, ``channels``, ``linear``, ``knn``.
+    The probes learn from ``train`` training images of the run's own data and are scored on ``test`` test images,
+    drawn; features are averaged over positions and standardised by the training images'. ``rows`` holds a mapping per
+    stage: ``when`` ("before", "after"), ``stage``, ``channels``, ``linear``, ``knn``.
     """
     data = probe_sets.dataset(run)
     (train_images, train_labels), (test_images, test_labels) = (
-        probe_sets.first_cases(split, count) for split, count in ((data.train, train), (data.test, test))
+        probe_sets.cases(split, count) for split, count in ((data.train, train), (data.test, test))
     )
     images = torch.cat([train_images, test_images])
     rows = []
@@ -86,7 +86,7 @@ def _chances(learn: Matrix, labels: Tensor, ask: Matrix, *, kind: Kind, outputs:
     if kind == "multiclass":
         y = labels.numpy()
         if len(np.unique(y)) < 2:
-            raise MeasureError(f"a probe needs images of two classes, and the first {len(y)} are of one; give more")
+            raise MeasureError(f"a probe needs images of two classes, and the {len(y)} drawn are of one; give more")
         model = fit(learn, y)
         found[:, model.classes_] = model.predict_proba(ask)
         return found

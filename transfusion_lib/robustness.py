@@ -20,16 +20,16 @@ from transfusion_lib.runs import Run
 BATCH = 50
 
 
-@stored(version=1)
+@stored(version=2)
 def stages_set_back(run: Run, *, cases: int = 200, seed: int = 0) -> dict[str, Any]:
     """Return the test AUROC of a finished run with one stage at a time set back.
 
     ``rows`` holds a mapping per stage: ``initial`` (the stage has the weights, and the batch-norm statistics, with
     which training began) and ``fresh`` (other random weights from ``seed``); value ``intact`` is the network's own.
-    On the first ``cases`` test images; what lies below the stage is computed once.
+    On ``cases`` test images, drawn; what lies below the stage is computed once.
     """
     data = probe_sets.dataset(run)
-    images, labels = probe_sets.first_cases(data.test, cases)
+    images, labels = probe_sets.cases(data.test, cases)
     network = probe_sets.network(run)
     end = {name: value.clone() for name, value in network.state_dict().items()}
     others = {
@@ -57,7 +57,7 @@ def stages_set_back(run: Run, *, cases: int = 200, seed: int = 0) -> dict[str, A
     return {"rows": rows, "intact": intact}
 
 
-@stored(version=1)
+@stored(version=2)
 def blocks_shuffled(run: Run, *, blocks: Sequence[int], cases: int = 200, seed: int = 0) -> dict[str, Any]:
     """Return the test AUROC of a finished run on images cut into square blocks that change places.
 
@@ -65,7 +65,7 @@ def blocks_shuffled(run: Run, *, blocks: Sequence[int], cases: int = 200, seed: 
     shuffle of its own, the same for all networks.
     """
     data = probe_sets.dataset(run)
-    images, labels = probe_sets.first_cases(data.test, cases)
+    images, labels = probe_sets.cases(data.test, cases)
     network = probe_sets.network(run)
     rows = []
     for block in [run.spec.data.size, *blocks]:

@@ -18,11 +18,11 @@ CONTRAST = 4.0  # of the first noise, relative to a spectrum of norm 1 a pixel
 PROBE = 64
 
 
-@stored(version=1)
+@stored(version=2)
 def favourites(run: Run, *, channels: int = 2, steps: int = 40, seed: int = 0) -> dict[str, Any]:
     """Return the inputs that most excite a few channels of each stage of a finished run.
 
-    The channels are those whose pooled output varies most over the first 64 test images. Tensor ``images`` is uint8
+    The channels are those whose pooled output varies most over 64 test images. Tensor ``images`` is uint8
     (stages, channels, colours, height, width); value ``stages`` names the stages, ``channels`` the channels of each.
     """
     network = probe_sets.network(run).requires_grad_(False)
