@@ -370,6 +370,9 @@ def test_a_map_is_measured_against_chance_and_against_the_centre() -> None:
     assert frame["arm"].tolist() == ["FTL"], "images without masks are not scored"
     found = cut_tables.pointing_finding(frame)
     assert found == "strongest point on a finding: FTL 75%; a random point 25%, the image's centre 100%"
+    assert cut_tables.pointing_styled(frame) is not None
+    unscored = cut_tables.pointing({"FTL": [{"rows": [{"place": 3}]}]})
+    assert cut_tables.pointing_styled(unscored) is None, "no empty table"
 
 
 ABLATIONS = Ablations(

@@ -233,8 +233,10 @@ def pointing(arms: Mapping[str, Sequence[Mapping[str, Any]]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["arm", "seed", "hit", "chance", "centre", "inside", "area", "images"])
 
 
-def pointing_styled(frame: pd.DataFrame) -> Styler:
-    """Return the table of ``pointing`` for a page."""
+def pointing_styled(frame: pd.DataFrame) -> Styler | None:
+    """Return the table of ``pointing`` for a page; None, which shows nothing, where no map could be scored."""
+    if frame.empty:
+        return None
     names = {
         "arm": "network",
         "hit": "on a finding",
