@@ -18,7 +18,7 @@ from typing import Any
 from transfusion_lib import analyses, places, runs
 from transfusion_lib.errors import MissingRunError, StoreError
 from transfusion_lib.metrics import headline
-from transfusion_lib.runs import Run
+from transfusion_lib.run import Run, find
 from transfusion_lib.spec import RunSpec
 from transfusion_lib.store import Entry, Problem, Store
 
@@ -55,9 +55,12 @@ class Records:
         return [Run(spec, known[_placeless(spec)]) for spec in specs]
 
     def at_hand(self, specs: Iterable[RunSpec], *, source: Store) -> list[Run]:
-        """Return each run as recorded, or else from ``source``: one more chapter needs its own runs only."""
-        entries = [(spec, self.by_spec.get(_placeless(spec))) for spec in specs]
-        return [Run(spec, entry) if entry else runs.load(spec, store=source) for spec, entry in entries]
+        """Return each run from ``source``, where its analyses are, or else as recorded."""
+        found = []
+        for spec in specs:
+            run, entry = find(spec, source), self.by_spec.get(_placeless(spec))
+            found.append(run or (Run(spec, entry) if entry else runs.load(spec, store=source)))
+        return found
 
     def verify(self) -> list[Problem]:
         """Hash every file again, and return what is wrong; unlike a store's verification this moves nothing."""
