@@ -75,11 +75,11 @@ def test_the_rule_cuts_below_the_first_overlap(overlaps: list[float], cut: str) 
 
 def test_probe_images_are_a_draw_and_not_the_first(store: Store, small: RunSpec) -> None:
     """Folders are read class by class: the first images would be of one class."""
-    from transfusion_lib import data, probe_sets
+    from transfusion_lib import data
 
     split = data.load(small.data).train
-    drawn = probe_sets.drawn(split, 10)
+    drawn = split.drawn(10)
     assert len(drawn) == 10
     assert drawn.ids != split.ids[:10]
-    assert torch.equal(drawn.images, probe_sets.drawn(split, 10).images)
-    assert probe_sets.drawn(split, None) is split
+    assert torch.equal(drawn.images, split.drawn(10).images)
+    assert split.drawn(None) is split

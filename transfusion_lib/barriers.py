@@ -32,7 +32,7 @@ def path(first: Run, second: Run, *, points: int = 5, cases: int = 200) -> dict[
         raise MeasureError("a line between two runs needs the same network and the same data")
     data = probe_sets.dataset(first)
     images, labels = probe_sets.cases(data.test, cases)
-    again = probe_sets.drawn(data.train, STATISTICS).images
+    again = data.train.drawn(STATISTICS).images
     ends = first.weights(), second.weights()
     network = probe_sets.network(first)
     rows = []

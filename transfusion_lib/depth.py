@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from transfusion_lib import activations, data, metrics, probe_sets, similarity
+from transfusion_lib import activations, data, metrics, similarity
 from transfusion_lib.activations import Pooled, Positions
 from transfusion_lib.analyses import stored
 from transfusion_lib.data.batches import to_input
@@ -39,7 +39,7 @@ def before_after(
     (quantiles from the largest on), ``n`` and ``kept`` (dimensions of the smaller side).
     """
     start, end = _on_device(run.network(0)), _on_device(run.network())
-    probe = probe_sets.drawn(data.load(run.spec.data).train, images, seed=seed).images
+    probe = data.load(run.spec.data).train.drawn(images, seed=seed).images
     last = {cut.split(".")[0]: cut for cut in end.cut_points}
     names = {cut: cut for cut in end.cut_points} if every_layer else last
     rule = Positions(per_image=per_image, seed=seed)
@@ -73,7 +73,7 @@ def by_block(run: Run, *, images: int | None, keep: float, seed: int = 0) -> dic
     by the validation AUPRC. ``test_scores`` (stages, cases, classes) are its outputs.
     """
     dataset = data.load(run.spec.data)
-    train = probe_sets.drawn(dataset.train, images, seed=seed)
+    train = dataset.train.drawn(images, seed=seed)
     networks = {"before": _on_device(run.network(0)), "after": _on_device(run.network())}
     stages = networks["after"].stages
     features = {moment: _pooled(network, train.images) for moment, network in networks.items()}

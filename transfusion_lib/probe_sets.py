@@ -21,30 +21,13 @@ def dataset(run: Run) -> Dataset:
 
 def images(run: Run, *, count: int | None = None) -> Tensor:
     """Return ``count`` test images of a run's data, drawn, uint8 (n, c, height, width); all for None."""
-    return drawn(dataset(run).test, count).images
+    return dataset(run).test.drawn(count).images
 
 
 def cases(split: Split, count: int | None) -> tuple[Tensor, Tensor]:
     """Return the images and labels of ``count`` cases of a split, drawn; all for None."""
-    part = drawn(split, count)
+    part = split.drawn(count)
     return part.images, part.labels.cpu()
-
-
-def drawn(split: Split, count: int | None, *, seed: int = 0) -> Split:
-    """Return ``count`` cases of a split, drawn without replacement and in order; all for None or too few.
-
-    The first cases would not do: most sets are sorted by class.
-    """
-    if count is None or count >= len(split):
-        return split
-    chosen = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed))[:count].sort().values
-    places = chosen.tolist()
-    return Split(
-        images=split.images[chosen],
-        labels=split.labels[chosen],
-        ids=tuple(split.ids[place] for place in places),
-        units=tuple(split.units[place] for place in places),
-    )
 
 
 def network(run: Run, step: int | None = None) -> Network:

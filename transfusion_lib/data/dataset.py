@@ -29,6 +29,24 @@ class Split:
     def __len__(self) -> int:
         return len(self.images)
 
+    def drawn(self, count: int | None, *, seed: int = 0) -> Self:
+        """Return ``count`` cases, drawn without replacement and in order; all for None or too few.
+
+        The first cases would not do for an analysis: most sets are sorted by class.
+        """
+        if count is None or count >= len(self):
+            return self
+        chosen = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:count].sort().values
+        places = chosen.tolist()
+        return replace(
+            self,
+            images=self.images[chosen],
+            labels=self.labels[chosen],
+            ids=tuple(self.ids[place] for place in places),
+            units=tuple(self.units[place] for place in places),
+            masks=None if self.masks is None else self.masks[chosen],
+        )
+
     def to(self, device: torch.device) -> Self:
         """Return the split with images and labels on ``device``; masks stay where they are."""
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
