@@ -11,6 +11,7 @@ from PIL import Image
 from tests.pictures import class_folders, encoded, gradient, png, write_files, write_zip
 from transfusion_lib import data
 from transfusion_lib.data import archive, computed, decode
+from transfusion_lib.data.cache import room
 from transfusion_lib.data.dataset import Dataset
 from transfusion_lib.errors import DataError, SpecError
 from transfusion_lib.spec import DataSpec
@@ -455,3 +456,49 @@ def test_computed_sets(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatc
     again = data.load(asked, cache=tmp_path)
     assert pixels(again) == pixels(first)
     assert torch.equal(again.train.labels.nan_to_num(9), first.train.labels.nan_to_num(9))
+
+
+def test_one_white_for_all_deep_images(tmp_path: Path) -> None:
+    """A dark scan of 12 bits stays dark beside a bright one, in the cache too; sets of 8 bits keep their caches."""
+    dark, bright = (np.full((16, 16), level, np.uint16) for level in (200, 4000))
+    files: Files = {}
+    for kind in ("cat", "dog"):
+        files |= {f"{kind}/{n}.png": encoded(dark if n % 2 else bright) for n in range(20)}
+    root = write_files(tmp_path / "set", files)
+    for _ in range(2):
+        loaded = data.load(spec(root), cache=tmp_path / "cache")
+        for split in loaded.splits().values():
+            for name, image in zip(split.ids, split.images, strict=True):
+                odd = int(Path(name).stem) % 2
+                assert image.unique().tolist() == [round((200 if odd else 4000) * 255 / 4095)], name
+        assert loaded.notes["grey images of more than 8 bits"] == "white is 4,095 in each, by the brightest of all"
+    plain = data.load(spec(write_files(tmp_path / "8", class_folders())), cache=tmp_path / "cache8")
+    assert "grey images of more than 8 bits" not in plain.notes
+    assert [folder.name for folder in (tmp_path / "cache8" / "images").iterdir()] == ["folder-stretch-3x16-v1"]
+
+
+@pytest.mark.parametrize("name", ["fundus", "synthetic_chest", "synthetic_adrenal"])
+def test_computed_sets_that_do_not_fit_in_memory(tmp_path: Path, name: str) -> None:
+    """Drawn into a file that leaves nothing behind, then memory-mapped, masks too; the same pixels."""
+    wanted = DataSpec(name=name, size=16, train=40, val=20, test=20)
+    plain = data.load(wanted, cache=tmp_path / "plain")
+    for _ in range(2):
+        mapped = data.load(wanted, cache=tmp_path / "mapped", memory=1000)
+        assert (pixels(mapped), mapped.fingerprint) == (pixels(plain), plain.fingerprint)
+        maps = Path("/proc/self/maps").read_text()
+        for split, part in mapped.splits().items():
+            assert torch.equal(part.labels, plain.splits()[split].labels)
+            for what in ["images", *(["masks"] if part.masks is not None else [])]:
+                assert f"{tmp_path}/mapped/computed/{name}-16-{plain.fingerprint[:16]}/{split}_{what}.npy" in maps
+    left = [path.name for path in (tmp_path / "mapped").rglob("*") if path.is_file()]
+    assert sorted(left) == sorted(path.name for path in (tmp_path / "plain").rglob("*") if path.is_file())
+    assert f"{tmp_path}/plain/" not in maps
+
+
+def test_room_beyond_memory_is_a_file(tmp_path: Path) -> None:
+    """Which has no name any more, so that a killed process leaves none."""
+    small, large = (room(tmp_path, 1000, shape) for shape in ((10, 100), (11, 100)))
+    assert not isinstance(small, np.memmap)
+    assert isinstance(large, np.memmap)
+    large[:] = 7
+    assert (large.shape, int(large.sum()), list(tmp_path.iterdir())) == ((11, 100), 7700, [])

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -177,19 +178,34 @@ def content_key(*parts: object) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
 
 
-def keep(folder: Path, make: Callable[[], Dataset]) -> Dataset:
-    """Return the data set kept in ``folder``; made and kept first where there is none or it is damaged."""
+def keep(folder: Path, make: Callable[[], Dataset], *, memory: int = MEMORY) -> Dataset:
+    """Return the data set kept in ``folder``; made and kept first where there is none or it is damaged.
+
+    Images and masks of more than ``memory`` bytes together are memory-mapped.
+    """
     with disk_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f"{folder.name}.lock")):
-            known = _load_dataset(folder)
+            known = _load_dataset(folder, memory=memory)
             if known is not None:
                 return known
             dataset = make()
             shutil.rmtree(folder, ignore_errors=True)
             with atomic(folder) as partial:
                 _save_dataset(dataset, partial)
-            return dataset
+            return _load_dataset(folder, memory=memory) or dataset
+
+
+def room(cache: Path, memory: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Return an uint8 array of ``shape`` to draw into; beyond ``memory`` bytes it is a file that ends with its use."""
+    count = int(np.prod(shape))
+    if count <= memory:
+        return np.empty(shape, np.uint8)
+    with disk_errors(cache), tempfile.TemporaryFile(dir=cache) as file:
+        file.truncate(count)
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, count)  # a full disk is an error here, not a bus error later
+        return np.memmap(file, np.uint8, "r+", shape=shape)
 
 
 def _save_dataset(dataset: Dataset, folder: Path) -> None:
@@ -207,14 +223,16 @@ def _save_dataset(dataset: Dataset, folder: Path) -> None:
     (folder / "dataset.json").write_text(json.dumps(description))
 
 
-def _load_dataset(folder: Path) -> Dataset | None:
+def _load_dataset(folder: Path, *, memory: int) -> Dataset | None:
     """Return the data set in ``folder``, or None where it is absent, of another version or damaged."""
     try:
         description = json.loads((folder / "dataset.json").read_text())
-        if any(_checksum(folder / name) != known for name, known in description["checksums"].items()):
+        files = [folder / name for name in description["checksums"]]
+        if any(_checksum(file) != description["checksums"][file.name] for file in files):
             return None
+        mapped = sum(file.stat().st_size for file in files) > memory
         splits: dict[str, Any] = {
-            name: _load_split(folder, name, names) for name, names in description["splits"].items()
+            name: _load_split(folder, name, names, mapped=mapped) for name, names in description["splits"].items()
         }
         plain = description["dataset"]
         plain |= {name: tuple(plain[name]) for name in ("classes", "regions", "left_out")}
@@ -224,9 +242,11 @@ def _load_dataset(folder: Path) -> Dataset | None:
         return None
 
 
-def _load_split(folder: Path, name: str, names: dict[str, list[str]]) -> Split:
+def _load_split(folder: Path, name: str, names: dict[str, list[str]], *, mapped: bool) -> Split:
     tensors = {
-        part: torch.from_numpy(np.load(folder / f"{name}_{part}.npy", allow_pickle=False))
+        part: torch.from_numpy(
+            np.load(folder / f"{name}_{part}.npy", mmap_mode="c" if mapped else None, allow_pickle=False)
+        )
         for part in ("images", "labels", "masks")
         if (folder / f"{name}_{part}.npy").exists()
     }

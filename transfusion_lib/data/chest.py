@@ -6,7 +6,18 @@ import torch
 from torch import Tensor
 
 from transfusion_lib.data.dataset import Dataset, Split
-from transfusion_lib.data.drawn import FIRST, Progress, SplitName, counts, digest, draw_many, segmentation, task_of
+from transfusion_lib.data.drawn import (
+    FIRST,
+    Progress,
+    Room,
+    SplitName,
+    counts,
+    digest,
+    draw_many,
+    in_memory,
+    segmentation,
+    task_of,
+)
 from transfusion_lib.data.uncertainty import resolve
 from transfusion_lib.spec import DataSpec
 from transfusion_lib.synthetic import chest
@@ -34,13 +45,23 @@ class Drawn(NamedTuple):
 
 
 def generate(
-    *, n: int, size: int, seed: int, first: int = 0, progress: Progress | None = None, workers: int | None = None
+    *,
+    n: int,
+    size: int,
+    seed: int,
+    first: int = 0,
+    progress: Progress | None = None,
+    workers: int | None = None,
+    room: Room = in_memory,
 ) -> Drawn:
     """Return the ``n`` radiographs from index ``first`` on, of any size from 16 pixels.
 
     ``progress`` is called with the number done. ``workers`` is a number of threads (None: one per processor).
+    ``room`` gives the arrays to draw into.
     """
-    images, masks = draw_many(chest.draw, n=n, size=size, seed=seed, first=first, progress=progress, workers=workers)
+    images, masks = draw_many(
+        chest.draw, n=n, size=size, seed=seed, first=first, progress=progress, workers=workers, room=room
+    )
     labels = [chest.label(seed, first + k) for k in range(n)]
     units = tuple(f"p{label.patient:08d}" for label in labels)
     ids = tuple(f"{unit}-study{label.study}" for unit, label in zip(units, labels, strict=True))
@@ -54,7 +75,9 @@ def fingerprint(spec: DataSpec) -> str:
     return digest("chest", VERSION, *what)
 
 
-def source(spec: DataSpec, *, progress: Progress | None = None, workers: int | None = None) -> Dataset:
+def source(
+    spec: DataSpec, *, progress: Progress | None = None, workers: int | None = None, room: Room = in_memory
+) -> Dataset:
     """Return the three splits that ``spec`` describes; a smaller training set is the beginning of a larger one.
 
     As in CheXpert, training labels come from reports, so some are uncertain and go by ``spec.uncertain``; validation
@@ -63,7 +86,9 @@ def source(spec: DataSpec, *, progress: Progress | None = None, workers: int | N
     lungs = task_of(spec, TASKS) == "lungs"
     splits: dict[SplitName, Split] = {}
     for name, n in counts(spec, DEFAULTS).items():
-        drawn = generate(n=n, size=spec.size, seed=spec.seed, first=FIRST[name], progress=progress, workers=workers)
+        drawn = generate(
+            n=n, size=spec.size, seed=spec.seed, first=FIRST[name], progress=progress, workers=workers, room=room
+        )
         if lungs:
             both = drawn.masks[:, : len(LUNGS)].amax(1, keepdim=True)
             splits[name] = Split(images=drawn.images, labels=both, ids=drawn.ids, units=drawn.units, masks=both)

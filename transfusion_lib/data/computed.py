@@ -3,12 +3,13 @@
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from transfusion_lib.data.cache import keep
+from transfusion_lib.data.cache import keep, room
 from transfusion_lib.data.catalogue import Info
 from transfusion_lib.data.dataset import Dataset
 from transfusion_lib.data.loading import Progress
@@ -30,7 +31,7 @@ class ComputedSource:
         return str(self.generator().fingerprint(spec))
 
     def load(self, spec: DataSpec, *, cache: Path, memory: int, progress: Progress | None) -> Dataset:
-        """Return the data set, from the cache if it was computed before; always in memory."""
+        """Return the data set, from the cache if it was computed before, memory-mapped beyond ``memory`` bytes."""
         name = f"{spec.name}-{spec.size}-{self.fingerprint(spec, cache=cache)[:16]}"
 
         def make() -> Dataset:
@@ -38,10 +39,12 @@ class ComputedSource:
             asked = {"train": spec.train, "val": spec.val, "test": spec.test}
             total = sum(asked[split] or number for split, number in generator.DEFAULTS.items())
             with tqdm(total=total, desc=f"drawing {spec.name}", disable=None if progress is None else True) as bar:
-                made: Dataset = generator.source(spec, progress=_over_splits(bar, total, progress))
+                made: Dataset = generator.source(
+                    spec, progress=_over_splits(bar, total, progress), room=partial(room, cache, memory)
+                )
             return replace(made, name=spec.name)
 
-        return keep(cache / "computed" / name, make)
+        return keep(cache / "computed" / name, make, memory=memory)
 
     def generator(self) -> Any:
         """Return the module."""

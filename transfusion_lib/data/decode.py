@@ -24,18 +24,21 @@ FAULTS = (OSError, ValueError, SyntaxError, EOFError, TypeError, LookupError, Ar
 Fit = Literal["stretch", "field"]
 
 
-def image(data: bytes, *, name: str, size: int, channels: int, fit: Fit = "stretch") -> NDArray[np.uint8]:
+def image(
+    data: bytes, *, name: str, size: int, channels: int, fit: Fit = "stretch", white: float | None = None
+) -> NDArray[np.uint8]:
     """Return the picture in ``data`` as uint8 (channels, size, size).
 
     ``stretch`` resizes to a square; ``field`` first crops to the illuminated field of a fundus photograph and pads
-    it to a square. Down-sampling averages (bilinear with support). ``name`` is for messages.
+    it to a square. Down-sampling averages (bilinear with support). ``white`` is the level of deep grey pictures that
+    becomes 255, by default the picture's own (see ``white_level``). ``name`` is for messages.
     """
     try:
         picture = _open(data, name=name)
         picture.draft("L" if channels == 1 else "RGB", (2 * size, 2 * size))  # a large JPEG is reduced as it is decoded
         picture.load()
         upright = ImageOps.exif_transpose(picture)
-        plain = _eight_bits(upright, name=name).convert("L" if channels == 1 else "RGB")
+        plain = _eight_bits(upright, name=name, white=white).convert("L" if channels == 1 else "RGB")
         if fit == "field":
             plain = _field(plain)
         if plain.size != (size, size):
@@ -49,6 +52,19 @@ def image(data: bytes, *, name: str, size: int, channels: int, fit: Fit = "stret
 def mask(data: bytes, *, name: str, size: int) -> NDArray[np.uint8]:
     """Return the region drawn in ``data`` as uint8 (1, size, size) in {0, 1}: what is at least half covered."""
     return (image(data, name=name, size=size, channels=1) >= 128).astype(np.uint8)
+
+
+def white_level(data: bytes, *, name: str) -> float | None:
+    """Return which level of a deep grey picture is white; None if the picture has 8 bits a channel.
+
+    It is the largest level of the smallest of 8, 12 and 16 bits that hold the brightest pixel: scanners store 12 bits
+    in 16-bit files, which would come out black if 65,535 were white. Of floats it is 1.
+    """
+    try:
+        picture = _open(data, name=name)
+        return _white(np.asarray(picture), name=name) if _deep(picture) else None
+    except FAULTS as error:
+        raise DataError(f"{name}: damaged or truncated ({_short(error)}); copy it again from its source") from None
 
 
 def named_rightly(data: bytes, name: str) -> bool:
@@ -79,10 +95,17 @@ def _open(data: bytes, *, name: str) -> Image.Image:
     return picture
 
 
-def _eight_bits(picture: Image.Image, *, name: str) -> Image.Image:
+def _deep(picture: Image.Image) -> bool:
+    """Tell whether a picture has one channel of more than 8 bits."""
+    return picture.mode.startswith(("I", "F"))
+
+
+def _eight_bits(picture: Image.Image, *, name: str, white: float | None) -> Image.Image:
     """Return ``picture`` with 8 bits a channel and no transparency (black behind it)."""
-    if picture.mode.startswith(("I", "F")):
-        return _scaled(np.asarray(picture), name=name)
+    if _deep(picture):
+        values = np.asarray(picture)
+        levels = values.astype(np.float64) * (255 / (white or _white(values, name=name)))
+        return Image.fromarray(np.rint(levels.clip(0, 255)).astype(np.uint8))
     if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
         opaque = picture.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", opaque.size, (0, 0, 0, 255)), opaque).convert("RGB")
@@ -91,20 +114,14 @@ def _eight_bits(picture: Image.Image, *, name: str) -> Image.Image:
     return picture
 
 
-def _scaled(values: NDArray[np.generic], *, name: str) -> Image.Image:
-    """Return deep grey ``values`` (height, width) in 8 bits.
-
-    The depth is the smallest of 8, 12 and 16 bits that holds the brightest pixel: scanners store 12 bits in 16-bit
-    files, which would come out black if 65,535 were white. Floats must lie in [0, 1].
-    """
+def _white(values: NDArray[np.generic], *, name: str) -> float:
+    """Return the white of deep grey ``values`` (height, width); floats must lie in [0, 1]."""
     low, high = float(values.min()), float(values.max())
     if values.dtype.kind == "f" and low >= 0 and high <= 1:
-        white = 1.0
-    elif low >= 0 and high <= 65535:
-        white = next(float(2**bits - 1) for bits in (8, 12, 16) if high < 2**bits)
-    else:
-        raise DataError(f"{name}: values from {low:g} to {high:g}; save it with values from 0 to 65535")
-    return Image.fromarray(np.rint(values.astype(np.float64) * (255 / white)).astype(np.uint8))
+        return 1.0
+    if low >= 0 and high <= 65535:
+        return next(float(2**bits - 1) for bits in (8, 12, 16) if high < 2**bits)
+    raise DataError(f"{name}: values from {low:g} to {high:g}; save it with values from 0 to 65535")
 
 
 def _field(picture: Image.Image) -> Image.Image:

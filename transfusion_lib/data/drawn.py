@@ -17,10 +17,17 @@ from transfusion_lib.synthetic.canvas import Bytes
 
 SplitName = Literal["train", "val", "test"]
 Progress = Callable[[int], None]
+Room = Callable[[tuple[int, ...]], Bytes]
+"""Returns an uint8 array of a shape to draw into: in memory, or in a file where that is too small."""
 FIRST: dict[SplitName, int] = {"train": 0, "val": 10_000_000, "test": 20_000_000}
 """Index of each split's first picture: a split keeps its patients whatever the others' sizes."""
 PIXELS_AT_ONCE = 32 * 64 * 64
 """Pictures of this many pixels together are drawn in one go: numpy's cost per call is shared, arrays stay in cache."""
+
+
+def in_memory(shape: tuple[int, ...]) -> Bytes:
+    """Return room in memory."""
+    return np.empty(shape, np.uint8)
 
 
 def draw_many(
@@ -32,6 +39,7 @@ def draw_many(
     first: int,
     progress: Progress | None,
     workers: int | None,
+    room: Room,
 ) -> tuple[Tensor, Tensor]:
     """Return images, uint8 (n, channels, size, size), and masks, uint8 (n, regions, size, size).
 
@@ -40,7 +48,7 @@ def draw_many(
     """
     if n < 1:
         raise SpecError(f"{n} pictures asked for; ask for 1 or more")
-    images, masks = (np.empty((n, *part.shape[1:]), np.uint8) for part in draw(seed, [first], size=size))
+    images, masks = (room((n, *part.shape[1:])) for part in draw(seed, [first], size=size))
     together = max(1, PIXELS_AT_ONCE // size**2)
 
     def fill(start: int) -> int:

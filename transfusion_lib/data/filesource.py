@@ -1,6 +1,8 @@
 """Data sets in files: found, catalogued, split and fingerprinted before a pixel is decoded."""
 
+import contextlib
 import hashlib
+import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -8,10 +10,10 @@ from pathlib import Path
 
 from transfusion_lib.data import archive, decode, leakage, splits
 from transfusion_lib.data.archive import Files
-from transfusion_lib.data.cache import StoredChecksums
+from transfusion_lib.data.cache import StoredChecksums, atomic, disk_errors
 from transfusion_lib.data.catalogue import Catalogue, Info, Item, Problems
 from transfusion_lib.data.dataset import Dataset
-from transfusion_lib.data.loading import Chosen, FilePictures, Progress, assemble
+from transfusion_lib.data.loading import Chosen, FilePictures, Progress, assemble, quiet
 from transfusion_lib.errors import DataError
 from transfusion_lib.spec import DataSpec, canonical_json
 
@@ -73,7 +75,14 @@ class FileSource:
 
     def load(self, spec: DataSpec, *, cache: Path, memory: int, progress: Progress | None) -> Dataset:
         """Return the data set that ``spec`` describes."""
-        return assemble(self.choose(spec, cache=cache), cache=cache, memory=memory, progress=progress)
+        chosen = self.choose(spec, cache=cache)
+        assert isinstance(chosen.images, FilePictures)
+        white = _white(chosen.images, chosen, cache=cache)
+        if white is not None:
+            note = "grey images of more than 8 bits", f"white is {white:,.0f} in each, by the brightest of all"
+            catalogue = replace(chosen.catalogue, notes=dict(chosen.catalogue.notes) | dict([note]))
+            chosen = replace(chosen, catalogue=catalogue, images=replace(chosen.images, white=white))
+        return assemble(chosen, cache=cache, memory=memory, progress=progress)
 
     def choose(self, spec: DataSpec, *, cache: Path) -> Chosen:
         """Return the items of ``spec``, split and checked, not decoded."""
@@ -134,6 +143,21 @@ class FileSource:
                 line = repr((name, item.id, item.label, item.unit, contents))
                 digest.update(line.encode(errors="surrogateescape"))
         return digest.hexdigest()
+
+
+def _white(images: FilePictures, chosen: Chosen, *, cache: Path) -> float | None:
+    """Return the white of a set's deep grey images; looked up once, since every file must be opened for it."""
+    path = cache / "whites" / f"{chosen.fingerprint[:16]}.json"
+    with contextlib.suppress(OSError, ValueError):
+        known: float | None = json.loads(path.read_text())
+        return known
+    with quiet():
+        white = images.white_of(chosen.items)
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic(path) as partial:
+            partial.write_text(json.dumps(white))
+    return white
 
 
 def data_folders() -> list[Path]:

@@ -174,12 +174,15 @@ class FilePictures:
     channels: int
     fit: decode.Fit
     masks: bool = False
+    white: float | None = None
+    """Level that is white in every deep grey image of the set."""
 
     @property
     def shelf(self) -> str:
         """Return a name that holds every setting of the decoding."""
         kind = "mask" if self.masks else self.fit
-        return f"{self.name}-{kind}-{self.channels}x{self.size}-v{decode.VERSION}"
+        white = "" if self.white is None else f"-white{self.white:g}"
+        return f"{self.name}-{kind}-{self.channels}x{self.size}{white}-v{decode.VERSION}"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -215,9 +218,24 @@ class FilePictures:
             data = self.files.read(file)
             if self.masks:
                 return decode.mask(data, name=name, size=self.size)
-            return decode.image(data, name=name, size=self.size, channels=self.channels, fit=self.fit)
+            return decode.image(data, name=name, size=self.size, channels=self.channels, fit=self.fit, white=self.white)
         except DataError as error:
             return error
+
+    def white_of(self, items: Sequence[Item]) -> float | None:
+        """Return the brightest white of the items' deep grey images; None where all have 8 bits.
+
+        A dark image among images of 12 bits, decoded by itself, would come out sixteen times too bright.
+        """
+        with ThreadPoolExecutor(_workers()) as pool:
+            return max(filter(None, pool.map(self._white, items)), default=None)
+
+    def _white(self, item: Item) -> float | None:
+        file = self._file(item)
+        try:
+            return decode.white_level(self.files.read(file), name=file)
+        except DataError:  # said when it is decoded
+            return None
 
 
 @contextmanager
