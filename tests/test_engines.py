@@ -115,3 +115,17 @@ def test_ray_missing_says_how_to_install_it(store: Store, small: RunSpec, monkey
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingExtraError, match=r'pip install "transfusion-reproduced\[ray\]"'):
         runs.ensure([small], engine=engines.named("ray"))
+
+
+@pytest.mark.slow
+def test_more_workers_than_the_cluster_has_room_for(store: Store, small: RunSpec) -> None:
+    """Actors beyond that would wait for ever, and the runs given to them with them."""
+    ray = pytest.importorskip("ray")
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    lines: list[str] = []
+    try:
+        runs.ensure(three(small), store=store, engine=RayCluster(workers=3), say=lines.append)
+    finally:
+        ray.shutdown()
+    assert any("has room for 1 workers, not 3" in line for line in lines)
+    assert len(store.keys("runs")) == 3
