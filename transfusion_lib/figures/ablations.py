@@ -1,7 +1,9 @@
 """The figures of the chapter "Ablations"."""
 
+from itertools import cycle
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
@@ -55,21 +57,16 @@ def pooling(frame: pd.DataFrame, *, title: str) -> Figure:
 
 @drawing
 def architectures(frame: pd.DataFrame, *, title: str) -> Figure:
-    """Return test AUROC against parameters: an arrow per network, from full fine-tuning to its truncation."""
-    figure, axes = panels(1, height=3.8)
-    axis = axes[0, 0]
-    axis.set_xscale("log")
-    axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axis.xaxis.set_major_formatter("{x:g}")
-    axis.xaxis.set_minor_formatter(NullFormatter())
-    for number, (network, rows) in enumerate(frame.groupby("network", sort=False)):
-        color = (BLUE, ORANGE, GREEN, PINK, GREY)[number % 5]
+    """Return test AUROC against parameters, a panel per network: an arrow from full fine-tuning to its truncation."""
+    networks = list(frame.groupby("network", sort=False))
+    figure, axes = panels(1, len(networks), width=2.7 * len(networks) + 1.2, height=3.4, sharex=True, sharey=True)
+    for axis, (network, rows), color in zip(axes[0], networks, cycle((BLUE, ORANGE, GREEN, PINK, GREY))):
+        points = []
         for row, filled in zip(rows.to_dict("records"), (False, True), strict=True):
-            reach = bars(row["auroc"], row["low"], row["high"])
+            points.append((row["parameters"] / 1e6, row["auroc"]))
             axis.errorbar(
-                row["parameters"] / 1e6,
-                row["auroc"],
-                yerr=reach,
+                *points[-1],
+                yerr=bars(row["auroc"], row["low"], row["high"]),
                 marker="D" if filled else "o",
                 color=color,
                 markerfacecolor=color if filled else "white",
@@ -77,21 +74,27 @@ def architectures(frame: pd.DataFrame, *, title: str) -> Figure:
                 capsize=2,
                 markersize=7,
             )
-            label = f"{network}, {row['arm']}" + (f" at {row['cut']}" if row["cut"] else "")
             axis.annotate(
-                label,
-                (row["parameters"] / 1e6, row["auroc"]),
-                xytext=(7, -12 if filled else 6),
+                row["arm"] + (f"\nat {row['cut']}" if row["cut"] else ""),
+                (points[-1][0], np.nanmin([max(row["low"], 0.0), row["auroc"]])),
+                xytext=(0, -6),
                 textcoords="offset points",
+                ha="center",
+                va="top",
                 fontsize=8,
                 color=color,
             )
-        points = [(row["parameters"] / 1e6, row["auroc"]) for row in rows.to_dict("records")]
         axis.annotate("", points[1], xytext=points[0], arrowprops={"arrowstyle": "->", "color": color, "alpha": 0.6})
-    axis.margins(x=0.25)
-    axis.set_xlabel("parameters, millions (logarithmic; fewer is cheaper)")
-    axis.set_ylabel("test AUROC (higher is better)")
-    axis.set_title(title.replace("; ", ";\n"))
+        axis.set_title(str(network), fontsize=9, color=color)
+    first = axes[0, 0]
+    first.set_xscale("log")
+    first.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+    first.xaxis.set_major_formatter("{x:g}")
+    first.xaxis.set_minor_formatter(NullFormatter())
+    first.margins(x=0.2, y=0.22)
+    first.set_ylabel("test AUROC (higher is better)")
+    figure.supxlabel("parameters, millions (logarithmic; fewer is cheaper)", fontsize=9)
+    figure.suptitle(title.replace("; ", ";\n"), x=0.01, ha="left", fontsize=10.5, fontweight="bold")
     return figure
 
 
