@@ -444,6 +444,19 @@ def test_scoreboard_has_a_row_for_every_claim(tmp_path: Path) -> None:
     assert board[0].outcome == "supported"
 
 
+def test_what_a_profile_does_not_test_has_the_verdict_of_the_next_that_does(tmp_path: Path) -> None:
+    path = tmp_path / "verdicts.json"
+    weak = judge("T1", replace(strong(), seeds=2))
+    claims.write(path, [judge("T1", None), judge("T2", None)], profile="main")
+    claims.write(path, [judge("T1", None)], profile="first")
+    claims.write(path, [weak], profile="second")
+    claims.write(path, [judge("T1", strong())], profile="third")
+    board = claims.scoreboard(path, profile="main", also=["first", "second", "third"])
+    assert board[0] == weak
+    assert board[1] == judge("T2", None)
+    assert claims.scoreboard(path, profile="third", also=["second"])[0].outcome == "supported"
+
+
 @pytest.mark.parametrize("content", ["{", "[]", '{"quick": {"T1": {"claim": "T1"}}}', '{"quick": 3}', "\x00"])
 def test_a_damaged_record_is_an_error_that_names_the_file(tmp_path: Path, content: str) -> None:
     path = tmp_path / "verdicts.json"

@@ -82,6 +82,15 @@ def test_the_scoreboard_has_every_claim_and_links_those_that_were_judged(build: 
     assert text.count('<a href="notebooks') == 1
 
 
+def test_a_claim_that_only_a_further_page_tested_has_its_verdict_and_links_it(build: Build) -> None:
+    guest = Chapter(Path("notebooks/03-performance.ipynb"), guest=project.Guest("other", "other data"))
+    claims.write(build.verdicts, [replace(t11(), claim="T3")], profile="other")
+    verdicts.write_scoreboard([Chapter(Path("notebooks/03-performance.ipynb")), guest], build)
+    text = (build.source / "scoreboard.md").read_text()
+    assert "<b>2</b> supported, <b>24</b> not tested" in text
+    assert '<a href="notebooks/03-performance-other.html#T3">T3</a>' in text
+
+
 def test_badges_stand_on_top_of_the_chapter_that_judges(build: Build, tmp_path: Path) -> None:
     executed = notebook(prose("# A\n\nB?"), code("open_chapter(study)"))
     executed["metadata"]["transfusion"] = {"chapter": "convergence", "profile": "quick"}

@@ -646,10 +646,10 @@ def claims(
     from transfusion_lib.book import profiles, project
 
     here = project.find()
-    profiles.load(here, profile)
+    also = profiles.load(here, profile).also
     if name is not None and name not in declared.TABLE:
         raise UserError(unknown("claim", name, declared.TABLE))
-    board = declared.scoreboard(here.build / "book" / "verdicts.json", profile=profile)
+    board = declared.scoreboard(here.build / "book" / "verdicts.json", profile=profile, also=also)
     rows: list[dict[str, Any]] = [
         {"claim": verdict.claim, "verdict": verdict.outcome, "statement": declared.TABLE[verdict.claim].statement,
          "source": declared.TABLE[verdict.claim].source, "chapter": declared.TABLE[verdict.claim].chapter,

@@ -77,9 +77,10 @@ def _announces(output: Mapping[str, Any]) -> bool:
 
 def write_scoreboard(chapters: Sequence[Chapter], build: Build) -> None:
     """Write ``scoreboard.md``, which the landing page includes: one row a claim, linked to where it was judged."""
-    board = claims.scoreboard(build.verdicts, profile=build.profile)
-    pages = {chapter.name: chapter.page for chapter in chapters if chapter.guest is None}
     guests = [chapter for chapter in chapters if chapter.guest is not None]
+    also = list(dict.fromkeys(build.profile_of(chapter) for chapter in guests))
+    board = claims.scoreboard(build.verdicts, profile=build.profile, also=also)
+    pages = {chapter.name: chapter.page for chapter in chapters if chapter.guest is None}
     further = [(chapter, claims.read(build.verdicts, profile=build.profile_of(chapter))) for chapter in guests]
     count = {outcome: sum(verdict.outcome == outcome for verdict in board) for outcome in MARKS}
     total = ", ".join(f"<b>{number}</b> {outcome}" for outcome, number in count.items() if number)
@@ -107,7 +108,7 @@ def _strip(board: Sequence[Verdict], letter: str) -> str:
 
 def _row(verdict: Verdict, pages: Mapping[str, str], further: Sequence[tuple[Chapter, Mapping[str, Verdict]]]) -> str:
     claim = TABLE[verdict.claim]
-    page = pages.get(claim.chapter)
+    page = next((page.page for page, known in further if known.get(claim.id) == verdict), pages.get(claim.chapter))
     name = f'<a href="{page}.html#{claim.id}">{claim.id}</a>' if page and verdict.outcome != "not tested" else claim.id
     return (
         f'<tr id="board-{claim.id}"><td>{badge(verdict)}</td><td><b>{name}</b> {_text(claim.statement)}</td>'

@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -34,9 +34,16 @@ def read(path: Path, *, profile: str) -> dict[str, Verdict]:
         raise _damaged(path) from error
 
 
-def scoreboard(path: Path, *, profile: str) -> list[Verdict]:
-    """Return one verdict for every claim, in the table's order; what nobody measured is not tested."""
+def scoreboard(path: Path, *, profile: str, also: Sequence[str] = ()) -> list[Verdict]:
+    """Return one verdict for every claim, in the table's order; what nobody measured is not tested.
+
+    A claim that ``profile`` did not test has the verdict of the first profile in ``also`` that did.
+    """
     found = read(path, profile=profile)
+    for name in also:
+        for claim, verdict in read(path, profile=name).items():
+            if verdict.outcome != "not tested" and (claim not in found or found[claim].outcome == "not tested"):
+                found[claim] = verdict
     return [found.get(claim) or judge(claim, None) for claim in TABLE]
 
 
