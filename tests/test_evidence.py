@@ -166,6 +166,11 @@ def scores(values: Mapping[tuple[str, str], float], *, sd: float, seeds: int = 3
     return pd.DataFrame(rows, columns=["network", "init", "seed", "images", "task", "auroc", "rise", "run"])
 
 
+def little(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows beside the same from many images."""
+    return pd.concat([rows, rows.assign(images=250_000, auroc=0.95)])
+
+
 EQUAL = {(network, init): 0.95 for network in (LARGE, SMALL) for init in ("random", "pretrained")}
 LITTLE = {**EQUAL, (LARGE, "random"): 0.88}
 
@@ -180,9 +185,13 @@ def test_equal_ends_support_t1_and_t2_and_a_gap_contradicts_them() -> None:
 
 
 def test_a_larger_gain_of_the_large_network_supports_t4() -> None:
-    assert outcome("T4", tables.little_data_evidence(scores(LITTLE, sd=0.002)))[0] == "supported"
+    assert outcome("T4", tables.little_data_evidence(little(scores(LITTLE, sd=0.002))))[0] == "supported"
     turned = scores({**EQUAL, (SMALL, "random"): 0.88}, sd=0.002)
-    assert outcome("T4", tables.little_data_evidence(turned))[0] == "contradicted"
+    assert outcome("T4", tables.little_data_evidence(little(turned)))[0] == "contradicted"
+
+
+def test_one_size_of_the_training_set_says_nothing_of_little_data() -> None:
+    assert tables.little_data_evidence(scores(LITTLE, sd=0.002)) is None
 
 
 @pytest.mark.parametrize(
@@ -200,7 +209,7 @@ def test_too_little_for_a_verdict_on_final_scores(how: dict[str, float], says: s
     given = {
         "T1": tables.transfer_evidence(frame),
         "T2": tables.small_networks_evidence(frame),
-        "T4": tables.little_data_evidence(frame),
+        "T4": tables.little_data_evidence(little(frame)),
     }
     for claim, evidence in given.items():
         verdict, reason = outcome(claim, evidence)
