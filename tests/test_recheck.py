@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.test_segmentation import LUNGS
 from transfusion_lib import recheck, runs
 from transfusion_lib.errors import DataError
 from transfusion_lib.run import KIND
@@ -20,6 +21,13 @@ def test_a_sound_store_agrees_to_the_bit(store: Store, small: RunSpec, tmp_path:
     assert all(
         (one.agrees, one.tolerance, one.curve, one.final, one.scores) == (True, 0.0, 0.0, 0.0, 0.0) for one in found
     )
+
+
+def test_a_segmentation_is_trained_again_too(store: Store) -> None:
+    """Its curves have a list per step, one number for each region."""
+    (run,) = runs.ensure([LUNGS])
+    found = recheck.again(run, store)
+    assert (found.agrees, found.curve, found.final, found.scores) == (True, 0.0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize("other", [False, True])

@@ -120,7 +120,7 @@ def _differences(run: Run, found: Result) -> tuple[float, float]:
     """Return the mean difference of the scores and the largest at the end; infinite where the steps differ."""
     if run.curve["step"] != found.curve["step"]:
         return float("inf"), float("inf")
-    names = [name for name in run.curve if name.startswith(("val_", "test_")) and not name.endswith("_by_class")]
+    names = [name for name in run.curve if name.startswith(("val_", "test_")) and "_by_" not in name]  # means of those
     pairs = [(run.curve[name], found.curve[name]) for name in names]
     before, after = (np.array([part[side] for part in pairs], dtype=float) for side in (0, 1))
     if (np.isnan(before) != np.isnan(after)).any():
