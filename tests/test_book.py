@@ -149,6 +149,7 @@ def test_the_profiles_load() -> None:
     assert profiles.names(here) == [
         "paper",
         "published",
+        "published-networks",
         "published-resnet",
         "published-retina",
         "published-skin",
