@@ -34,7 +34,7 @@ def test_reading_is_the_same_everywhere(files: archive.Files) -> None:
     one = files.find("one")
     assert one is not None
     assert one.endswith("a/one.png")
-    assert files.read(one) == b"first"
+    assert files.read(one) == files.head(one) == b"first"
     assert files.sizes[one] == 5
     assert files.checksum(one) == zlib.crc32(b"first")
     assert not files.refused
@@ -42,6 +42,18 @@ def test_reading_is_the_same_everywhere(files: archive.Files) -> None:
     table = files.table("missing.csv", "TABLE.csv")
     assert table is not None
     assert files.read(table) == b"x,y\n"
+
+
+def test_heads_are_the_first_bytes_or_none(tmp_path: Path) -> None:
+    """What cannot be read is told by whoever reads it whole."""
+    long = {"a.png": bytes(range(100)), "b.png": b"gone"}
+    folder, packed = open_files(write_files(tmp_path / "set", long)), write_zip(tmp_path / "set.zip", long)
+    (tmp_path / "set" / "b.png").unlink()
+    assert (folder.head("a.png"), folder.head("b.png")) == (bytes(range(archive.HEAD)), b"")
+    content = packed.read_bytes()
+    packed.write_bytes(content.replace(b"PK\3\4", b"PK..", 1))
+    damaged = open_files(packed)
+    assert (damaged.head("a.png"), damaged.head("b.png")) == (b"", b"gone")
 
 
 @pytest.mark.parametrize(

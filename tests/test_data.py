@@ -1,5 +1,6 @@
 """Loading: cached, skipped, refused; the datasheet, the list and the check; bad input from end to end."""
 
+import re
 import resource
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from PIL import Image
 
 from tests.pictures import class_folders, encoded, gradient, png, write_files, write_zip
 from transfusion_lib import data
-from transfusion_lib.data import archive, computed, decode
+from transfusion_lib.data import archive, computed, decode, filesource, loading
 from transfusion_lib.data.cache import room
 from transfusion_lib.data.dataset import Dataset
 from transfusion_lib.errors import DataError, SpecError
@@ -66,12 +67,20 @@ def test_images_are_decoded_once(tmp_path: Path, counted: list[str]) -> None:
     assert differing == {"cat/003.png"}
 
 
-def test_only_what_is_wanted_is_decoded(tmp_path: Path, counted: list[str]) -> None:
-    """A small trial on a large set does not wait for all of it."""
+def test_only_what_is_wanted_is_decoded(tmp_path: Path, counted: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small trial on a large set does not wait for all of it: of the rest only the first bytes are read."""
+    whole: list[str] = []
+    plain = archive.Folder.read
+
+    def reading(self: archive.Folder, name: str) -> bytes:
+        whole.append(name)
+        return plain(self, name)
+
+    monkeypatch.setattr(archive.Folder, "read", reading)
     data.load(
         spec(write_files(tmp_path / "set", class_folders(per_class=40)), train=6, val=4, test=4), cache=tmp_path / "c"
     )
-    assert len(counted) == 14
+    assert len(counted) == len(set(whole)) == 14
 
 
 def test_pixels_are_those_of_the_file(tmp_path: Path) -> None:
@@ -475,6 +484,82 @@ def test_one_white_for_all_deep_images(tmp_path: Path) -> None:
     plain = data.load(spec(write_files(tmp_path / "8", class_folders())), cache=tmp_path / "cache8")
     assert "grey images of more than 8 bits" not in plain.notes
     assert [folder.name for folder in (tmp_path / "cache8" / "images").iterdir()] == ["folder-stretch-3x16-v1"]
+
+
+def twelve_bits(*, bright: tuple[str, ...] = ("cat/5.png",), level: int = 4000) -> Files:
+    """Return dark scans of 12 bits in 16-bit files, but for the ``bright``."""
+    names = [f"{kind}/{n}.png" for kind in ("cat", "dog") for n in range(20)]
+    return {
+        name: encoded(np.full((16, 16), level if name in bright else 200 + k, np.uint16))
+        for k, name in enumerate(names)
+    }
+
+
+def test_white_is_that_of_the_set_whatever_is_asked_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The subset, the split, the size, the packing and the threads change no level; every sheet says the white."""
+    line = ("grey images of more than 8 bits", "white is 4,095 in each, by the brightest of all")
+    root = write_files(tmp_path / "set", twelve_bits())
+    whole = pixels(data.load(spec(root), cache=tmp_path / "cache"))
+    asked = [spec(root, train=6, val=3, test=4, seed=seed) for seed in range(3)]
+    asked += [spec(write_zip(tmp_path / "z.zip", twelve_bits()), train=6, val=3, test=4)]
+    for number, each in enumerate(asked):
+        monkeypatch.setattr(loading, "_workers", lambda number=number: 1 + 3 * number)
+        loaded = data.load(each, cache=tmp_path / f"cache{number}")
+        assert pixels(loaded).items() <= whole.items(), each
+        for sheet in (data.datasheet(loaded), data.show(each.root or "", cache=tmp_path / "cache")):
+            assert line in sheet.lines.items()
+    assert line[1] == data.load(asked[0].replace(size=20), cache=tmp_path / "cache").notes[line[0]]
+    checked = data.check(root).sheet
+    assert checked is not None
+    assert line in checked.lines.items()
+
+
+def test_white_is_part_of_the_fingerprint(tmp_path: Path) -> None:
+    """An image outside the subset that sets another white changes every pixel of the subset."""
+    root = write_files(tmp_path / "set", twelve_bits())
+    asked = spec(root, train=6, val=3, test=4)
+    assert "cat/5.png" not in pixels(data.load(asked, cache=tmp_path / "cache"))
+    first = data.fingerprint(asked, cache=tmp_path / "cache")
+    write_files(root, twelve_bits(level=3999))
+    assert data.fingerprint(asked, cache=tmp_path / "cache") == first
+    write_files(root, twelve_bits(level=4096))
+    assert data.fingerprint(asked, cache=tmp_path / "cache") != first
+
+
+@pytest.mark.parametrize(
+    ("odd", "message"),
+    [
+        (np.full((16, 16), -1000, np.int32), "values from -1000 to -1000; save it with values from 0 to 65535"),
+        (np.full((16, 16), 0.5, np.float32), "floats up to 0.5 where white is 4,095; save all images on one scale"),
+    ],
+)
+def test_a_deep_image_on_another_scale_is_refused(tmp_path: Path, odd: np.ndarray, message: str) -> None:
+    """The white of the others would make it black."""
+    root = write_files(tmp_path / "set", {**twelve_bits(), "dog/odd.tif": encoded(odd, "TIFF")})
+    expected = f"{root / 'dog' / 'odd.tif'}: {message}"
+    with pytest.raises(DataError, match=f"^{re.escape(expected)}$"):
+        data.load(spec(root), cache=tmp_path / "cache")
+    assert data.check(root).problems == (expected,)
+    left = data.load(spec(root, on_bad="skip"), cache=tmp_path / "cache")
+    assert left.left_out == (expected,)
+    assert pixels(left) == pixels(data.load(spec(write_files(tmp_path / "rest", twelve_bits())), cache=tmp_path / "c"))
+
+
+def test_a_white_without_an_unread_image_is_not_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read that fails for a moment must not darken or brighten the set from then on."""
+    path = write_zip(tmp_path / "z.zip", twelve_bits())
+    plain = archive.Zip.read
+
+    def failing(self: archive.Zip, name: str) -> bytes:
+        if name == "cat/5.png":
+            raise DataError(f"{name}: not now")
+        return plain(self, name)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(archive.Zip, "read", failing)
+        assert data.load(spec(path, on_bad="skip"), cache=tmp_path / "cache").left_out == ("cat/5.png: not now",)
+    monkeypatch.setattr(filesource, "_lists", {})  # as in another process
+    assert " 4,095 " in data.load(spec(path), cache=tmp_path / "cache").notes["grey images of more than 8 bits"]
 
 
 @pytest.mark.parametrize("name", ["fundus", "synthetic_chest", "synthetic_adrenal"])

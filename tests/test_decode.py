@@ -46,6 +46,20 @@ def test_sixteen_bits() -> None:
     np.testing.assert_array_equal(grey(encoded(GREY.astype(np.uint16))), GREY)
 
 
+def test_what_is_shallow_has_no_white() -> None:
+    """The first bytes tell it of the usual files; of the others they do not claim it."""
+    plain = Image.fromarray(COLOUR)
+    usual = [encoded(plain, "JPEG"), *(encoded(plain.convert(mode)) for mode in ("1", "P", "L", "LA", "RGB", "RGBA"))]
+    for content in usual:
+        assert decode.shallow(content[:25])
+        assert decode.white_level(content, name="x") is None
+    deep = GREY.astype(np.uint16) * 16
+    for content in (encoded(deep), encoded(deep, "TIFF")):
+        assert not decode.shallow(content)
+        assert decode.white_level(content, name="x") == 4095
+    assert not decode.shallow(b"")
+
+
 def test_deep_values_that_are_no_picture_are_refused() -> None:
     """Hounsfield units in a TIFF cannot be guessed."""
     with pytest.raises(DataError, match=r"^ct.tif: values from -1000 to 3000; save it with values from 0 to 65535$"):

@@ -10,13 +10,16 @@ import zipfile
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cached_property
 from pathlib import Path
 
 from transfusion_lib.errors import DataError
 
+HEAD = 32  # bytes that tell an image's format and depth
+# What zipfile raises on damaged members.
+FAULTS = (zipfile.BadZipFile, OSError, zlib.error, EOFError, NotImplementedError, RuntimeError)
 LARGEST = 2**30  # bytes; no single image or table here comes near
 IMAGES = (".jpeg", ".jpg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
@@ -33,6 +36,10 @@ class Files(ABC):
     @abstractmethod
     def read(self, name: str) -> bytes:
         """Return the content of a file; a ``DataError`` names the file and the repair."""
+
+    @abstractmethod
+    def head(self, name: str) -> bytes:
+        """Return the first ``HEAD`` bytes of a file, none where it cannot be read."""
 
     @abstractmethod
     def checksum(self, name: str) -> int:
@@ -128,8 +135,14 @@ class Zip(Files):
             if len(content) != member.file_size:
                 raise zipfile.BadZipFile("more or fewer bytes than it claims")
             return content
-        except (zipfile.BadZipFile, OSError, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        except FAULTS as error:
             raise DataError(f"{self.location(name)}: damaged in the zip ({error}); download the zip again") from None
+
+    def head(self, name: str) -> bytes:
+        """Return the first bytes of a member."""
+        with suppress(*FAULTS), self._zip.open(self._members[name]) as file:
+            return file.read(HEAD)
+        return b""
 
     def checksum(self, name: str) -> int:
         """Return the CRC-32 that the zip's table of contents holds."""
@@ -194,6 +207,12 @@ class Folder(Files):
                 f"{self.location(name)}: cannot be read ({error.strerror}); check its permissions"
             ) from None
 
+    def head(self, name: str) -> bytes:
+        """Return the first bytes of a file."""
+        with suppress(OSError), (self.path / name).open("rb") as file:
+            return file.read(HEAD)
+        return b""
+
     def checksum(self, name: str) -> int:
         """Return the CRC-32 of a file's content, read once per (path, size, time of change)."""
         status = self._status[name]
@@ -219,6 +238,11 @@ class Mounted(Files):
         """Return the content of a file or of a zip's member."""
         files, inner = self._where(name)
         return files.read(inner)
+
+    def head(self, name: str) -> bytes:
+        """Return the first bytes of a file or of a zip's member."""
+        files, inner = self._where(name)
+        return files.head(inner)
 
     def checksum(self, name: str) -> int:
         """Return the CRC-32 of a file or of a zip's member."""

@@ -46,6 +46,8 @@ class Catalogue:
     positive: tuple[int, ...] | None = None
     regions: tuple[str, ...] = ()
     fit: Fit = "stretch"
+    white: float | None = None
+    """Level that is white in every deep grey image (see ``decode.white_level``); None where all have 8 bits."""
     notes: Mapping[str, str] = field(default_factory=dict)
     """Lines of the datasheet beyond those of the source."""
     top_up_val: bool = False

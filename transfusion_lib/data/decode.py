@@ -16,6 +16,7 @@ from transfusion_lib.errors import DataError
 VERSION = 1  # raise when the same file would now give other pixels: it is part of every fingerprint
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "PPM", "GIF")
 LARGEST = 89_478_485  # pixels, from where on Pillow warns of a bomb; cameras and mammography stay below 30 million
+BIT_DEPTHS = (b"\1", b"\2", b"\4", b"\x08")  # of a PNG that is not deep
 FIELD_LEVEL = 10  # brightness above which a pixel belongs to the field of view of a fundus photograph
 
 # What Pillow raises on damaged files, found by damaging some; warnings where the user has made them errors.
@@ -52,6 +53,11 @@ def image(
 def mask(data: bytes, *, name: str, size: int) -> NDArray[np.uint8]:
     """Return the region drawn in ``data`` as uint8 (1, size, size) in {0, 1}: what is at least half covered."""
     return (image(data, name=name, size=size, channels=1) >= 128).astype(np.uint8)
+
+
+def shallow(head: bytes) -> bool:
+    """Tell by the first 25 bytes or more of a file that it has 8 bits a channel; False where more must be read."""
+    return head.startswith(b"\xff\xd8\xff") or (head.startswith(b"\x89PNG\r\n\x1a\n") and head[24:25] in BIT_DEPTHS)
 
 
 def white_level(data: bytes, *, name: str) -> float | None:
@@ -104,7 +110,11 @@ def _eight_bits(picture: Image.Image, *, name: str, white: float | None) -> Imag
     """Return ``picture`` with 8 bits a channel and no transparency (black behind it)."""
     if _deep(picture):
         values = np.asarray(picture)
-        levels = values.astype(np.float64) * (255 / (white or _white(values, name=name)))
+        own = _white(values, name=name)
+        if white is not None and own == 1 < white and values.any():
+            high = f"{float(values.max()):g}"
+            raise DataError(f"{name}: floats up to {high} where white is {white:,.0f}; save all images on one scale")
+        levels = values.astype(np.float64) * (255 / (white or own))
         return Image.fromarray(np.rint(levels.clip(0, 255)).astype(np.uint8))
     if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
         opaque = picture.convert("RGBA")

@@ -12,8 +12,8 @@ from transfusion_lib.data import archive, decode, leakage, splits
 from transfusion_lib.data.archive import Files
 from transfusion_lib.data.catalogue import Catalogue, Info, Item, Problems
 from transfusion_lib.data.dataset import Dataset
-from transfusion_lib.data.filesource import FileSource
-from transfusion_lib.data.loading import Chosen, FilePictures, quiet
+from transfusion_lib.data.filesource import FileSource, pictures_of
+from transfusion_lib.data.loading import Chosen, quiet
 from transfusion_lib.data.tables import read_table
 from transfusion_lib.errors import DataError, TransfusionError
 from transfusion_lib.spec import DataSpec
@@ -179,7 +179,7 @@ def check_files(path: Path, candidates: Mapping[str, FileSource]) -> Check:
 
 def _decode_all(files: Files, catalogue: Catalogue, spec: DataSpec, problems: Problems) -> list[str]:
     """Decode every image and mask, and return notes on names that belie the content, which does no harm here."""
-    pictures = FilePictures(name="check", files=files, size=spec.size, channels=catalogue.channels, fit=catalogue.fit)
+    pictures = pictures_of(catalogue, files, name="check", size=spec.size)
     whole = {item.file for item in catalogue.items}
     for each in (pictures, replace(pictures, masks=True)) if catalogue.regions else (pictures,):
         for item, image in each.make(catalogue.items):

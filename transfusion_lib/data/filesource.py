@@ -4,16 +4,16 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from transfusion_lib.data import archive, decode, leakage, splits
 from transfusion_lib.data.archive import Files
-from transfusion_lib.data.cache import StoredChecksums, atomic, disk_errors
+from transfusion_lib.data.cache import StoredChecksums, atomic, content_key, disk_errors
 from transfusion_lib.data.catalogue import Catalogue, Info, Item, Problems
 from transfusion_lib.data.dataset import Dataset
-from transfusion_lib.data.loading import Chosen, FilePictures, Progress, assemble, quiet
+from transfusion_lib.data.loading import Chosen, FilePictures, Progress, assemble, white_levels
 from transfusion_lib.errors import DataError
 from transfusion_lib.spec import DataSpec, canonical_json
 
@@ -75,14 +75,7 @@ class FileSource:
 
     def load(self, spec: DataSpec, *, cache: Path, memory: int, progress: Progress | None) -> Dataset:
         """Return the data set that ``spec`` describes."""
-        chosen = self.choose(spec, cache=cache)
-        assert isinstance(chosen.images, FilePictures)
-        white = _white(chosen.images, chosen, cache=cache)
-        if white is not None:
-            note = "grey images of more than 8 bits", f"white is {white:,.0f} in each, by the brightest of all"
-            catalogue = replace(chosen.catalogue, notes=dict(chosen.catalogue.notes) | dict([note]))
-            chosen = replace(chosen, catalogue=catalogue, images=replace(chosen.images, white=white))
-        return assemble(chosen, cache=cache, memory=memory, progress=progress)
+        return assemble(self.choose(spec, cache=cache), cache=cache, memory=memory, progress=progress)
 
     def choose(self, spec: DataSpec, *, cache: Path) -> Chosen:
         """Return the items of ``spec``, split and checked, not decoded."""
@@ -90,9 +83,7 @@ class FileSource:
         files, catalogue = listed.files, listed.catalogue
         parts = splits.assign(catalogue, spec)
         leakage.check_units({name: [item.unit for item in part] for name, part in parts.items()}, name=spec.name)
-        images = FilePictures(
-            name=spec.name, files=files, size=spec.size, channels=catalogue.channels, fit=catalogue.fit
-        )
+        images = pictures_of(catalogue, files, name=spec.name, size=spec.size)
         chosen = Chosen(
             spec=spec,
             info=self.info,
@@ -101,7 +92,7 @@ class FileSource:
             problems=Problems(raising=spec.on_bad == "error", found=listed.left_out),
             fingerprint=self._fingerprint(spec, catalogue, parts, files),
             images=images,
-            masks=replace(images, channels=1, masks=True) if catalogue.regions else None,
+            masks=replace(images, channels=1, masks=True, white=None) if catalogue.regions else None,
         )
         listed.checksums.save()
         return chosen
@@ -110,19 +101,24 @@ class FileSource:
         """Return the files and the catalogue, read once while they do not change: a study asks for many splits."""
         path = self.find(spec)
         what = (spec.name, spec.task, spec.uncertain, spec.on_bad, spec.root)
-        key = (what, path.resolve(), archive.stamp(path), cache)
+        seen = (path.resolve(), archive.stamp(path))
+        key = (what, seen, cache)
         if key not in _lists:
             checksums = StoredChecksums(cache, root=path.resolve())
             files = archive.open_files(path, checksums=checksums)
             problems = Problems(raising=spec.on_bad == "error")
-            catalogue = self.catalogue(files, spec, problems)
+            known = content_key(decode.VERSION, self.version, *what, *seen)
+            catalogue = self.catalogue(files, spec, problems, white_at=cache / "whites" / f"{known:016x}.json")
             while len(_lists) >= LISTS:
                 del _lists[next(iter(_lists))]
             _lists[key] = Listed(files, catalogue, tuple(problems.found), checksums)
         return _lists[key]
 
-    def catalogue(self, files: Files, spec: DataSpec, problems: Problems) -> Catalogue:
-        """Return the items in ``files``, each id once; a ``DataError`` if there are none."""
+    def catalogue(self, files: Files, spec: DataSpec, problems: Problems, *, white_at: Path | None = None) -> Catalogue:
+        """Return the items in ``files``, each id once, with their white; a ``DataError`` if there are none.
+
+        ``white_at`` is a file that remembers the white of these files.
+        """
         for message in files.refused:
             problems.add(message)
         catalogue = self.read(files, spec, problems)
@@ -130,12 +126,17 @@ class FileSource:
         if not items:
             reason = f"; the first of {len(problems.found)} faults: {problems.found[0]}" if problems.found else ""
             raise DataError(f"{files.path}: no image of {spec.name} in it; expected {self.info.layout}{reason}")
-        return replace(catalogue, items=items)
+        white = _white(files, items, at=white_at)
+        if white is None:
+            return replace(catalogue, items=items)
+        notes = {"grey images of more than 8 bits": f"white is {white:,.0f} in each, by the brightest of all"}
+        return replace(catalogue, items=items, white=white, notes=dict(catalogue.notes) | notes)
 
     def _fingerprint(self, spec: DataSpec, catalogue: Catalogue, parts: splits.Parts, files: Files) -> str:
         versions = [VERSION, decode.VERSION, splits.VERSION, self.version]
         outputs = [catalogue.task, catalogue.kind, catalogue.classes, catalogue.positive, catalogue.regions]
         form = [spec.name, spec.size, catalogue.channels, catalogue.fit]
+        form += [catalogue.white] if catalogue.white else []  # it may come from an image that is in no part
         digest = hashlib.sha256(canonical_json([versions, outputs, form]).encode())
         for name, part in parts.items():
             for item in part:
@@ -145,18 +146,30 @@ class FileSource:
         return digest.hexdigest()
 
 
-def _white(images: FilePictures, chosen: Chosen, *, cache: Path) -> float | None:
-    """Return the white of a set's deep grey images; looked up once, since every file must be opened for it."""
-    path = cache / "whites" / f"{chosen.fingerprint[:16]}.json"
-    with contextlib.suppress(OSError, ValueError):
-        known: float | None = json.loads(path.read_text())
-        return known
-    with quiet():
-        white = images.white_of(chosen.items)
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic(path) as partial:
-            partial.write_text(json.dumps(white))
+def pictures_of(catalogue: Catalogue, files: Files, *, name: str, size: int) -> FilePictures:
+    """Return the images of a catalogue, ``size`` pixels wide and high."""
+    return FilePictures(
+        name=name, files=files, size=size, channels=catalogue.channels, fit=catalogue.fit, white=catalogue.white
+    )
+
+
+def _white(files: Files, items: Sequence[Item], *, at: Path | None) -> float | None:
+    """Return the brightest white of the deep grey images of a whole set; None where all have 8 bits.
+
+    A dark image among images of 12 bits, decoded by itself, would come out sixteen times too bright; and a subset
+    would differ from the set. Every file is opened for it, so the file ``at`` remembers it.
+    """
+    if at is not None:
+        with contextlib.suppress(OSError, ValueError):
+            known: float | None = json.loads(at.read_text())
+            return known
+    levels = white_levels(files, sorted({item.file for item in items}))
+    white = max((level for level in levels if isinstance(level, float)), default=None)
+    if at is not None and not any(isinstance(level, DataError) for level in levels):  # the next read may succeed
+        with disk_errors(at):
+            at.parent.mkdir(parents=True, exist_ok=True)
+            with atomic(at) as partial:
+                partial.write_text(json.dumps(white))
     return white
 
 

@@ -175,7 +175,7 @@ class FilePictures:
     fit: decode.Fit
     masks: bool = False
     white: float | None = None
-    """Level that is white in every deep grey image of the set."""
+    """That of the catalogue."""
 
     @property
     def shelf(self) -> str:
@@ -222,20 +222,20 @@ class FilePictures:
         except DataError as error:
             return error
 
-    def white_of(self, items: Sequence[Item]) -> float | None:
-        """Return the brightest white of the items' deep grey images; None where all have 8 bits.
 
-        A dark image among images of 12 bits, decoded by itself, would come out sixteen times too bright.
-        """
-        with ThreadPoolExecutor(_workers()) as pool:
-            return max(filter(None, pool.map(self._white, items)), default=None)
+def white_levels(files: Files, names: Sequence[str]) -> list[float | DataError | None]:
+    """Return the white of each image file (see ``decode.white_level``), or why it is not known."""
 
-    def _white(self, item: Item) -> float | None:
-        file = self._file(item)
+    def level(name: str) -> float | DataError | None:
         try:
-            return decode.white_level(self.files.read(file), name=file)
-        except DataError:  # said when it is decoded
-            return None
+            if decode.shallow(files.head(name)):
+                return None
+            return decode.white_level(files.read(name), name=files.location(name))
+        except DataError as error:
+            return error
+
+    with quiet(), ThreadPoolExecutor(_workers()) as pool:
+        return list(pool.map(level, names))
 
 
 @contextmanager
