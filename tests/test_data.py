@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from tests.pictures import class_folders, encoded, gradient, png, write_files, write_zip
 from transfusion_lib import data
 from transfusion_lib.data import archive, computed, decode, filesource, loading
-from transfusion_lib.data.cache import room
+from transfusion_lib.data.cache import Rooms
 from transfusion_lib.data.dataset import Dataset
 from transfusion_lib.errors import DataError, SpecError
 from transfusion_lib.spec import DataSpec
@@ -580,10 +581,47 @@ def test_computed_sets_that_do_not_fit_in_memory(tmp_path: Path, name: str) -> N
     assert f"{tmp_path}/plain/" not in maps
 
 
+@pytest.mark.parametrize(
+    ("name", "task", "arrays"),
+    [
+        ("fundus", None, 6),
+        ("fundus", "lesions", 9),
+        ("synthetic_chest", None, 6),
+        ("synthetic_chest", "lungs", 9),
+        ("synthetic_adrenal", None, 3),
+    ],
+)
+def test_a_computed_set_is_drawn_within_the_memory_limit(
+    tmp_path: Path, name: str, task: str | None, arrays: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limit is that of images and masks of all splits together, masks of several regions in one included."""
+    wanted = DataSpec(name=name, task=task, size=16, train=40, val=20, test=20)
+    plain = data.load(wanted, cache=tmp_path / "plain")
+    limit = sum(part.images.nbytes for part in plain.splits().values()) // 2
+    rooms: list[NDArray[np.uint8]] = []
+
+    def counting(self: Rooms, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        rooms.append(room(self, shape))
+        return rooms[-1]
+
+    room = Rooms.__call__
+    monkeypatch.setattr(Rooms, "__call__", counting)
+    mapped = data.load(wanted, cache=tmp_path / "mapped", memory=limit)
+    assert len(rooms) == arrays
+    assert sum(array.nbytes for array in rooms if not isinstance(array, np.memmap)) <= limit
+    for split, part in mapped.splits().items():
+        expected = plain.splits()[split]
+        assert torch.equal(part.images, expected.images)
+        assert torch.equal(part.labels, expected.labels)
+        if expected.masks is not None:
+            assert part.masks is not None
+            assert torch.equal(part.masks, expected.masks)
+
+
 def test_room_beyond_memory_is_a_file(tmp_path: Path) -> None:
-    """Which has no name any more, so that a killed process leaves none."""
-    small, large = (room(tmp_path, 1000, shape) for shape in ((10, 100), (11, 100)))
-    assert not isinstance(small, np.memmap)
-    assert isinstance(large, np.memmap)
+    """Which has no name any more, so that a killed process leaves none; the limit is that of all arrays together."""
+    room = Rooms(tmp_path, memory=1000)
+    first, large, small, none = (room(shape) for shape in ((6, 100), (5, 100), (4, 100), (1, 1)))
+    assert [isinstance(array, np.memmap) for array in (first, large, small, none)] == [False, True, False, True]
     large[:] = 7
-    assert (large.shape, int(large.sum()), list(tmp_path.iterdir())) == ((11, 100), 7700, [])
+    assert (large.shape, int(large.sum()), list(tmp_path.iterdir())) == ((5, 100), 3500, [])

@@ -196,16 +196,25 @@ def keep(folder: Path, make: Callable[[], Dataset], *, memory: int = MEMORY) -> 
             return _load_dataset(folder, memory=memory) or dataset
 
 
-def room(cache: Path, memory: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Return an uint8 array of ``shape`` to draw into; beyond ``memory`` bytes it is a file that ends with its use."""
-    count = int(np.prod(shape))
-    if count <= memory:
-        return np.empty(shape, np.uint8)
-    with disk_errors(cache), tempfile.TemporaryFile(dir=cache) as file:
-        file.truncate(count)
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, count)  # a full disk is an error here, not a bus error later
-        return np.memmap(file, np.uint8, "r+", shape=shape)
+class Rooms:
+    """Arrays to draw a data set into, of which those in memory hold a limited number of bytes together."""
+
+    def __init__(self, folder: Path, *, memory: int) -> None:
+        """Keep what does not fit in ``memory`` bytes in files in ``folder``."""
+        self.folder = folder
+        self.left = memory
+
+    def __call__(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        """Return an uint8 array of ``shape``: in memory, or where that has no room a file that ends with its use."""
+        count = int(np.prod(shape))
+        if count <= self.left:
+            self.left -= count
+            return np.empty(shape, np.uint8)
+        with disk_errors(self.folder), tempfile.TemporaryFile(dir=self.folder) as file:
+            file.truncate(count)
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, count)  # a full disk is an error here, not a bus error later
+            return np.memmap(file, np.uint8, "r+", shape=shape)
 
 
 def _save_dataset(dataset: Dataset, folder: Path) -> None:

@@ -17,6 +17,7 @@ from transfusion_lib.data.drawn import (
     in_memory,
     segmentation,
     task_of,
+    union,
 )
 from transfusion_lib.data.uncertainty import resolve
 from transfusion_lib.spec import DataSpec
@@ -90,7 +91,7 @@ def source(
             n=n, size=spec.size, seed=spec.seed, first=FIRST[name], progress=progress, workers=workers, room=room
         )
         if lungs:
-            both = drawn.masks[:, : len(LUNGS)].amax(1, keepdim=True)
+            both = union(drawn.masks[:, : len(LUNGS)], room=room)
             splits[name] = Split(images=drawn.images, labels=both, ids=drawn.ids, units=drawn.units, masks=both)
             continue
         reported = resolve(drawn.labels, pathologies=PATHOLOGIES, policy=spec.uncertain)

@@ -3,13 +3,12 @@
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from transfusion_lib.data.cache import keep, room
+from transfusion_lib.data.cache import Rooms, keep
 from transfusion_lib.data.catalogue import Info
 from transfusion_lib.data.dataset import Dataset
 from transfusion_lib.data.loading import Progress
@@ -40,7 +39,7 @@ class ComputedSource:
             total = sum(asked[split] or number for split, number in generator.DEFAULTS.items())
             with tqdm(total=total, desc=f"drawing {spec.name}", disable=None if progress is None else True) as bar:
                 made: Dataset = generator.source(
-                    spec, progress=_over_splits(bar, total, progress), room=partial(room, cache, memory)
+                    spec, progress=_over_splits(bar, total, progress), room=Rooms(cache, memory=memory)
                 )
             return replace(made, name=spec.name)
 

@@ -66,6 +66,11 @@ def draw_many(
     return torch.from_numpy(images), torch.from_numpy(masks)
 
 
+def union(masks: Tensor, *, room: Room) -> Tensor:
+    """Return what any of the regions covers, uint8 (n, 1, size, size), of ``masks``, uint8 (n, regions, size, size)."""
+    return torch.amax(masks, 1, keepdim=True, out=torch.from_numpy(room((len(masks), 1, *masks.shape[2:]))))
+
+
 def counts(spec: DataSpec, default: dict[SplitName, int]) -> dict[SplitName, int]:
     """Return the number of pictures per split: the spec's, or the data set's ``default``."""
     asked = {"train": spec.train, "val": spec.val, "test": spec.test}

@@ -17,6 +17,7 @@ from transfusion_lib.data.drawn import (
     in_memory,
     segmentation,
     task_of,
+    union,
 )
 from transfusion_lib.spec import DataSpec
 from transfusion_lib.synthetic import fundus
@@ -109,7 +110,7 @@ def _segmentation(spec: DataSpec, *, progress: Progress | None, workers: int | N
         drawn = generate(
             n=n, size=spec.size, seed=spec.seed, first=FIRST[name], progress=progress, workers=workers, room=room
         )
-        masks = drawn.masks[:, : len(LESIONS)].amax(1, keepdim=True)
+        masks = union(drawn.masks[:, : len(LESIONS)], room=room)
         splits[name] = Split(images=drawn.images, labels=masks, ids=drawn.ids, units=drawn.units, masks=masks)
     return segmentation(spec, splits, task="lesions", fingerprint=fingerprint(spec), notes=NOTES)
 
