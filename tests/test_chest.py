@@ -9,6 +9,7 @@ from sklearn.model_selection import cross_val_predict
 from sklearn.preprocessing import StandardScaler
 
 from transfusion_lib.data import chest as data
+from transfusion_lib.data.drawn import Drawing
 from transfusion_lib.spec import DataSpec
 from transfusion_lib.synthetic import chest
 from transfusion_lib.synthetic.canvas import Static, stream
@@ -22,7 +23,7 @@ def labels() -> list[chest.Label]:
 
 @pytest.mark.parametrize("size", [16, 64, 101])
 def test_a_picture_is_the_same_alone_in_a_crowd_and_in_threads(size: int) -> None:
-    many = data.generate(n=19, size=size, seed=3, first=5, workers=3)
+    many = data.generate(n=19, size=size, seed=3, first=5, how=Drawing(workers=3))
     for k in (0, 7, 18):
         image, mask = chest.draw(3, [5 + k], size=size)
         assert np.array_equal(image[0], many.images[k].numpy())

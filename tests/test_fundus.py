@@ -10,6 +10,7 @@ from sklearn.model_selection import cross_val_predict
 from sklearn.preprocessing import StandardScaler
 
 from transfusion_lib.data import fundus as data
+from transfusion_lib.data.drawn import Drawing
 from transfusion_lib.errors import SpecError
 from transfusion_lib.spec import DataSpec
 from transfusion_lib.synthetic import fundus
@@ -36,7 +37,7 @@ def of_grade(grade: int, *, n: int) -> list[int]:
 
 @pytest.mark.parametrize("size", [16, 64, 101])
 def test_a_picture_is_the_same_alone_in_a_crowd_and_in_threads(size: int) -> None:
-    many = data.generate(n=11, size=size, seed=3, first=7, workers=3)
+    many = data.generate(n=11, size=size, seed=3, first=7, how=Drawing(workers=3))
     for k in (0, 4, 10):
         image, mask = fundus.draw(3, [7 + k], size=size)
         assert np.array_equal(image[0], many.images[k].numpy())
@@ -50,7 +51,7 @@ def test_pictures_differ_by_seed_and_by_index() -> None:
 
 def test_generate_returns_what_it_says() -> None:
     calls: list[int] = []
-    drawn = data.generate(n=21, size=48, seed=0, progress=calls.append)
+    drawn = data.generate(n=21, size=48, seed=0, how=Drawing(progress=calls.append))
     assert drawn.images.shape == (21, 3, 48, 48)
     assert drawn.images.dtype == drawn.masks.dtype == torch.uint8
     assert drawn.masks.shape == (21, len(REGIONS), 48, 48)

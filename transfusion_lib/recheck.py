@@ -117,10 +117,13 @@ def read_audit(folder: Path) -> dict[str, Any] | None:
 
 
 def _differences(run: Run, found: Result) -> tuple[float, float]:
-    """Return the mean difference of the scores and the largest at the end; infinite where the steps differ."""
+    """Return the mean difference of the scores and the largest at the end; infinite where the steps differ.
+
+    Scores by class or region, lists at each step, are left out.
+    """
     if run.curve["step"] != found.curve["step"]:
         return float("inf"), float("inf")
-    names = [name for name in run.curve if name.startswith(("val_", "test_")) and "_by_" not in name]  # means of those
+    names = [name for name in run.curve if name.startswith(("val_", "test_")) and "_by_" not in name]
     pairs = [(run.curve[name], found.curve[name]) for name in names]
     before, after = (np.array([part[side] for part in pairs], dtype=float) for side in (0, 1))
     if (np.isnan(before) != np.isnan(after)).any():

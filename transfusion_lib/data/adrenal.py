@@ -3,7 +3,7 @@
 import torch
 
 from transfusion_lib.data.dataset import Dataset, Split
-from transfusion_lib.data.drawn import FIRST, Progress, Room, SplitName, counts, digest, in_memory, task_of
+from transfusion_lib.data.drawn import FIRST, PLAIN, Drawing, SplitName, counts, digest, task_of
 from transfusion_lib.spec import DataSpec
 from transfusion_lib.synthetic import adrenal
 from transfusion_lib.synthetic.adrenal import VERSION
@@ -18,16 +18,16 @@ def fingerprint(spec: DataSpec) -> str:
     return digest("adrenal", VERSION, task_of(spec, TASKS), spec.size, spec.seed, dict(counts(spec, DEFAULTS)))
 
 
-def source(spec: DataSpec, *, progress: Progress | None = None, room: Room = in_memory) -> Dataset:
+def source(spec: DataSpec, *, how: Drawing = PLAIN) -> Dataset:
     """Return the three splits that ``spec`` describes; a smaller training set is the beginning of a larger one."""
     splits: dict[SplitName, Split] = {}
     for name, n in counts(spec, DEFAULTS).items():
         places = range(FIRST[name], FIRST[name] + n)
-        volumes = room((n, 1, spec.size, spec.size, spec.size))
+        volumes = how.room((n, 1, spec.size, spec.size, spec.size))
         for start in range(0, n, AT_ONCE):
             volumes[start : start + AT_ONCE] = adrenal.draw(spec.seed, places[start : start + AT_ONCE], size=spec.size)
-            if progress is not None:
-                progress(min(n, start + AT_ONCE))
+            if how.progress is not None:
+                how.progress(min(n, start + AT_ONCE))
         ids = tuple(f"v{place:08d}" for place in places)
         labels = torch.tensor([adrenal.label(spec.seed, place) for place in places])
         splits[name] = Split(images=torch.from_numpy(volumes), labels=labels, ids=ids, units=ids)

@@ -8,13 +8,12 @@ from torch import Tensor
 from transfusion_lib.data.dataset import Dataset, Split
 from transfusion_lib.data.drawn import (
     FIRST,
-    Progress,
-    Room,
+    PLAIN,
+    Drawing,
     SplitName,
     counts,
     digest,
     draw_many,
-    in_memory,
     segmentation,
     task_of,
     union,
@@ -45,24 +44,9 @@ class Drawn(NamedTuple):
     """What the patient has, int64 (n, 5): 0 or 1."""
 
 
-def generate(
-    *,
-    n: int,
-    size: int,
-    seed: int,
-    first: int = 0,
-    progress: Progress | None = None,
-    workers: int | None = None,
-    room: Room = in_memory,
-) -> Drawn:
-    """Return the ``n`` radiographs from index ``first`` on, of any size from 16 pixels.
-
-    ``progress`` is called with the number done. ``workers`` is a number of threads (None: one per processor).
-    ``room`` gives the arrays to draw into.
-    """
-    images, masks = draw_many(
-        chest.draw, n=n, size=size, seed=seed, first=first, progress=progress, workers=workers, room=room
-    )
+def generate(*, n: int, size: int, seed: int, first: int = 0, how: Drawing = PLAIN) -> Drawn:
+    """Return the ``n`` radiographs from index ``first`` on, of any size from 16 pixels."""
+    images, masks = draw_many(chest.draw, n=n, size=size, seed=seed, first=first, how=how)
     labels = [chest.label(seed, first + k) for k in range(n)]
     units = tuple(f"p{label.patient:08d}" for label in labels)
     ids = tuple(f"{unit}-study{label.study}" for unit, label in zip(units, labels, strict=True))
@@ -76,9 +60,7 @@ def fingerprint(spec: DataSpec) -> str:
     return digest("chest", VERSION, *what)
 
 
-def source(
-    spec: DataSpec, *, progress: Progress | None = None, workers: int | None = None, room: Room = in_memory
-) -> Dataset:
+def source(spec: DataSpec, *, how: Drawing = PLAIN) -> Dataset:
     """Return the three splits that ``spec`` describes; a smaller training set is the beginning of a larger one.
 
     As in CheXpert, training labels come from reports, so some are uncertain and go by ``spec.uncertain``; validation
@@ -87,11 +69,9 @@ def source(
     lungs = task_of(spec, TASKS) == "lungs"
     splits: dict[SplitName, Split] = {}
     for name, n in counts(spec, DEFAULTS).items():
-        drawn = generate(
-            n=n, size=spec.size, seed=spec.seed, first=FIRST[name], progress=progress, workers=workers, room=room
-        )
+        drawn = generate(n=n, size=spec.size, seed=spec.seed, first=FIRST[name], how=how)
         if lungs:
-            both = union(drawn.masks[:, : len(LUNGS)], room=room)
+            both = union(drawn.masks[:, : len(LUNGS)], room=how.room)
             splits[name] = Split(images=drawn.images, labels=both, ids=drawn.ids, units=drawn.units, masks=both)
             continue
         reported = resolve(drawn.labels, pathologies=PATHOLOGIES, policy=spec.uncertain)

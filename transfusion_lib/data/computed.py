@@ -11,6 +11,7 @@ from tqdm import tqdm
 from transfusion_lib.data.cache import Rooms, keep
 from transfusion_lib.data.catalogue import Info
 from transfusion_lib.data.dataset import Dataset
+from transfusion_lib.data.drawn import Drawing
 from transfusion_lib.data.loading import Progress
 from transfusion_lib.spec import DataSpec
 
@@ -38,9 +39,8 @@ class ComputedSource:
             asked = {"train": spec.train, "val": spec.val, "test": spec.test}
             total = sum(asked[split] or number for split, number in generator.DEFAULTS.items())
             with tqdm(total=total, desc=f"drawing {spec.name}", disable=None if progress is None else True) as bar:
-                made: Dataset = generator.source(
-                    spec, progress=_over_splits(bar, total, progress), room=Rooms(cache, memory=memory)
-                )
+                how = Drawing(progress=_over_splits(bar, total, progress), room=Rooms(cache, memory=memory))
+                made: Dataset = generator.source(spec, how=how)
             return replace(made, name=spec.name)
 
         return keep(cache / "computed" / name, make, memory=memory)

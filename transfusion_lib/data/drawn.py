@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -30,6 +31,20 @@ def in_memory(shape: tuple[int, ...]) -> Bytes:
     return np.empty(shape, np.uint8)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """How pictures are drawn: it changes the time and the place, and not a byte."""
+
+    progress: Progress | None = None
+    """Called with the number done."""
+    workers: int | None = None
+    """Threads; None is one per processor."""
+    room: Room = in_memory
+
+
+PLAIN = Drawing()
+
+
 def draw_many(
     draw: Callable[..., tuple[Bytes, Bytes]],
     *,
@@ -37,18 +52,15 @@ def draw_many(
     size: int,
     seed: int,
     first: int,
-    progress: Progress | None,
-    workers: int | None,
-    room: Room,
+    how: Drawing,
 ) -> tuple[Tensor, Tensor]:
     """Return images, uint8 (n, channels, size, size), and masks, uint8 (n, regions, size, size).
 
-    ``draw(seed, indices, size=size)`` draws some; ``progress`` is called with the number done; ``workers`` threads
-    (None: one per processor) change the time it takes and not a byte.
+    ``draw(seed, indices, size=size)`` draws some.
     """
     if n < 1:
         raise SpecError(f"{n} pictures asked for; ask for 1 or more")
-    images, masks = (room((n, *part.shape[1:])) for part in draw(seed, [first], size=size))
+    images, masks = (how.room((n, *part.shape[1:])) for part in draw(seed, [first], size=size))
     together = max(1, PIXELS_AT_ONCE // size**2)
 
     def fill(start: int) -> int:
@@ -56,11 +68,11 @@ def draw_many(
         images[start:stop], masks[start:stop] = draw(seed, range(first + start, first + stop), size=size)
         return stop
 
-    pool = ThreadPoolExecutor(workers or os.cpu_count())
+    pool = ThreadPoolExecutor(how.workers or os.cpu_count())
     try:
         for done in pool.map(fill, range(0, n, together)):
-            if progress is not None:
-                progress(done)
+            if how.progress is not None:
+                how.progress(done)
     finally:
         pool.shutdown(cancel_futures=True)
     return torch.from_numpy(images), torch.from_numpy(masks)

@@ -8,13 +8,12 @@ from torch import Tensor
 from transfusion_lib.data.dataset import Dataset, Split
 from transfusion_lib.data.drawn import (
     FIRST,
-    Progress,
-    Room,
+    PLAIN,
+    Drawing,
     SplitName,
     counts,
     digest,
     draw_many,
-    in_memory,
     segmentation,
     task_of,
     union,
@@ -43,24 +42,9 @@ class Drawn(NamedTuple):
     """The patient: two pictures each, the right eye's and the left eye's."""
 
 
-def generate(
-    *,
-    n: int,
-    size: int,
-    seed: int,
-    first: int = 0,
-    progress: Progress | None = None,
-    workers: int | None = None,
-    room: Room = in_memory,
-) -> Drawn:
-    """Return the ``n`` photographs from index ``first`` on, of any size from 16 pixels.
-
-    ``progress`` is called with the number done. ``workers`` is a number of threads (None: one per processor).
-    ``room`` gives the arrays to draw into.
-    """
-    images, masks = draw_many(
-        fundus.draw, n=n, size=size, seed=seed, first=first, progress=progress, workers=workers, room=room
-    )
+def generate(*, n: int, size: int, seed: int, first: int = 0, how: Drawing = PLAIN) -> Drawn:
+    """Return the ``n`` photographs from index ``first`` on, of any size from 16 pixels."""
+    images, masks = draw_many(fundus.draw, n=n, size=size, seed=seed, first=first, how=how)
     labels = [fundus.label(seed, first + k) for k in range(n)]
     units = tuple(f"p{label.patient:08d}" for label in labels)
     ids = tuple(f"{unit}-{label.eye}" for unit, label in zip(units, labels, strict=True))
@@ -72,19 +56,15 @@ def fingerprint(spec: DataSpec) -> str:
     return digest("fundus", VERSION, task_of(spec, TASKS), spec.size, spec.seed, dict(counts(spec, DEFAULTS)))
 
 
-def source(
-    spec: DataSpec, *, progress: Progress | None = None, workers: int | None = None, room: Room = in_memory
-) -> Dataset:
+def source(spec: DataSpec, *, how: Drawing = PLAIN) -> Dataset:
     """Return the three splits that ``spec`` describes; a smaller training set is the beginning of a larger one."""
     task = task_of(spec, TASKS)
     if task == "lesions":
-        return _segmentation(spec, progress=progress, workers=workers, room=room)
+        return _segmentation(spec, how=how)
     referable = task == "referable"
     splits: dict[SplitName, Split] = {}
     for name, n in counts(spec, DEFAULTS).items():
-        drawn = generate(
-            n=n, size=spec.size, seed=spec.seed, first=FIRST[name], progress=progress, workers=workers, room=room
-        )
+        drawn = generate(n=n, size=spec.size, seed=spec.seed, first=FIRST[name], how=how)
         labels = (drawn.labels >= REFERABLE).long() if referable else drawn.labels
         splits[name] = Split(images=drawn.images, labels=labels, ids=drawn.ids, units=drawn.units, masks=drawn.masks)
     return Dataset(
@@ -103,14 +83,12 @@ def source(
     )
 
 
-def _segmentation(spec: DataSpec, *, progress: Progress | None, workers: int | None, room: Room) -> Dataset:
+def _segmentation(spec: DataSpec, *, how: Drawing) -> Dataset:
     """Return the splits of the task "lesions": every pixel that a lesion of any kind covers."""
     splits: dict[SplitName, Split] = {}
     for name, n in counts(spec, DEFAULTS).items():
-        drawn = generate(
-            n=n, size=spec.size, seed=spec.seed, first=FIRST[name], progress=progress, workers=workers, room=room
-        )
-        masks = union(drawn.masks[:, : len(LESIONS)], room=room)
+        drawn = generate(n=n, size=spec.size, seed=spec.seed, first=FIRST[name], how=how)
+        masks = union(drawn.masks[:, : len(LESIONS)], room=how.room)
         splits[name] = Split(images=drawn.images, labels=masks, ids=drawn.ids, units=drawn.units, masks=masks)
     return segmentation(spec, splits, task="lesions", fingerprint=fingerprint(spec), notes=NOTES)
 
