@@ -3,6 +3,7 @@
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from transfusion_lib.figures.style import BLUE, ORANGE, QUIET, RULE, drawing, label_ends, panels
 
@@ -60,8 +61,8 @@ def small_data(effects: pd.DataFrame, paper: pd.DataFrame, *, title: str) -> Fig
         ends.append((float(rows["effect"].iloc[-1]), name, color))
     for _, part in paper.groupby("network", sort=False):
         axis.plot(part["images"], part["effect"], "D--", color=QUIET, mfc="none", markersize=4, linewidth=0.6)
-    top = paper.nlargest(1, "effect").iloc[0]
-    _name(axis, top["images"], top["effect"], f"{top['network']} and CBRs in the paper", side="upper right")
+    last = paper.nlargest(1, ["images", "effect"]).iloc[0]
+    _name(axis, last["images"], last["effect"], f"{last['network']} and CBRs in the paper", side="above")
     axis.margins(x=0.12, y=0.12)
     label_ends(axis, ends, x=float(effects["images"].max()))
     axis.set_xlabel("training images (log scale)")
@@ -72,36 +73,39 @@ def small_data(effects: pd.DataFrame, paper: pd.DataFrame, *, title: str) -> Fig
 
 @drawing
 def costs(table: pd.DataFrame, paper: pd.DataFrame, *, title: str) -> Figure:
-    """Return final AUROC against parameters, with the paper's networks as quiet marks, and against latency.
+    """Return each network's final AUROC, parameters and latency side by side, the highest AUROC on top.
 
-    ``paper`` has the columns network, parameters, AUROC.
+    ``paper`` has the columns network, AUROC: quiet marks in the rows of the same networks.
     """
-    figure, axes = panels(1, 2, width=9.5, height=3.6, sharey=True)
-    left, right = axes[0]
-    left.set_xscale("log")
-    left.plot(paper["parameters"], paper["AUROC"], "D", color=QUIET, mfc="none", markersize=5)
-    _name(left, paper["parameters"].iloc[0], paper["AUROC"].iloc[0], "paper (RETINA)", side="right")
-    for _, row in table.iterrows():
+    ordered = table.sort_values("AUROC").reset_index(drop=True)
+    figure, axes = panels(1, 3, width=9.5, height=1.4 + 0.42 * len(ordered), sharey=True)
+    score, size, time = axes[0]
+    theirs = paper.set_index("network")["AUROC"]
+    for height, (_, row) in enumerate(ordered.iterrows()):
         color = _color(row["network"])
-        for axis, name in ((left, "parameters as in Table 1"), (right, "latency in ms")):
-            axis.plot([row[name]] * 2, [row["AUROC low"], row["AUROC high"]], color=color, linewidth=1.6)
-            axis.plot(row[name], row["AUROC"], "s", color=color, markersize=7)
-            axis.annotate(
-                f"{row['network']}, {row['start']}",
-                (row[name], row["AUROC"]),
-                xytext=(8, -12),
-                textcoords="offset points",
-                color=color,
-                fontweight="bold",
-                fontsize=8.5,
-            )
-        span = [row["latency in ms, lower quartile"], row["latency in ms, upper quartile"]]
-        right.plot(span, [row["AUROC"]] * 2, color=color, linewidth=1.6)
-    left.margins(x=0.2)
-    right.set_xlim(0, 1.6 * float(table["latency in ms, upper quartile"].max()))
-    left.set_xlabel("parameters, counted as in Table 1 (log scale)")
-    left.set_ylabel("test AUROC (higher is better)")
-    right.set_xlabel("milliseconds for one image (fewer is better)")
+        score.plot([row["AUROC low"], row["AUROC high"]], [height] * 2, color=color, linewidth=1.6)
+        score.plot(row["AUROC"], height, "s", color=color, markersize=7)
+        parameters, latency = row["parameters as in Table 1"], row["latency in ms"]
+        size.plot(parameters, height, "s", color=color, markersize=7)
+        _name(size, parameters, height, f"{parameters / 1e6:.1f} M", color=color, side="right")
+        quartiles = [row["latency in ms, lower quartile"], row["latency in ms, upper quartile"]]
+        time.plot(quartiles, [height] * 2, color=color, linewidth=1.6)
+        time.plot(latency, height, "s", color=color, markersize=7)
+        _name(time, quartiles[1], height, f"{latency:.2g} ms", color=color, side="right")
+    same = ordered[ordered["network"].isin(theirs.index)]
+    score.plot(theirs[same["network"]], same.index, "D", color=QUIET, mfc="none", markersize=5)
+    if len(same):
+        _name(score, theirs[same["network"].iloc[-1]], same.index[-1], "paper (RETINA)")
+    score.set_yticks(ordered.index, ordered["network"] + ", " + ordered["start"])
+    score.margins(x=0.15)
+    score.set_ylim(-0.7, len(ordered) - 0.4)
+    size.set_xscale("log")
+    size.set_xlim(table["parameters as in Table 1"].min() / 2, table["parameters as in Table 1"].max() * 3)
+    size.xaxis.set_minor_formatter(NullFormatter())
+    time.set_xlim(0, 1.3 * float(table["latency in ms, upper quartile"].max()))
+    score.set_xlabel("test AUROC\n(higher is better)")
+    size.set_xlabel("parameters as in Table 1\n(log scale, fewer is better)")
+    time.set_xlabel("time for one image, ms\n(less is better)")
     figure.suptitle(title, x=0.01, ha="left", fontsize=10.5, fontweight="bold")
     return figure
 
@@ -150,6 +154,5 @@ def _name(axis: Axes, x: float, y: float, text: str, *, color: str = QUIET, side
         "below": ((0, -6), "center", "top"),
         "above": ((0, 6), "center", "bottom"),
         "right": ((7, 0), "left", "center"),
-        "upper right": ((5, 5), "left", "bottom"),
     }[side]
     axis.annotate(text, (x, y), xytext=offset, textcoords="offset points", color=color, fontsize=8, ha=ha, va=va)

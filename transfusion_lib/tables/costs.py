@@ -73,9 +73,9 @@ def _measured(runs: list[Run]) -> dict[str, Any]:
 
 
 def paper_costs() -> pd.DataFrame:
-    """Return the paper's networks: network, parameters, AUROC with transfer (Table 1)."""
-    rows = [(name, row.parameters, row.transfer.mean / 100) for name, row in paper.TABLE_1.items()]
-    return pd.DataFrame(rows, columns=["network", "parameters", "AUROC"])
+    """Return the paper's networks: network, AUROC with transfer (Table 1)."""
+    rows = [(name, row.transfer.mean / 100) for name, row in paper.TABLE_1.items()]
+    return pd.DataFrame(rows, columns=["network", "AUROC"])
 
 
 def cost_title(table: pd.DataFrame) -> str:

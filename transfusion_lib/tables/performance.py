@@ -249,7 +249,8 @@ def small_title(found: pd.DataFrame) -> str:
         return "Only one size of the training set was tried"
     rows = found[found["images"] == found["images"].min()]
     best = rows.nlargest(1, "effect").iloc[0]
-    return f"With {best['images']:,} images transfer adds most to {best['network']} ({best['effect']:+.3f})"
+    most = "most " if len(rows) > 1 else ""
+    return f"With {best['images']:,} images transfer adds {most}to {best['network']} ({best['effect']:+.3f})"
 
 
 # Claims
