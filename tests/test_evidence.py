@@ -245,3 +245,16 @@ def test_effects_are_corrected_for_their_number() -> None:
     alone = tables.effects(scores(LITTLE, sd=0.02, seeds=1))
     assert alone["low"].isna().all()
     assert alone["effect"].tolist() == pytest.approx([0.07, 0.0])
+
+
+def test_the_title_counts_effects_after_their_correction() -> None:
+    one = scores({(LARGE, "random"): 0.95, (LARGE, "pretrained"): 0.93}, sd=0.008)
+    found = tables.effects(one)
+    assert found["high"].iloc[0] < 0
+    assert tables.effect_title(found).endswith("in 0 of 1 cases, lowers it in 1")
+    rest = [
+        scores({("CBR-Tiny", "random"): 0.9, ("CBR-Tiny", "pretrained"): 0.9}, sd=0.01).assign(task=k) for k in "abc"
+    ]
+    family = tables.effects(pd.concat([one, *rest]))
+    assert family["high"].iloc[0] < 0
+    assert tables.effect_title(family).endswith("in 0 of 4 cases, lowers it in 0")
