@@ -258,3 +258,13 @@ def test_the_title_counts_effects_after_their_correction() -> None:
     family = tables.effects(pd.concat([one, *rest]))
     assert family["high"].iloc[0] < 0
     assert tables.effect_title(family).endswith("in 0 of 4 cases, lowers it in 0")
+
+
+def test_the_title_of_little_data_calls_a_gain_clear_after_its_correction() -> None:
+    gain = {(LARGE, "random"): 0.90, (LARGE, "pretrained"): 0.93, ("CBR-Tiny", "random"): 0.9}
+    for sd, end in (
+        (0.05, f"no gain from transfer is clear; largest: {LARGE} (+0.030)"),
+        (0.002, f"adds to {LARGE} (+0.030)"),
+    ):
+        found = tables.effects(little(scores({**gain, ("CBR-Tiny", "pretrained"): 0.9}, sd=sd)))
+        assert tables.small_title(found).endswith(end)

@@ -17,7 +17,7 @@ from transfusion_lib.tables.convergence import speed_evidence as speed_evidence
 from transfusion_lib.tables.convergence import statistics_evidence as statistics_evidence
 from transfusion_lib.tables.costs import cost_table as cost_table
 from transfusion_lib.tables.costs import cost_title as cost_title
-from transfusion_lib.tables.costs import paper_costs as paper_costs
+from transfusion_lib.tables.costs import paper_scores as paper_scores
 from transfusion_lib.tables.costs import source_accuracy as source_accuracy
 from transfusion_lib.tables.costs import source_table as source_table
 from transfusion_lib.tables.costs import source_title as source_title

@@ -72,7 +72,7 @@ def _measured(runs: list[Run]) -> dict[str, Any]:
     return {"networks": networks, "machine": platform.processor() or platform.machine()}
 
 
-def paper_costs() -> pd.DataFrame:
+def paper_scores() -> pd.DataFrame:
     """Return the paper's networks: network, AUROC with transfer (Table 1)."""
     rows = [(name, row.transfer.mean / 100) for name, row in paper.TABLE_1.items()]
     return pd.DataFrame(rows, columns=["network", "AUROC"])

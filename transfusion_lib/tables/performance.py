@@ -19,6 +19,9 @@ from transfusion_lib.tables.evidence import UNKNOWN
 
 RANDOM, TRANSFER = "random", "pretrained"
 
+CLEAR = 0.05
+"""A title calls an effect clear whose corrected p value is below this."""
+
 
 def finals(runs: Sequence[Run], *, step: int | None = None) -> pd.DataFrame:
     """Return one row per run and task: the AUROC at ``step`` (None: the last) and how far it rose before.
@@ -236,7 +239,7 @@ def paper_small() -> pd.DataFrame:
 
 def effect_title(found: pd.DataFrame) -> str:
     """Return how many effects differ from 0 at 5 % once corrected for their number (Holm), in which direction."""
-    clear = found[found["p differs"] < 0.05]
+    clear = found[found["p differs"] < CLEAR]
     up = int((clear["effect"] > 0).sum())
     if not len(found):
         return "No network was trained from both starts"
@@ -244,13 +247,17 @@ def effect_title(found: pd.DataFrame) -> str:
 
 
 def small_title(found: pd.DataFrame) -> str:
-    """Return where the effect with the fewest images is largest."""
+    """Return where the effect with the fewest images is largest among those that are clear after correction."""
     if found.empty or found["images"].nunique() < 2:
         return "Only one size of the training set was tried"
     rows = found[found["images"] == found["images"].min()]
-    best = rows.nlargest(1, "effect").iloc[0]
-    most = "most " if len(rows) > 1 else ""
-    return f"With {best['images']:,} images transfer adds {most}to {best['network']} ({best['effect']:+.3f})"
+    clear = rows[(rows["p differs"] < CLEAR) & (rows["effect"] > 0)]
+    best = (rows if clear.empty else clear).nlargest(1, "effect").iloc[0]
+    what = f"{best['network']} ({best['effect']:+.3f})"
+    if clear.empty:
+        return f"With {best['images']:,} images no gain from transfer is clear; largest: {what}"
+    most = "most " if len(clear) > 1 else ""
+    return f"With {best['images']:,} images transfer clearly adds {most}to {what}"
 
 
 # Claims
