@@ -1,6 +1,7 @@
 """One module per question; the table finds a study by its chapter's name."""
 
 from transfusion_lib.studies.ablations import Ablations
+from transfusion_lib.studies.breadth import Breadth
 from transfusion_lib.studies.convergence import Convergence
 from transfusion_lib.studies.cutpoint import Cutpoint
 from transfusion_lib.studies.differential import Differential
@@ -19,6 +20,7 @@ from transfusion_lib.studies.volumes import Volumes
 __all__ = [
     "TABLE",
     "Ablations",
+    "Breadth",
     "Convergence",
     "Cutpoint",
     "Differential",
@@ -38,6 +40,7 @@ __all__ = [
 _ALL: tuple[type[Study], ...] = (
     Tasks,
     Performance,
+    Breadth,
     Convergence,
     Transfusion,
     Hybrids,
