@@ -62,6 +62,9 @@ TINY: dict[str, dict[str, Any]] = {
     "performance": SMALL | {
         "networks": ["cbr_tiny"], "small_networks": ["cbr_tiny"], "small_train": [16], "small_steps": 2,
     },
+    "breadth": SMALL | {
+        "networks": ["cbr_tiny"], "early": 2, "cells": [{}, {"dataset": "synthetic_chest"}],
+    },
     "transfusion": SMALL | {
         "model": "cbr_tiny", "small_model": None, "stages": {"cbr_tiny": ["pool1"]}, "mean_var_above": {},
     },

@@ -1,5 +1,6 @@
 """Frames to figures in one style, a module per chapter; computes nothing, reads nothing."""
 
+from transfusion_lib.figures.breadth import leads as leads
 from transfusion_lib.figures.convergence import convergence as convergence
 from transfusion_lib.figures.dots import dots as dots
 from transfusion_lib.figures.performance import costs as costs

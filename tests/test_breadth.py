@@ -1,0 +1,184 @@
+"""The chapter "Other tasks": which runs its cells ask for, and what it says of planted ones."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from transfusion_lib import figures
+from transfusion_lib.book import parameters, project
+from transfusion_lib.errors import ParameterError
+from transfusion_lib.run import Run
+from transfusion_lib.spec import RunSpec
+from transfusion_lib.stats import difference
+from transfusion_lib.store import Entry
+from transfusion_lib.studies import Breadth, Performance
+from transfusion_lib.tables import breadth as tables
+from transfusion_lib.tables import styled
+
+BASE: dict[str, Any] = {
+    "dataset": "fundus", "size": 64, "train_images": 200, "val_images": 20, "test_images": 40, "seeds": [0, 1, 2],
+    "steps": 60, "eval_every": 10, "batch_size": 32, "learning_rate": 1e-3, "pretrained": "auto",
+    "precision": "float32", "networks": ["efficientnet_lite0", "cbr_tiny"], "early": 20,
+}  # fmt: skip
+CELLS = [{}, {"size": 128, "networks": ["cbr_tiny"], "steps": 120}, {"dataset": "synthetic_chest", "seeds": [5, 6]}]
+ROOT = Path(__file__).parent.parent
+
+
+def study(**changed: Any) -> Breadth:
+    return Breadth(**{**BASE, "cells": CELLS, **changed})
+
+
+class Told(Run):
+    """A run whose learning curve a test plants: 0.5 at first, then what it ends with after ``early``."""
+
+    early: float
+    end: float
+
+    @property
+    def key(self) -> str:
+        return f"{hash((self.spec, self.early, self.end)) % 2**60:064x}"
+
+    @property
+    def record(self) -> dict[str, Any]:
+        grid = list(self.spec.train.grid)
+        scores = [0.5 if step == 0 else self.early if step <= 20 else self.end for step in grid]
+        about = {"task": "referable", "synthetic": True, "cases": {"train": self.spec.data.train}}
+        return {"dataset": about, "curve": {"step": grid, "test_auroc": scores}}
+
+
+def told(spec: RunSpec, ends: Mapping[tuple[str, str], tuple[float, float]], *, sd: float) -> Told:
+    """Return a run that reads ``ends[network, start]`` early and at the end, with its seed's noise."""
+    noise = np.random.default_rng([spec.seed, spec.init.method == "random"]).normal(0, sd, 2)
+    run = Told(spec, Entry(Path("none")))
+    for name, value, off in zip(("early", "end"), ends[spec.model.name, spec.init.method], noise, strict=True):
+        object.__setattr__(run, name, value + off)
+    return run
+
+
+HEAD_START = {
+    ("efficientnet_lite0", "random"): (0.6, 0.9),
+    ("efficientnet_lite0", "pretrained"): (0.85, 0.9),
+    ("cbr_tiny", "random"): (0.7, 0.8),
+    ("cbr_tiny", "pretrained"): (0.7, 0.9),
+}
+
+
+def cells(ends: Mapping[tuple[str, str], tuple[float, float]], *, sd: float = 0.004, **changed: Any) -> list[Any]:
+    one = study(**changed)
+    return one.by_cell([told(spec, ends, sd=sd) for spec in one.specs()])
+
+
+def test_a_cell_is_the_parameters_with_some_replaced() -> None:
+    plain, large, chest = study().each()
+    assert {spec.data.size for spec in plain.specs()} == {64}
+    assert [(spec.data.size, spec.model.name, spec.train.steps) for spec in large.specs()] == [
+        (128, "cbr_tiny", 120)
+    ] * 6
+    assert {(spec.data.name, spec.seed) for spec in chest.specs()} == {("synthetic_chest", 5), ("synthetic_chest", 6)}
+    assert study().specs() == [*plain.specs(), *large.specs(), *chest.specs()]
+    assert len(study(cells=[{}, {}, {"seeds": [0]}]).specs()) == len(plain.specs()), "what cells share is trained once"
+
+
+def test_the_plain_cell_has_the_runs_of_the_chapter_on_performance() -> None:
+    """The notebooks' own parameters: the first cell costs nothing."""
+    here = project.find(ROOT)
+    values = {name: parameters.effective(here.chapter(name), {}) for name in ("performance", "breadth")}
+    first = Breadth(**values["breadth"]).each()[0]
+    assert set(first.specs()) <= set(Performance(**values["performance"]).specs())
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"cells": []}, "cells: List should have at least 1 item"),
+        ({"cells": [{"stpes": 5}]}, 'stpes: no such parameter; did you mean "steps"?'),
+        ({"cells": [{"size": "64"}]}, "size: Input should be a valid integer, got '64'"),
+        ({"cells": [{}, {"eval_every": 30}]}, "early: 20 is no step of the grid of fundus, a multiple of 30 up to 60"),
+        ({"cells": [{"early": 10}]}, "early: no such parameter"),
+    ],
+)
+def test_a_wrong_cell_is_said(changed: dict[str, Any], said: str) -> None:
+    with pytest.raises(ParameterError, match=re.escape(said)):
+        study(**changed)
+
+
+def test_leads_are_differences_of_seeds_early_and_late() -> None:
+    found = tables.leads(cells(HEAD_START), early=20)
+    assert found["network"].tolist() == ["EfficientNet-Lite0", "CBR-Tiny", "CBR-Tiny", "EfficientNet-Lite0", "CBR-Tiny"]
+    first = cells(HEAD_START)[0]
+    arms: dict[str, list[float]] = {"random": [], "pretrained": []}
+    for run in first[:6]:
+        arms[run.spec.init.method].append(run.early)
+    one = difference(arms["pretrained"], arms["random"])
+    row = found.iloc[0]
+    assert (row["early"], row["early low"], row["early high"]) == pytest.approx((one.estimate, one.low, one.high))
+    assert row["early p"] > one.p_differs(), "corrected for the number of rows"
+    assert row["early"] == pytest.approx(0.25, abs=0.02)
+    assert row["end"] == pytest.approx(0, abs=0.02)
+    assert found["end"].iloc[1] == pytest.approx(0.1, abs=0.02)
+    assert found["seeds"].tolist() == [3, 3, 3, 2, 2]
+    assert found["cell"].unique().tolist() == [
+        "synthetic fundus, 64 px, 200 images",
+        "synthetic fundus, 128 px, 200 images",
+        "synthetic chest, 64 px, 200 images",
+    ]
+
+
+def test_a_swap_of_the_starts_changes_the_sign_only() -> None:
+    other = {"random": "pretrained", "pretrained": "random"}
+    swapped = {(network, start): HEAD_START[network, other[start]] for network, start in HEAD_START}
+    one, two = (tables.leads(cells(ends, sd=0.0), early=20) for ends in (HEAD_START, swapped))
+    for name in ("early", "end"):
+        assert one[name].tolist() == pytest.approx([-value for value in two[name]])
+
+
+def test_the_title_counts_what_is_clear_after_correction() -> None:
+    found = tables.leads(cells(HEAD_START, cells=[{}]), early=20)
+    assert tables.lead_title(found, early=20) == (
+        "Transfer clearly leads in 1 of 2 cases after 20 steps, in 1 at the end"
+    )
+    assert tables.shrinking(found) == "1 of 2"
+    behind = dict(HEAD_START) | {("cbr_tiny", "pretrained"): (0.7, 0.7)}
+    assert tables.lead_title(tables.leads(cells(behind, cells=[{}]), early=20), early=20).endswith(
+        "in 0 at the end, it is behind in 1"
+    )
+    found["early p"], found["end p"] = 0.06, [0.06, 0.04]
+    assert tables.lead_title(found, early=20) == (
+        "Transfer clearly leads in 0 of 2 cases after 20 steps, in 1 at the end"
+    )
+
+
+def test_one_seed_has_no_interval_and_no_p_value() -> None:
+    found = tables.leads(cells(HEAD_START, cells=[{"seeds": [0]}]), early=20)
+    assert found[["early low", "end high", "early p", "end p", "equivalent p"]].isna().all(axis=None)
+    page = tables.lead_table(found, early=20)
+    assert page["lead at the end"].str.endswith("(one seed)").all()
+    styled(page).to_html()
+
+
+def test_a_score_that_still_rises_is_told() -> None:
+    """The last third is read against the last evaluation before it."""
+    flat = tables.leads(cells(HEAD_START, sd=0.0, cells=[{}]), early=20)
+    assert flat["rise"].tolist() == pytest.approx([0, 0])
+    rising = tables.leads(cells(HEAD_START, sd=0.0, cells=[{"steps": 30}]), early=20)
+    assert rising["rise"].tolist() == pytest.approx([0.3, 0.2])
+
+
+def marks(found: pd.DataFrame) -> Sequence[Any]:
+    figure = figures.leads(found, early=20, margin=0.01, title="A title")
+    axis = figure.axes[0]
+    return [line for line in axis.lines if line.get_label() in ("after 20 steps", "at the end")]
+
+
+def test_the_figure_has_a_mark_for_every_row_twice() -> None:
+    found = tables.leads(cells(HEAD_START), early=20)
+    early, end = marks(found)
+    assert list(early.get_xdata()) == found["early"].tolist()
+    assert list(end.get_xdata()) == found["end"].tolist()
+    assert (np.diff(early.get_ydata()) > 0).all(), "rows stand below each other in their order"
+    assert (np.array(end.get_ydata()) > np.array(early.get_ydata())).all()

@@ -1,0 +1,145 @@
+"""What transfer changes early and at the end, in every cell: data set, task, size and number of images."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from transfusion_lib.claims.table import AUC
+from transfusion_lib.runs import Run
+from transfusion_lib.stats import Interval, difference, holm
+from transfusion_lib.tables.curves import NETWORKS, curves, signed
+from transfusion_lib.tables.performance import CLEAR, RANDOM, TRANSFER
+
+COLUMNS = (
+    "cell",
+    "network",
+    "task",
+    "size",
+    "images",
+    "steps",
+    "seeds",
+    "early",
+    "early low",
+    "early high",
+    "early p",
+    "end",
+    "end low",
+    "end high",
+    "end p",
+    "equivalent p",
+    "random",
+    "pretrained",
+    "rise",
+)
+
+
+def leads(cells: Sequence[Sequence[Run]], *, early: int) -> pd.DataFrame:
+    """Return the lead of the pretrained over the random start, a row per cell and network.
+
+    Columns: cell (in words), network, task, size (pixels), images (for training), steps, seeds; the difference in test
+    AUROC at step ``early`` and at the end, each with its 95 % interval over seeds (Welch; missing for one seed) and p
+    value (Holm over all rows); equivalent p (two one-sided tests at the margin of claim T1, at the end); the mean final
+    score of each start; rise (the larger of the two starts' mean rise since the last evaluation within two thirds of
+    the steps).
+    """
+    frame = pd.DataFrame([row for runs in cells for row in _rows(runs, early)], columns=list(COLUMNS))
+    for name in ("early p", "end p"):
+        tested = frame[name].dropna()
+        if len(tested):
+            frame.loc[tested.index, name] = holm(tested)
+    return frame
+
+
+def _rows(runs: Sequence[Run], early: int) -> list[dict[str, Any]]:
+    """Return the rows of one cell."""
+    rows = []
+    scores = curves(runs)
+    for network, part in scores.groupby("network", sort=False):
+        run = next(one for one in runs if NETWORKS[one.spec.model.name] == network)
+        steps = run.curve["step"]
+        before = max(step for step in steps if step <= 2 / 3 * steps[-1])
+        at = {step: part[part["step"] == step] for step in (early, before, steps[-1])}
+        first, last = _lead(at[early]), _lead(at[steps[-1]])
+        ends = at[steps[-1]].groupby("init")["test_auroc"].mean()
+        rows.append(
+            {
+                "cell": cell_name(run),
+                "network": network,
+                "task": run.record["dataset"]["task"],
+                "size": run.spec.data.size,
+                "images": run.record["dataset"]["cases"]["train"],
+                "steps": steps[-1],
+                "seeds": int(part.groupby("init")["seed"].nunique().min()),
+                **dict(zip(("early", "early low", "early high", "early p"), _told(first), strict=True)),
+                **dict(zip(("end", "end low", "end high", "end p"), _told(last), strict=True)),
+                "equivalent p": last.p_equivalent(AUC) if _known(last) else math.nan,
+                "random": float(ends[RANDOM]),
+                "pretrained": float(ends[TRANSFER]),
+                "rise": float((ends - at[before].groupby("init")["test_auroc"].mean()).max()),
+            }
+        )
+    return rows
+
+
+def _lead(part: pd.DataFrame) -> Interval:
+    """Return pretrained minus random over the seeds of one network at one step."""
+    random, transfer = (part.loc[part["init"] == start, "test_auroc"].to_numpy() for start in (RANDOM, TRANSFER))
+    if min(len(random), len(transfer)) > 1:
+        return difference(transfer, random)
+    value = float(transfer.mean() - random.mean())
+    return Interval(estimate=value, low=math.nan, high=math.nan, what_varies="seed", n=1, se=math.nan)
+
+
+def _told(one: Interval) -> tuple[float, float, float, float]:
+    return one.estimate, one.low, one.high, one.p_differs() if _known(one) else math.nan
+
+
+def _known(one: Interval) -> bool:
+    return math.isfinite(one.se) and one.se > 0
+
+
+def cell_name(run: Run) -> str:
+    """Return a run's data in words: the set, synthetic where it is, its task where the spec names one, size, images."""
+    about, spec = run.record["dataset"], run.spec.data
+    name = spec.name.replace("_", " ").removeprefix("synthetic ")
+    task = f", {spec.task.replace('_', ' ')}" if spec.task else ""
+    synthetic = "synthetic " if about["synthetic"] else ""
+    return f"{synthetic}{name}{task}, {spec.size} px, {about['cases']['train']:,} images"
+
+
+def lead_table(found: pd.DataFrame, *, early: int) -> pd.DataFrame:
+    """Return ``leads`` for a page, each interval in the cell of its estimate."""
+    table = found[["cell", "network", "seeds", "steps"]].copy()
+    table["random, final AUROC"] = found["random"]
+    table["pretrained, final AUROC"] = found["pretrained"]
+    for name, title in (("early", f"lead at step {early}"), ("end", "lead at the end")):
+        spans = zip(found[name], found[f"{name} low"], found[f"{name} high"], strict=True)
+        table[title] = [_span(value, low, high) for value, low, high in spans]
+        table[f"{title} p (Holm)"] = found[f"{name} p"]
+    table[f"end within {AUC:g} p (TOST)"] = found["equivalent p"]
+    table["still rising by AUROC"] = found["rise"]
+    return table
+
+
+def _span(value: float, low: float, high: float) -> str:
+    return f"{signed(value)} (one seed)" if math.isnan(low) else f"{signed(value)} ({signed(low)} to {signed(high)})"
+
+
+def lead_title(found: pd.DataFrame, *, early: int) -> str:
+    """Return in how many rows the pretrained start clearly leads early, and in how many still at the end."""
+    first, last = (_ahead(found, name) for name in ("early", "end"))
+    behind = int(((found["end p"] < CLEAR) & (found["end"] < 0)).sum())
+    lost = f", it is behind in {behind}" if behind else ""
+    return f"Transfer clearly leads in {first} of {len(found)} cases after {early} steps, in {last} at the end{lost}"
+
+
+def _ahead(found: pd.DataFrame, name: str) -> int:
+    return int(((found[f"{name} p"] < CLEAR) & (found[name] > 0)).sum())
+
+
+def shrinking(found: pd.DataFrame) -> str:
+    """Return in words in how many rows the lead at the end is smaller than the early one."""
+    smaller = int((found["end"] < found["early"]).sum())
+    return f"{smaller} of {len(found)}"
