@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import peer, train
 from benchmarks.report import Report
+from transfusion_lib import models
 from transfusion_lib.book import speed
+from transfusion_lib.spec import ModelSpec
 
 
 def test_figures_are_judged_and_kept_as_they_come(tmp_path: Path) -> None:
@@ -48,3 +51,12 @@ def test_clocks() -> None:
     wall, processor = train.clocks(lambda: train.seconds(lambda: time.sleep(0.2)))
     assert wall >= 0.2
     assert processor < 0.15
+
+
+def test_the_work_of_a_step_is_three_times_that_of_forward() -> None:
+    """PyTorch counts forward and backward; the input of the first convolution needs no gradient."""
+    network = models.build(ModelSpec(name="cbr_tiny"), num_outputs=2, size=64, generator=torch.Generator()).train()
+    with FlopCounterMode(display=False) as counter:
+        network(torch.randn(train.BATCH, 3, 64, 64)).sum().backward()
+    first = 2 * train.BATCH * 64 * 3 * 5 * 5 * 32 * 32
+    assert train.step_work("cbr_tiny") == pytest.approx((counter.get_total_flops() + first) / 1e9, rel=0.02)
