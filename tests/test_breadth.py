@@ -137,20 +137,35 @@ def test_a_swap_of_the_starts_changes_the_sign_only() -> None:
         assert one[name].tolist() == pytest.approx([-value for value in two[name]])
 
 
-def test_the_title_counts_what_is_clear_after_correction() -> None:
+def test_what_is_clear_is_counted_after_correction() -> None:
     found = tables.leads(cells(HEAD_START, cells=[{}]), early=20)
-    assert tables.lead_title(found, early=20) == (
-        "Transfer clearly leads in 1 of 2 cases after 20 steps, in 1 at the end"
-    )
-    assert tables.shrinking(found) == "1 of 2"
+    assert tables.counted(found, early=20) == "1 of 2 rows after 20 steps and in 1 at the end"
     behind = dict(HEAD_START) | {("cbr_tiny", "pretrained"): (0.7, 0.7)}
-    assert tables.lead_title(tables.leads(cells(behind, cells=[{}]), early=20), early=20).endswith(
-        "in 0 at the end, it is behind in 1"
+    assert tables.counted(tables.leads(cells(behind, cells=[{}]), early=20), early=20).endswith(
+        "in 0 at the end, where it is behind in 1"
     )
     found["early p"], found["end p"] = 0.06, [0.06, 0.04]
+    assert tables.counted(found, early=20) == "0 of 2 rows after 20 steps and in 1 at the end"
+    assert tables.lead_title(found, early=20).endswith("leads in 0 of 2 rows after 20 steps and in 1 at the end")
+
+
+def test_a_data_set_counts_once_in_the_mean() -> None:
+    """Two cells of one set share images: three of fundus weigh as much as one of the chest."""
+    found = tables.leads(cells(HEAD_START, sd=0.0), early=20)
+    found.loc[found["data"] == "synthetic_chest", ["early", "end"]] = [0.05, 0.02]
+    assert found["data"].tolist() == ["fundus", "fundus", "fundus", "synthetic_chest", "synthetic_chest"]
+    means = tables.mean_leads(found)
+    assert means["sets"].tolist() == [2, 2]
+    assert means[["early", "end"]].to_numpy()[0].tolist() == pytest.approx([0.15, 0.01])
+    assert means[["early", "end"]].to_numpy()[1].tolist() == pytest.approx([0.025, 0.06])
+    half = (0.06 - 0.02) * 12.706  # Student's quantile with one degree of freedom, times the standard error
+    assert means[["end low", "end high"]].to_numpy()[1].tolist() == pytest.approx([0.06 - half, 0.06 + half], rel=1e-4)
     assert tables.lead_title(found, early=20) == (
-        "Transfer clearly leads in 0 of 2 cases after 20 steps, in 1 at the end"
+        "Transfer's lead goes from +0.15 to +0.01 (EfficientNet-Lite0), from +0.03 to +0.06 (CBR-Tiny)"
     )
+    page = tables.mean_table(found, early=20)
+    assert page["data sets"].tolist() == [2, 2]
+    assert tables.mean_leads(found[found["data"] == "fundus"]).empty
 
 
 def test_one_seed_has_no_interval_and_no_p_value() -> None:

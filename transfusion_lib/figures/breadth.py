@@ -11,9 +11,9 @@ APART = 0.13
 
 @drawing
 def leads(found: pd.DataFrame, *, early: int, margin: float, title: str) -> Figure:
-    """Return the lead in test AUROC early (open circles) and at the end (squares), with 95 % intervals over seeds.
+    """Return the lead in test AUROC early (open circles) and at the end (squares), with 95 % intervals.
 
-    Rows stand under their cell; the band is the margin within which a difference counts as none.
+    Rows stand under their cell, of ``found`` in order; the band is the margin within which a difference counts as none.
     """
     labels: list[tuple[float, str, bool]] = []
     places: list[float] = []

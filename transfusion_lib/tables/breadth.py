@@ -8,12 +8,13 @@ import pandas as pd
 
 from transfusion_lib.claims.table import AUC
 from transfusion_lib.runs import Run
-from transfusion_lib.stats import Interval, difference, holm
+from transfusion_lib.stats import Interval, difference, holm, over_seeds
 from transfusion_lib.tables.curves import NETWORKS, curves, signed
 from transfusion_lib.tables.performance import CLEAR, RANDOM, TRANSFER
 
 COLUMNS = (
     "cell",
+    "data",
     "network",
     "task",
     "size",
@@ -38,11 +39,11 @@ COLUMNS = (
 def leads(cells: Sequence[Sequence[Run]], *, early: int) -> pd.DataFrame:
     """Return the lead of the pretrained over the random start, a row per cell and network.
 
-    Columns: cell (in words), network, task, size (pixels), images (for training), steps, seeds; the difference in test
-    AUROC at step ``early`` and at the end, each with its 95 % interval over seeds (Welch; missing for one seed) and p
-    value (Holm over all rows); equivalent p (two one-sided tests at the margin of claim T1, at the end); the mean final
-    score of each start; rise (the larger of the two starts' mean rise since the last evaluation within two thirds of
-    the steps).
+    Columns: cell (in words), data (the set's name), network, task, size (pixels), images (for training), steps, seeds;
+    the difference in test AUROC at step ``early`` and at the end, each with its 95 % interval over seeds (Welch;
+    missing for one seed) and p value (Holm over all rows); equivalent p (two one-sided tests at the margin of claim T1,
+    at the end); the mean final score of each start; rise (the larger of the two starts' mean rise since the last
+    evaluation within two thirds of the steps).
     """
     frame = pd.DataFrame([row for runs in cells for row in _rows(runs, early)], columns=list(COLUMNS))
     for name in ("early p", "end p"):
@@ -66,6 +67,7 @@ def _rows(runs: Sequence[Run], early: int) -> list[dict[str, Any]]:
         rows.append(
             {
                 "cell": cell_name(run),
+                "data": run.spec.data.name,
                 "network": network,
                 "task": run.record["dataset"]["task"],
                 "size": run.spec.data.size,
@@ -127,19 +129,60 @@ def _span(value: float, low: float, high: float) -> str:
     return f"{signed(value)} (one seed)" if math.isnan(low) else f"{signed(value)} ({signed(low)} to {signed(high)})"
 
 
+def mean_leads(found: pd.DataFrame) -> pd.DataFrame:
+    """Return each network's mean lead over data sets, early and at the end, with a 95 % interval over data sets.
+
+    The cells of a data set share images, so they are averaged first and count as one; a network with a single data set
+    has no row. Columns: cell, network, sets, and of the figure early, end and their low and high.
+    """
+    rows = []
+    for network, part in found.groupby("network", sort=False):
+        sets = part.groupby("data")[["early", "end"]].mean()
+        if len(sets) > 1:
+            early, end = (over_seeds(sets[name], what_varies="data set") for name in ("early", "end"))
+            rows.append(
+                {
+                    "cell": "mean over data sets",
+                    "network": network,
+                    "sets": len(sets),
+                    "early": early.estimate,
+                    "early low": early.low,
+                    "early high": early.high,
+                    "end": end.estimate,
+                    "end low": end.low,
+                    "end high": end.high,
+                }
+            )
+    return pd.DataFrame(
+        rows, columns=["cell", "network", "sets", "early", "early low", "early high", "end", "end low", "end high"]
+    )
+
+
 def lead_title(found: pd.DataFrame, *, early: int) -> str:
-    """Return in how many rows the pretrained start clearly leads early, and in how many still at the end."""
-    first, last = (_ahead(found, name) for name in ("early", "end"))
+    """Return each network's mean lead early and at the end; with one data set, in how many rows it is clear."""
+    means = mean_leads(found)
+    told = [
+        f"from {signed(row['early'], places=2)} to {signed(row['end'], places=2)} ({row['network']})"
+        for _, row in means.iterrows()
+    ]
+    if told:
+        return f"Transfer's lead goes {', '.join(told)}"
+    return f"Transfer clearly leads in {counted(found, early=early)}"
+
+
+def counted(found: pd.DataFrame, *, early: int) -> str:
+    """Return in how many rows the pretrained start clearly leads, early and at the end, after Holm's correction."""
+    first, last = (int(((found[f"{name} p"] < CLEAR) & (found[name] > 0)).sum()) for name in ("early", "end"))
     behind = int(((found["end p"] < CLEAR) & (found["end"] < 0)).sum())
-    lost = f", it is behind in {behind}" if behind else ""
-    return f"Transfer clearly leads in {first} of {len(found)} cases after {early} steps, in {last} at the end{lost}"
+    lost = f", where it is behind in {behind}" if behind else ""
+    return f"{first} of {len(found)} rows after {early} steps and in {last} at the end{lost}"
 
 
-def _ahead(found: pd.DataFrame, name: str) -> int:
-    return int(((found[f"{name} p"] < CLEAR) & (found[name] > 0)).sum())
-
-
-def shrinking(found: pd.DataFrame) -> str:
-    """Return in words in how many rows the lead at the end is smaller than the early one."""
-    smaller = int((found["end"] < found["early"]).sum())
-    return f"{smaller} of {len(found)}"
+def mean_table(found: pd.DataFrame, *, early: int) -> pd.DataFrame:
+    """Return ``mean_leads`` for a page."""
+    means = mean_leads(found)
+    table = means[["network", "sets"]].rename(columns={"sets": "data sets"})
+    for name, title in (("early", f"mean lead at step {early}"), ("end", "mean lead at the end")):
+        spans = zip(means[name], means[f"{name} low"], means[f"{name} high"], strict=True)
+        table[f"{title} (95 % over data sets)"] = [_span(value, low, high) for value, low, high in spans]
+    return table

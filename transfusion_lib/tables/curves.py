@@ -55,9 +55,9 @@ def subject(run: Run) -> str:
     return f"{run.spec.data.name}{task}, {NETWORKS[run.spec.model.name]}"
 
 
-def signed(value: float) -> str:
+def signed(value: float, *, places: int = 3) -> str:
     """Return a difference of scores as a page shows it: its sign, three places."""
-    return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
+    return f"{value:+.{places}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def curves(runs: Sequence[Run]) -> pd.DataFrame:
