@@ -233,6 +233,11 @@ def test_source_accuracy_is_ranked_within_one_source_task_only() -> None:
     mixed = source.assign(**{"source task": ["imagenet", "imagenet", "other", "other", "imagenet"]})
     assert tables.source_evidence(rows, mixed) is None
     assert outcome("T3", tables.source_evidence(rows, mixed))[0] == "not tested"
+    titles = [tables.source_title(tables.source_table(one.assign(**{"from": "ours"}), rows)) for one in (source, mixed)]
+    interval = evidence.parts["correlation"]["referable"]
+    assert titles[0].startswith("Over 5 networks of one source, rank correlation +1.00 (")
+    assert f"({interval.low:+.2f} to {interval.high:+.2f})".replace("-", "\N{MINUS SIGN}") in titles[0]
+    assert titles[1] == "3 of our networks share a source task: too few to rank"
 
 
 def test_effects_are_corrected_for_their_number() -> None:

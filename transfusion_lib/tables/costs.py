@@ -13,9 +13,9 @@ from transfusion_lib import costs, models, paper
 from transfusion_lib.analyses import stored
 from transfusion_lib.runs import Run, load
 from transfusion_lib.spec import RunSpec
-from transfusion_lib.stats import over_seeds
+from transfusion_lib.stats import over_seeds, spearman
 from transfusion_lib.store import Store
-from transfusion_lib.tables.curves import NETWORKS
+from transfusion_lib.tables.curves import NETWORKS, signed
 from transfusion_lib.tables.performance import TRANSFER, full_size
 
 
@@ -86,12 +86,17 @@ def cost_title(table: pd.DataFrame) -> str:
 
 
 def source_title(table: pd.DataFrame) -> str:
-    """Return over how many networks of one source task accuracy and score can be ranked."""
-    ours = table[~table["from"].str.contains("Table 1")].dropna(subset=["source top-5 share"])
+    """Return how accuracy and score rank together over the networks of one source task, or that these are too few."""
+    ours = table[~table["from"].str.contains("Table 1")].dropna(subset=["source top-5 share", "AUROC"])
     most = int(ours["source task"].value_counts().max()) if len(ours) else 0
     if most < 2:
         return "No two of our networks share a source task: nothing to rank"
-    return f"{most} of our networks share a source task" + ("" if most >= 4 else ": too few to rank")
+    shared = ours[ours["source task"] == ours["source task"].value_counts().idxmax()]
+    if most < 4 or shared["source top-5 share"].nunique() < 2 or shared["AUROC"].nunique() < 2:
+        return f"{most} of our networks share a source task: too few to rank"
+    one = spearman(shared["source top-5 share"], shared["AUROC"])
+    low, high = (signed(value, places=2) for value in (one.low, one.high))
+    return f"Over {most} networks of one source, rank correlation {signed(one.estimate, places=2)} ({low} to {high})"
 
 
 def source_accuracy(runs: Sequence[Run]) -> pd.DataFrame:
