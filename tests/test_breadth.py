@@ -47,7 +47,11 @@ class Told(Run):
     def record(self) -> dict[str, Any]:
         grid = list(self.spec.train.grid)
         scores = [0.5 if step == 0 else self.early if step <= 20 else self.end for step in grid]
-        about = {"task": "referable", "synthetic": True, "cases": {"train": self.spec.data.train}}
+        about = {
+            "task": "referable",
+            "synthetic": "fundus" in self.spec.data.name,
+            "cases": {"train": self.spec.data.train},
+        }
         return {"dataset": about, "curve": {"step": grid, "test_auroc": scores}}
 
 
@@ -125,7 +129,7 @@ def test_leads_are_differences_of_seeds_early_and_late() -> None:
     assert found["cell"].unique().tolist() == [
         "synthetic fundus, 64 px, 200 images",
         "synthetic fundus, 128 px, 200 images",
-        "synthetic chest, 64 px, 200 images",
+        "chest, 64 px, 200 images",
     ]
 
 
@@ -150,8 +154,8 @@ def test_what_is_clear_is_counted_after_correction() -> None:
 
 
 def test_a_data_set_counts_once_in_the_mean() -> None:
-    """Two cells of one set share images: three of fundus weigh as much as one of the chest."""
-    found = tables.leads(cells(HEAD_START, sd=0.0), early=20)
+    """Two cells of one set share images: three rows of fundus weigh as much as two of the chest."""
+    found = tables.leads(cells(HEAD_START, sd=0.0), early=20).assign(synthetic=True)
     found.loc[found["data"] == "synthetic_chest", ["early", "end"]] = [0.05, 0.02]
     assert found["data"].tolist() == ["fundus", "fundus", "fundus", "synthetic_chest", "synthetic_chest"]
     means = tables.mean_leads(found)
@@ -161,11 +165,24 @@ def test_a_data_set_counts_once_in_the_mean() -> None:
     half = (0.06 - 0.02) * 12.706  # Student's quantile with one degree of freedom, times the standard error
     assert means[["end low", "end high"]].to_numpy()[1].tolist() == pytest.approx([0.06 - half, 0.06 + half], rel=1e-4)
     assert tables.lead_title(found, early=20) == (
-        "Transfer's lead goes from +0.15 to +0.01 (EfficientNet-Lite0), from +0.03 to +0.06 (CBR-Tiny)"
+        "On synthetic data transfer's lead goes from +0.15 to +0.01 (EfficientNet-Lite0), "
+        "from +0.03 to +0.06 (CBR-Tiny)"
     )
     page = tables.mean_table(found, early=20)
     assert page["data sets"].tolist() == [2, 2]
     assert tables.mean_leads(found[found["data"] == "fundus"]).empty
+    assert means["cell"].eq("mean over synthetic data sets").all()
+
+
+def test_synthetic_sets_do_not_count_beside_real_ones() -> None:
+    found = tables.leads(cells(HEAD_START, sd=0.0), early=20)
+    assert found["synthetic"].tolist() == [True, True, True, False, False]
+    assert tables.mean_leads(found).empty, "a single real set has no interval"
+    real = pd.concat([found, found[~found["synthetic"]].assign(data="another", early=0.05, end=0.02)])
+    means = tables.mean_leads(real)
+    assert means["cell"].eq("mean over real data sets").all()
+    assert means["early"].tolist() == pytest.approx([0.15, 0.025])
+    assert tables.lead_title(real, early=20).startswith("On real data transfer's lead goes from +0.15 to ")
 
 
 def test_one_seed_has_no_interval_and_no_p_value() -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from transfusion_lib import analyses, places, run, runs
+from transfusion_lib import analyses, places, run, runs, studies
+from transfusion_lib.book import parameters, profiles, project
 from transfusion_lib.errors import MissingRunError, StoreError
 from transfusion_lib.records import Records, open_records
 from transfusion_lib.runs import Run
@@ -113,3 +114,14 @@ def test_the_contents_name_every_run(recorded: Records) -> None:
 def test_no_records_are_an_error_that_says_how_to_make_them(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="transfusion publish"):
         open_records(tmp_path)
+
+
+def test_every_published_chapter_finds_its_runs_without_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit above the size of a set is the whole set only to who has it: a profile must say so itself."""
+    monkeypatch.delenv("TRANSFUSION_DATA", raising=False)
+    here = project.find(Path(__file__).parent)
+    profile = profiles.load(here, "published")
+    pages = [(one, profile.parameters(one)) for one in profile.pages(here)] + profile.guests(here)
+    for chapter, values in pages:
+        study = studies.TABLE[chapter.name].of(parameters.effective(chapter, values))
+        assert study.ensure(open_records().load), chapter.name

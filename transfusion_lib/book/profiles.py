@@ -43,10 +43,8 @@ class Profile(BaseModel):
 
     def parameters(self, chapter: Chapter) -> dict[str, Any]:
         """Return what this profile changes in ``chapter``, typed; a ``ParameterError`` names the profile's file."""
-        given = self.chapter.get(chapter.name, {})
-        values = {name: None if value == "None" else value for name, value in given.items()}  # TOML has no null
         try:
-            return parameters.checked(chapter, values)
+            return parameters.checked(chapter, _with_nulls(self.chapter.get(chapter.name, {})))
         except ParameterError as error:
             raise ParameterError(f"book/profiles/{self.name}.toml: {error}") from None
 
@@ -63,6 +61,17 @@ class Profile(BaseModel):
             guest = Guest(name, other.title or name)
             found += [(replace(one, guest=guest), other.parameters(one)) for one in other.pages(project) if one in own]
         return found
+
+
+def _with_nulls(value: Any) -> Any:
+    """Return a value of TOML, which has no null, with None for each "None" in it."""
+    match value:
+        case dict():
+            return {name: _with_nulls(one) for name, one in value.items()}
+        case list():
+            return [_with_nulls(one) for one in value]
+        case _:
+            return None if value == "None" else value
 
 
 def names(project: Project) -> list[str]:

@@ -1,5 +1,7 @@
 """The figure of the chapter "Other tasks": the lead of a pretrained start early and at the end, cell by cell."""
 
+import textwrap
+
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -7,6 +9,9 @@ from transfusion_lib.figures.style import BLUE, GREY, INK, QUIET, RULE, drawing,
 
 APART = 0.13
 """How far the early and the last mark of a row stand from its middle, so that their intervals can be told apart."""
+
+LINE = 90
+"""Characters of a title that fit on a line above the figure."""
 
 
 @drawing
@@ -46,5 +51,5 @@ def leads(found: pd.DataFrame, *, early: int, margin: float, title: str) -> Figu
     axis.tick_params(axis="y", length=0)
     axis.set_ylim(height - 0.6, -0.8)
     axis.set_xlabel("test AUROC, pretrained minus random start (right of 0: transfer is ahead)")
-    figure.suptitle(title, x=0.01, ha="left", fontsize=10.5, fontweight="bold")
+    figure.suptitle(textwrap.fill(title, LINE), x=0.01, ha="left", fontsize=10.5, fontweight="bold")
     return figure

@@ -15,6 +15,7 @@ from transfusion_lib.tables.performance import CLEAR, RANDOM, TRANSFER
 COLUMNS = (
     "cell",
     "data",
+    "synthetic",
     "network",
     "task",
     "size",
@@ -39,11 +40,11 @@ COLUMNS = (
 def leads(cells: Sequence[Sequence[Run]], *, early: int) -> pd.DataFrame:
     """Return the lead of the pretrained over the random start, a row per cell and network.
 
-    Columns: cell (in words), data (the set's name), network, task, size (pixels), images (for training), steps, seeds;
-    the difference in test AUROC at step ``early`` and at the end, each with its 95 % interval over seeds (Welch;
-    missing for one seed) and p value (Holm over all rows); equivalent p (two one-sided tests at the margin of claim T1,
-    at the end); the mean final score of each start; rise (the larger of the two starts' mean rise since the last
-    evaluation within two thirds of the steps).
+    Columns: cell (in words), data (the set's name), synthetic, network, task, size (pixels), images (for training),
+    steps, seeds; the difference in test AUROC at step ``early`` and at the end, each with its 95 % interval over seeds
+    (Welch; missing for one seed) and p value (Holm over all rows); equivalent p (two one-sided tests at the margin of
+    claim T1, at the end); the mean final score of each start; rise (the larger of the two starts' mean rise since the
+    last evaluation within two thirds of the steps).
     """
     frame = pd.DataFrame([row for runs in cells for row in _rows(runs, early)], columns=list(COLUMNS))
     for name in ("early p", "end p"):
@@ -68,6 +69,7 @@ def _rows(runs: Sequence[Run], early: int) -> list[dict[str, Any]]:
             {
                 "cell": cell_name(run),
                 "data": run.spec.data.name,
+                "synthetic": run.record["dataset"]["synthetic"],
                 "network": network,
                 "task": run.record["dataset"]["task"],
                 "size": run.spec.data.size,
@@ -132,9 +134,12 @@ def _span(value: float, low: float, high: float) -> str:
 def mean_leads(found: pd.DataFrame) -> pd.DataFrame:
     """Return each network's mean lead over data sets, early and at the end, with a 95 % interval over data sets.
 
-    The cells of a data set share images, so they are averaged first and count as one; a network with a single data set
-    has no row. Columns: cell, network, sets, and of the figure early, end and their low and high.
+    The cells of a data set share images, so they are averaged first and count as one. Synthetic sets count only where
+    all are synthetic; a network with a single data set has no row. Columns: cell, network, sets, and of the figure
+    early, end and their low and high.
     """
+    real = found[~found["synthetic"].astype(bool)]
+    kind, found = ("synthetic", found) if real.empty else ("real", real)
     rows = []
     for network, part in found.groupby("network", sort=False):
         sets = part.groupby("data")[["early", "end"]].mean()
@@ -142,7 +147,7 @@ def mean_leads(found: pd.DataFrame) -> pd.DataFrame:
             early, end = (over_seeds(sets[name], what_varies="data set") for name in ("early", "end"))
             rows.append(
                 {
-                    "cell": "mean over data sets",
+                    "cell": f"mean over {kind} data sets",
                     "network": network,
                     "sets": len(sets),
                     "early": early.estimate,
@@ -166,7 +171,8 @@ def lead_title(found: pd.DataFrame, *, early: int) -> str:
         for _, row in means.iterrows()
     ]
     if told:
-        return f"Transfer's lead goes {', '.join(told)}"
+        kind = "synthetic" if found["synthetic"].all() else "real"
+        return f"On {kind} data transfer's lead goes {', '.join(told)}"
     return f"Transfer clearly leads in {counted(found, early=early)}"
 
 
