@@ -182,6 +182,8 @@ def test_synthetic_sets_do_not_count_beside_real_ones() -> None:
     means = tables.mean_leads(real)
     assert means["cell"].eq("mean over real data sets").all()
     assert means["early"].tolist() == pytest.approx([0.15, 0.025])
+    assert tables.with_means(real)["early"].tolist() == [*means["early"], *real["early"]]
+    assert tables.with_means(found).equals(found)
     assert tables.lead_title(real, early=20).startswith("On real data transfer's lead goes from +0.15 to ")
 
 

@@ -163,6 +163,12 @@ def mean_leads(found: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def with_means(found: pd.DataFrame) -> pd.DataFrame:
+    """Return what the figure shows: the rows of ``mean_leads``, then ``found``."""
+    means = mean_leads(found)
+    return found if means.empty else pd.concat([means, found], ignore_index=True)
+
+
 def lead_title(found: pd.DataFrame, *, early: int) -> str:
     """Return each network's mean lead early and at the end; with one data set, in how many rows it is clear."""
     means = mean_leads(found)
