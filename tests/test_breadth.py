@@ -103,6 +103,10 @@ def test_the_plain_cell_has_the_runs_of_the_chapter_on_performance() -> None:
         ({"cells": [{"stpes": 5}]}, 'stpes: no such parameter; did you mean "steps"?'),
         ({"cells": [{"size": "64"}]}, "size: Input should be a valid integer, got '64'"),
         ({"cells": [{}, {"eval_every": 30}]}, "early: 20 is no step of the grid of fundus, a multiple of 30 up to 60"),
+        (
+            {"cells": [{}, {"networks": ["cbr_large_w"], "pretrained": "imagenet"}]},
+            'no pretrained weights of cbr_large_w are at hand with pretrained="imagenet"',
+        ),
         ({"cells": [{"early": 10}]}, "early: no such parameter"),
     ],
 )
@@ -127,9 +131,9 @@ def test_leads_are_differences_of_seeds_early_and_late() -> None:
     assert found["end"].iloc[1] == pytest.approx(0.1, abs=0.02)
     assert found["seeds"].tolist() == [3, 3, 3, 2, 2]
     assert found["cell"].unique().tolist() == [
-        "synthetic fundus, 64 px, 200 images",
-        "synthetic fundus, 128 px, 200 images",
-        "chest, 64 px, 200 images",
+        "synthetic fundus, 64 px, 200 images, 60 steps",
+        "synthetic fundus, 128 px, 200 images, 120 steps",
+        "chest, 64 px, 200 images, 60 steps",
     ]
 
 

@@ -40,6 +40,12 @@ class Breadth(Cell):
     @model_validator(mode="after")
     def _cells_are_sound(self) -> "Breadth":
         for cell in self.each():
+            if not any(cell.start(name, "pretrained") for name in cell.networks):
+                raise ParameterError(
+                    f"networks: no pretrained weights of {', '.join(cell.networks)} are at hand with "
+                    f'pretrained="{cell.pretrained}", so there is nothing to compare on {cell.dataset}; '
+                    "transfusion models shows which networks have some"
+                )
             if self.early not in cell.training().grid:
                 raise ParameterError(
                     f"early: {self.early} is no step of the grid of {cell.dataset}, a multiple of {cell.eval_every} up "

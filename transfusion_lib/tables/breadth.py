@@ -7,34 +7,12 @@ from typing import Any
 import pandas as pd
 
 from transfusion_lib.claims.table import AUC
+from transfusion_lib.errors import MeasureError
 from transfusion_lib.runs import Run
-from transfusion_lib.stats import Interval, difference, holm, over_seeds
+from transfusion_lib.stats import Interval, holm, over_seeds
+from transfusion_lib.tables.arrivals import rise
 from transfusion_lib.tables.curves import NETWORKS, curves, signed
-from transfusion_lib.tables.performance import CLEAR, RANDOM, TRANSFER
-
-COLUMNS = (
-    "cell",
-    "data",
-    "synthetic",
-    "network",
-    "task",
-    "size",
-    "images",
-    "steps",
-    "seeds",
-    "early",
-    "early low",
-    "early high",
-    "early p",
-    "end",
-    "end low",
-    "end high",
-    "end p",
-    "equivalent p",
-    "random",
-    "pretrained",
-    "rise",
-)
+from transfusion_lib.tables.performance import CLEAR, RANDOM, TRANSFER, effect
 
 
 def leads(cells: Sequence[Sequence[Run]], *, early: int) -> pd.DataFrame:
@@ -46,7 +24,7 @@ def leads(cells: Sequence[Sequence[Run]], *, early: int) -> pd.DataFrame:
     claim T1, at the end); the mean final score of each start; rise (the larger of the two starts' mean rise since the
     last evaluation within two thirds of the steps).
     """
-    frame = pd.DataFrame([row for runs in cells for row in _rows(runs, early)], columns=list(COLUMNS))
+    frame = pd.DataFrame([row for runs in cells for row in _rows(runs, early)])
     for name in ("early p", "end p"):
         tested = frame[name].dropna()
         if len(tested):
@@ -57,14 +35,13 @@ def leads(cells: Sequence[Sequence[Run]], *, early: int) -> pd.DataFrame:
 def _rows(runs: Sequence[Run], early: int) -> list[dict[str, Any]]:
     """Return the rows of one cell."""
     rows = []
-    scores = curves(runs)
+    scores = curves(runs).rename(columns={"test_auroc": "auroc"})
     for network, part in scores.groupby("network", sort=False):
         run = next(one for one in runs if NETWORKS[one.spec.model.name] == network)
-        steps = run.curve["step"]
-        before = max(step for step in steps if step <= 2 / 3 * steps[-1])
-        at = {step: part[part["step"] == step] for step in (early, before, steps[-1])}
-        first, last = _lead(at[early]), _lead(at[steps[-1]])
-        ends = at[steps[-1]].groupby("init")["test_auroc"].mean()
+        steps = run.spec.train.steps
+        starts = part.groupby("init")
+        ends = part[part["step"] == steps].groupby("init")["auroc"].mean()
+        first, last = (_lead(part[part["step"] == step]) for step in (early, steps))
         rows.append(
             {
                 "cell": cell_name(run),
@@ -74,26 +51,24 @@ def _rows(runs: Sequence[Run], early: int) -> list[dict[str, Any]]:
                 "task": run.record["dataset"]["task"],
                 "size": run.spec.data.size,
                 "images": run.record["dataset"]["cases"]["train"],
-                "steps": steps[-1],
-                "seeds": int(part.groupby("init")["seed"].nunique().min()),
+                "steps": steps,
+                "seeds": int(starts["seed"].nunique().min()),
                 **dict(zip(("early", "early low", "early high", "early p"), _told(first), strict=True)),
                 **dict(zip(("end", "end low", "end high", "end p"), _told(last), strict=True)),
                 "equivalent p": last.p_equivalent(AUC) if _known(last) else math.nan,
                 "random": float(ends[RANDOM]),
                 "pretrained": float(ends[TRANSFER]),
-                "rise": float((ends - at[before].groupby("init")["test_auroc"].mean()).max()),
+                "rise": max(rise(one, score="auroc") for _, one in starts),
             }
         )
     return rows
 
 
 def _lead(part: pd.DataFrame) -> Interval:
-    """Return pretrained minus random over the seeds of one network at one step."""
-    random, transfer = (part.loc[part["init"] == start, "test_auroc"].to_numpy() for start in (RANDOM, TRANSFER))
-    if min(len(random), len(transfer)) > 1:
-        return difference(transfer, random)
-    value = float(transfer.mean() - random.mean())
-    return Interval(estimate=value, low=math.nan, high=math.nan, what_varies="seed", n=1, se=math.nan)
+    found = effect(part)
+    if found is None:
+        raise MeasureError("a lead needs runs of both starts")
+    return found
 
 
 def _told(one: Interval) -> tuple[float, float, float, float]:
@@ -105,12 +80,12 @@ def _known(one: Interval) -> bool:
 
 
 def cell_name(run: Run) -> str:
-    """Return a run's data in words: the set, synthetic where it is, its task where the spec names one, size, images."""
+    """Return what a run was trained on in words: the set, its task if the spec names one, size, images, steps."""
     about, spec = run.record["dataset"], run.spec.data
     name = spec.name.replace("_", " ").removeprefix("synthetic ")
     task = f", {spec.task.replace('_', ' ')}" if spec.task else ""
     synthetic = "synthetic " if about["synthetic"] else ""
-    return f"{synthetic}{name}{task}, {spec.size} px, {about['cases']['train']:,} images"
+    return f"{synthetic}{name}{task}, {spec.size} px, {about['cases']['train']:,} images, {run.spec.train.steps} steps"
 
 
 def lead_table(found: pd.DataFrame, *, early: int) -> pd.DataFrame:
@@ -138,7 +113,7 @@ def mean_leads(found: pd.DataFrame) -> pd.DataFrame:
     all are synthetic; a network with a single data set has no row. Columns: cell, network, sets, and of the figure
     early, end and their low and high.
     """
-    real = found[~found["synthetic"].astype(bool)]
+    real = found[~found["synthetic"]]
     kind, found = ("synthetic", found) if real.empty else ("real", real)
     rows = []
     for network, part in found.groupby("network", sort=False):

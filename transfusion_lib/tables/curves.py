@@ -56,7 +56,7 @@ def subject(run: Run) -> str:
 
 
 def signed(value: float, *, places: int = 3) -> str:
-    """Return a difference of scores as a page shows it: its sign, three places."""
+    """Return a difference of scores as a page shows it: with its sign, rounded to ``places``."""
     return f"{value:+.{places}f}".replace("-", "\N{MINUS SIGN}")
 
 

@@ -153,7 +153,7 @@ def effects(rows: pd.DataFrame) -> pd.DataFrame:
     """
     found = []
     for (network, task, images), part in rows.groupby(["network", "task", "images"], sort=False):
-        one = _effect(part)
+        one = effect(part)
         if one is not None:
             known = math.isfinite(one.se) and one.se > 0
             found.append(
@@ -178,8 +178,8 @@ def effects(rows: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def _effect(part: pd.DataFrame) -> Interval | None:
-    """Return pretrained minus random over seeds; without an interval for one seed, None where a start is missing."""
+def effect(part: pd.DataFrame) -> Interval | None:
+    """Return pretrained minus random in ``auroc`` over seeds; one seed has no interval, a missing start gives None."""
     random, transfer = (part.loc[part["init"] == start, "auroc"].to_numpy() for start in (RANDOM, TRANSFER))
     if not len(random) or not len(transfer):
         return None
@@ -267,7 +267,7 @@ def transfer_evidence(rows: pd.DataFrame) -> Evidence | None:
     """Return what T1 asks for: the effect per network and task with all images; None where no network has both."""
     rows = full_size(rows)
     cases = {
-        f"{network}, {task}": _effect(part) for (network, task), part in rows.groupby(["network", "task"], sort=False)
+        f"{network}, {task}": effect(part) for (network, task), part in rows.groupby(["network", "task"], sort=False)
     }
     known = {case: one for case, one in cases.items() if one is not None}
     both = [case.partition(", ")[0] for case in known]
