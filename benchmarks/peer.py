@@ -3,12 +3,17 @@
 JPEG files in a folder per class, opened with PIL by ``DataLoader`` workers, transforms v2 on PIL images, float32, the
 default memory layout, one loss and one accuracy read back after every step. Optimizer, batch and sizes are ours, so
 that both train the same network on the same images; the number of workers is that of the cores, as fits the machine
-(the script's default is 16).
+(the script's default is 16). It runs in a process of its own: what we set for ours, the memory allocator for example,
+is not to change it.
 """
 
+import contextlib
+import multiprocessing
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +21,7 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
+T = TypeVar("T")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -67,3 +73,31 @@ class ReferenceLoop:
             loss.item()
             (output.argmax(1) == target).float().mean().item()
         return time.perf_counter() - began
+
+
+class Elsewhere(Generic[T]):
+    """Calls a function of the number of steps in a process of its own, which ``make`` builds there."""
+
+    def __init__(self, make: Callable[[], Callable[[int], T]]) -> None:
+        self.pipe, theirs = multiprocessing.Pipe()
+        self.process = multiprocessing.get_context("spawn").Process(target=_serve, args=(make, theirs))
+        self.process.start()
+        theirs.close()
+
+    def __call__(self, steps: int) -> T:
+        """Return what the function returns; ``EOFError`` where its process has ended."""
+        self.pipe.send(steps)
+        found: T = self.pipe.recv()
+        return found
+
+    def close(self) -> None:
+        """End the process."""
+        self.pipe.close()
+        self.process.join()
+
+
+def _serve(make: Callable[[], Callable[[int], object]], pipe: Connection) -> None:
+    call = make()
+    with contextlib.suppress(EOFError):
+        while True:
+            pipe.send(call(pipe.recv()))

@@ -1,7 +1,8 @@
 """What a training step costs: ``transfusion bench train``, at 64 px in batches of 32.
 
 1. Our loop against torchvision's reference loop (``benchmarks.peer``) on the same images, in turn: the median of the
-   pairs' ratios. Both flip and crop at random, both use all cores; ours trains in bfloat16 where that pays.
+   pairs' ratios. Both flip and crop at random, both use all cores; ours trains in bfloat16 where that pays. Beside it
+   the page faults of a step: memory that went back to the system and is fetched again.
 2. The limit: forward and backward of the same network on one constant batch, without data, optimizer or reading back.
    Beside the time on the clock stands the processor time: the clock of a busy machine says little.
 3. The share of feeding and evaluation in our time, evaluating 350 images every 100 steps.
@@ -15,6 +16,7 @@ The images are chest_xray from ``TRANSFUSION_DATA``, or synthetic fundus photogr
 
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -23,13 +25,15 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import torch
 from PIL import Image
 
-from benchmarks.peer import ReferenceLoop
+from benchmarks.peer import Elsewhere, ReferenceLoop
 from benchmarks.report import Report
 from transfusion_lib import data, metrics, models
 from transfusion_lib import device as devices
@@ -47,8 +51,21 @@ MATRIX = 2048
 CPU = torch.device("cpu")
 
 
+@dataclass(frozen=True)
+class Clocks:
+    """What a call took."""
+
+    wall: float
+    """Seconds, as the call says."""
+    processor: float
+    """Seconds of this process and its children."""
+    faults: int
+    """Pages that the system had to give to this process."""
+
+
 def measure(report: Report, *, network: str | None = None, pairs: int = 7, threads: int | None = None) -> None:
     """Measure all networks, or one, and report the figures; ``threads`` of both loops are by default all cores."""
+    devices.keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder, devices.threads(threads or devices.cores()):
         where = Path(folder)
         name = write_images(where)
@@ -64,19 +81,24 @@ def compare(report: Report, network: str, folder: Path, *, pairs: int, rate: flo
     """Measure one network; ``rate`` is the machine's of matrix products, in GFLOP/s."""
     precision = faster_precision(network)
     ours = our_run(network, precision)
-    theirs = their_loop(network, folder)
+    theirs = Elsewhere(partial(clocked_peer, network, folder, torch.get_num_threads()))
     steps = 4
     ours_run = timed(ours, steps)
-    ours_run(), theirs.run(steps)  # warm: buffers, workers, queues
-    rounds = [(*clocks(lambda: theirs.run(steps)), *clocks(ours_run), limit(ours, steps)) for _ in range(pairs)]
-    peer, _, own, _, floor = (1e3 * statistics.median(column) / steps for column in zip(*rounds, strict=True))
-    ratios = [theirs_s / ours_s for theirs_s, _, ours_s, _, _ in rounds]
+    ours_run(), theirs(steps)  # warm: buffers, workers, queues
+    rounds = [((theirs(steps), clocks(ours_run)), limit(ours, steps)) for _ in range(pairs)]
+    theirs.close()
+    peer, own = (1e3 * statistics.median(pair[at].wall for pair, _ in rounds) / steps for at in (0, 1))
+    floor = 1e3 * statistics.median(alone for _, alone in rounds) / steps
+    ratios = [peers.wall / mine.wall for (peers, mine), _ in rounds]
     spread = f"{min(ratios):.2f} to {max(ratios):.2f}; {peer:.0f} ms a step against {own:.0f} ms in {precision}"
     what = f"{network}: faster than the reference loop"
     report.add(what, statistics.median(ratios), "times", at_least=PROMISED.get(network), details=spread)
-    worked = statistics.median(theirs_s / ours_s for _, theirs_s, _, ours_s, _ in rounds)
+    worked = statistics.median(peers.processor / mine.processor for (peers, mine), _ in rounds)
     report.add(f"{network}: less processor time than the reference loop", worked, "times")
-    near = statistics.median(floor_s / ours_s for _, _, ours_s, _, floor_s in rounds)
+    fetched, again = (statistics.median(pair[at].faults for pair, _ in rounds) / steps for at in (0, 1))
+    details = f"the reference loop, without its workers: {fetched:,.0f}"
+    report.add(f"{network}: page faults", again, "a step", details=details)
+    near = statistics.median(alone / mine.wall for (_, mine), alone in rounds)
     report.add(f"{network}: of the limit", 100 * near, "%", details=f"forward and backward alone {floor:.0f} ms")
     work = step_work(network)
     report.add(
@@ -88,7 +110,6 @@ def compare(report: Report, network: str, folder: Path, *, pairs: int, rate: flo
     feeding, evaluating = shares(ours, own / 1e3)
     details = f"feeding {100 * feeding:.1f} %, evaluation {100 * evaluating:.1f} %"
     report.add(f"{network}: feeding and evaluation", 100 * (feeding + evaluating), "%", at_most=10, details=details)
-    theirs.close()
     memory = [peak_memory(which, network, folder) for which in (precision, "theirs")]
     details = f"{memory[0]:.0f} MiB against {memory[1]:.0f} MiB"
     report.add(f"{network}: peak memory against the peer's", memory[0] / memory[1], "times", at_most=1, details=details)
@@ -102,7 +123,8 @@ def faster_precision(network: str) -> Precision:
     for precision in PRECISIONS:
         run = our_run(network, precision)
         timed(run, 2)()
-        found[precision] = min(clocks(timed(run, 1))[1] for _ in range(4))  # not the clock of a machine that is busy
+        # The processor's time, not the clock of a machine that may be busy.
+        found[precision] = min(clocks(timed(run, 1)).processor for _ in range(4))
     return min(found, key=lambda precision: found[precision])
 
 
@@ -124,6 +146,13 @@ def their_loop(network: str, folder: Path) -> ReferenceLoop:
     """Return the peer's loop over the files in ``folder`` with the same network."""
     built = models.build(ModelSpec(name=network), num_outputs=2, size=SIZE, generator=torch.Generator().manual_seed(0))
     return ReferenceLoop(built, folder, size=SIZE, batch_size=BATCH, workers=devices.cores())
+
+
+def clocked_peer(network: str, folder: Path, threads: int) -> Callable[[int], Clocks]:
+    """Return a function that takes steps of the peer's loop and returns its clocks."""
+    torch.set_num_threads(threads)
+    loop = their_loop(network, folder)
+    return lambda steps: clocks(lambda: loop.run(steps))
 
 
 def timed(run: _Run, steps: int) -> Callable[[], float]:
@@ -164,11 +193,12 @@ def shares(run: _Run, step_s: float) -> tuple[float, float]:
     return EVERY * feeding / whole, evaluation / whole
 
 
-def clocks(call: Callable[[], float]) -> tuple[float, float]:
-    """Return the seconds that ``call`` returns, and the processor time of this process and its children in it."""
-    before = processor()
-    found = call()
-    return found, processor() - before
+def clocks(call: Callable[[], float]) -> Clocks:
+    """Return the seconds that ``call`` returns, and what this process spent on it."""
+    before, faults = processor(), resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    wall = call()
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults
+    return Clocks(wall=wall, processor=processor() - before, faults=faults)
 
 
 def processor() -> float:
@@ -268,6 +298,7 @@ def alone(which: str, network: str, folder: Path) -> float:
     if which == "theirs":
         their_loop(network, folder).run(8)
     else:
+        devices.keep_freed_memory()
         run = our_run(network, "bfloat16" if which == "bfloat16" else "float32")
         timed(run, 8)()
         run.scores(run.splits["test"])

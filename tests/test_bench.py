@@ -1,7 +1,9 @@
 """The benchmarks' frame: figures judged, kept as they come, shown with their machine; not the figures themselves."""
 
 import json
+import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -48,9 +50,22 @@ def test_both_loops_see_the_same_images(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_clocks() -> None:
-    wall, processor = train.clocks(lambda: train.seconds(lambda: time.sleep(0.2)))
-    assert wall >= 0.2
-    assert processor < 0.15
+    found = train.clocks(lambda: train.seconds(lambda: time.sleep(0.2)))
+    assert found.wall >= 0.2
+    assert found.processor < 0.15
+    assert train.clocks(lambda: train.seconds(lambda: b"x" * 2**26)).faults > 100
+
+
+def test_a_peer_runs_in_a_process_of_its_own() -> None:
+    loop = peer.Elsewhere(_pid_and_steps)
+    assert [loop(1), loop(2)] == [(loop.process.pid, 1), (loop.process.pid, 2)]
+    assert loop.process.pid != os.getpid()
+    loop.close()
+    assert loop.process.exitcode == 0
+
+
+def _pid_and_steps() -> Callable[[int], tuple[int, int]]:
+    return lambda steps: (os.getpid(), steps)
 
 
 def test_the_work_of_a_step_is_three_times_that_of_forward() -> None:
