@@ -46,17 +46,19 @@ def forest(effects: pd.DataFrame, paper: pd.DataFrame, *, margin: float, title: 
 def small_data(effects: pd.DataFrame, paper: pd.DataFrame, *, title: str) -> Figure:
     """Return the effect of transfer over the size of the training set; the paper's two sizes as quiet marks.
 
-    ``paper`` has the columns network, images, effect.
+    ``paper`` has the columns network, images, effect. Networks of one size are drawn a little apart.
     """
     figure, axes = panels(1, width=8.0, height=3.8)
     axis = axes[0, 0]
     axis.set_xscale("log")
     axis.axhline(0, color=QUIET, linewidth=0.8)
     ends = []
-    for (network, task), part in effects.groupby(["network", "task"], sort=False):
+    alike = effects.groupby("images")["network"]
+    placed = effects.assign(x=effects["images"] * 1.1 ** (alike.cumcount() - (alike.transform("size") - 1) / 2))
+    for (network, task), part in placed.groupby(["network", "task"], sort=False):
         rows, color = part.sort_values("images"), _color(str(network))
-        axis.vlines(rows["images"], rows["low"], rows["high"], color=color, linewidth=1.6)
-        axis.plot(rows["images"], rows["effect"], "o-", color=color, markersize=6)
+        axis.vlines(rows["x"], rows["low"], rows["high"], color=color, linewidth=1.6)
+        axis.plot(rows["x"], rows["effect"], "o-", color=color, markersize=6)
         name = f"{network}, {task}" if effects["task"].nunique() > 1 else str(network)
         ends.append((float(rows["effect"].iloc[-1]), name, color))
     for _, part in paper.groupby("network", sort=False):
@@ -64,7 +66,7 @@ def small_data(effects: pd.DataFrame, paper: pd.DataFrame, *, title: str) -> Fig
     last = paper.nlargest(1, ["images", "effect"]).iloc[0]
     _name(axis, last["images"], last["effect"], f"{last['network']} and CBRs in the paper", side="above")
     axis.margins(x=0.12, y=0.12)
-    label_ends(axis, ends, x=float(effects["images"].max()))
+    label_ends(axis, ends, x=1.1 * float(placed["x"].max()))
     axis.set_xlabel("training images (log scale)")
     axis.set_ylabel("test AUROC,\npretrained minus random")
     axis.set_title(title)
