@@ -95,6 +95,19 @@ def test_what_is_recorded_already_need_not_be_in_the_store(
     assert len(recorded.load([*specs, more])) == 2
 
 
+def test_what_no_page_reads_can_be_removed(recorded: Records, specs: list[RunSpec], store: Store) -> None:
+    other = specs[0].replace(init=InitSpec(), seed=5)
+    (made,) = runs.ensure([other], store=store)
+    assert biggest(made)["biggest"] > 0
+    before = sorted(path for path in recorded.store.root.rglob("*"))
+    contents = (recorded.store.root / "contents.csv").read_text()
+    assert recorded.publish([*specs, other], source=store) == (1, 1)
+    assert recorded.prune([*specs, other]) == (0, 0)
+    assert recorded.prune(specs) == (1, 1)
+    assert sorted(path for path in recorded.store.root.rglob("*")) == before
+    assert (recorded.store.root / "contents.csv").read_text() == contents
+
+
 def test_a_changed_record_is_found(recorded: Records) -> None:
     assert recorded.verify() == []
     assert recorded.stale() == []

@@ -466,6 +466,9 @@ def status(as_json: JsonOption = False) -> None:
 def publish(
     profile: Annotated[str, typer.Option("--profile", help="Whose runs.", autocompletion=_profile_names)] = "published",
     into: Annotated[Path | None, typer.Option(metavar="FOLDER", help="By default results/ of the checkout.")] = None,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Then remove recorded runs that no page of this book reads.")
+    ] = False,
 ) -> None:
     """Copy a profile's finished runs and their analyses, without weights, into the records that git holds.
 
@@ -492,6 +495,9 @@ def publish(
     ]
     new = recorded.publish(specs, source=source)
     typer.echo(f"{folder}: {new[0]} new runs, {new[1]} new analyses; {len(set(specs))} runs of profile {profile}")
+    if prune:
+        gone = recorded.prune(specs)
+        typer.echo(f"removed: {gone[0]} runs that no page reads, {gone[1]} analyses of them")
 
 
 @app.command(epilog="Example: transfusion verify --sample 3")

@@ -94,14 +94,32 @@ class Records:
         recorded = set(self.store.keys(runs.KIND))
         for key in source.keys(analyses.KIND):
             entry = Entry(source.root / analyses.KIND / key)
-            asked = entry.json("result.json")["description"]["arguments"]
-            if key not in before[analyses.KIND] and set(_run_keys(asked)) <= recorded:
+            if key not in before[analyses.KIND] and _runs_of(entry) <= recorded:
                 self.store.add(analyses.KIND, key, {name: entry.read(name) for name in entry.manifest()})
         self.__dict__.pop("by_spec", None)
         self.write_contents()
         after = {kind: set(self.store.keys(kind)) for kind in before}
         shutil.rmtree(self.store.root / "fresh", ignore_errors=True)
         return tuple(len(after[kind] - before[kind]) for kind in (runs.KIND, analyses.KIND))  # type: ignore[return-value]
+
+    def prune(self, specs: Iterable[RunSpec]) -> tuple[int, int]:
+        """Remove every recorded run but these and those whose weights they start from, and the analyses of such runs.
+
+        Returns how many runs and analyses are gone; git keeps what it was given.
+        """
+        kept = {_placeless(spec) for spec in runs.with_sources(specs)}
+        gone = {entry.key for spec, entry in self.by_spec.items() if spec not in kept}
+        orphans = [
+            key
+            for key in self.store.keys(analyses.KIND)
+            if _runs_of(Entry(self.store.root / analyses.KIND / key)) & gone
+        ]
+        for kind, keys in ((analyses.KIND, orphans), (runs.KIND, gone)):
+            for key in keys:
+                shutil.rmtree(self.store.root / kind / key)
+        self.__dict__.pop("by_spec", None)
+        self.write_contents()
+        return len(gone), len(orphans)
 
     def write_contents(self) -> None:
         """Write the table of contents: one row a run in a stable order, with the checksum of its manifest."""
@@ -130,6 +148,11 @@ def _placeless(spec: RunSpec) -> RunSpec:
     if isinstance(init.weights, RunSpec):
         init = init.replace(weights=_placeless(init.weights))
     return spec.replace(data=spec.data.replace(root=None), init=init)
+
+
+def _runs_of(analysis: Entry) -> set[str]:
+    """Return the keys of all runs that an analysis is of."""
+    return set(_run_keys(analysis.json("result.json")["description"]["arguments"]))
 
 
 def _run_keys(described: Any) -> list[str]:
