@@ -76,7 +76,7 @@ class ReferenceLoop:
 
 
 class Elsewhere(Generic[T]):
-    """Calls a function of the number of steps in a process of its own, which ``make`` builds there."""
+    """Calls a function of the number of steps in a process of its own, which ``make`` builds there; to be closed."""
 
     def __init__(self, make: Callable[[], Callable[[int], T]]) -> None:
         self.pipe, theirs = multiprocessing.Pipe()
@@ -97,7 +97,7 @@ class Elsewhere(Generic[T]):
 
 
 def _serve(make: Callable[[], Callable[[int], object]], pipe: Connection) -> None:
-    call = make()
-    with contextlib.suppress(EOFError):
+    with contextlib.suppress(EOFError, KeyboardInterrupt):  # its user has closed the pipe, or stopped both
+        call = make()
         while True:
             pipe.send(call(pipe.recv()))

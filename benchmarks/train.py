@@ -25,6 +25,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -81,12 +82,11 @@ def compare(report: Report, network: str, folder: Path, *, pairs: int, rate: flo
     """Measure one network; ``rate`` is the machine's of matrix products, in GFLOP/s."""
     precision = faster_precision(network)
     ours = our_run(network, precision)
-    theirs = Elsewhere(partial(clocked_peer, network, folder, torch.get_num_threads()))
     steps = 4
     ours_run = timed(ours, steps)
-    ours_run(), theirs(steps)  # warm: buffers, workers, queues
-    rounds = [((theirs(steps), clocks(ours_run)), limit(ours, steps)) for _ in range(pairs)]
-    theirs.close()
+    with closing(Elsewhere(partial(clocked_peer, network, folder, torch.get_num_threads()))) as theirs:
+        ours_run(), theirs(steps)  # warm: buffers, workers, queues
+        rounds = [((theirs(steps), clocks(ours_run)), limit(ours, steps)) for _ in range(pairs)]
     peer, own = (1e3 * statistics.median(pair[at].wall for pair, _ in rounds) / steps for at in (0, 1))
     floor = 1e3 * statistics.median(alone for _, alone in rounds) / steps
     ratios = [peers.wall / mine.wall for (peers, mine), _ in rounds]

@@ -1,6 +1,7 @@
 """What a run may use: places of workers, processes and GPUs, options that do not fit."""
 
 import os
+import platform
 import subprocess
 import sys
 
@@ -56,6 +57,7 @@ def test_wrong_options_say_what_is_possible(monkeypatch: pytest.MonkeyPatch) -> 
                 device.resources()
 
 
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
 def test_steps_do_not_fetch_memory_again() -> None:
     """What a step frees the next one gets: without it the pages of 36 MB would come from the system each time."""
     code = """

@@ -116,7 +116,8 @@ class Records:
         ]
         for kind, keys in ((analyses.KIND, orphans), (runs.KIND, gone)):
             for key in keys:
-                shutil.rmtree(self.store.root / kind / key)
+                self.store.remove(kind, key)
+        shutil.rmtree(self.store.root / "fresh", ignore_errors=True)
         self.__dict__.pop("by_spec", None)
         self.write_contents()
         return len(gone), len(orphans)

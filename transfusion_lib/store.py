@@ -228,6 +228,14 @@ class Store:
         for path in (self.root / "work" / key).glob("checkpoint*"):
             path.unlink(missing_ok=True)
 
+    def remove(self, kind: str, key: str) -> None:
+        """Delete an entry, gone in one step."""
+        gone = self.root / "fresh" / f"{key[:16]}-{secrets.token_hex(4)}"
+        with _disk_errors(self.root):
+            gone.parent.mkdir(parents=True, exist_ok=True)
+            (self.root / kind / key).rename(gone)
+            shutil.rmtree(gone)
+
     def set_aside(self, kind: str, key: str) -> None:
         """Move a damaged entry out of the way, keeping it for inspection; another process may have done so."""
         target = self.root / "damaged" / f"{key}-{time.time_ns()}"
