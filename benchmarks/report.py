@@ -33,6 +33,8 @@ class Report:
     say: Callable[[str], None]
     path: Path | None = None
     """Where the result is kept, from the first figure on."""
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    """What was measured."""
     rows: list[Row] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -65,7 +67,7 @@ class Report:
 
     def result(self) -> dict[str, Any]:
         """Return everything, with the machine, as JSON values."""
-        made = provenance.record(torch.device("cpu"))
+        made = provenance.record(self.device)
         made["machine"]["cores"] = cores()
         return {"bench": self.bench, "rows": [asdict(row) for row in self.rows], "notes": self.notes, "made": made}
 

@@ -128,24 +128,33 @@ def faster_precision(network: str) -> Precision:
     return min(found, key=lambda precision: found[precision])
 
 
-def our_run(network: str, precision: Precision) -> _Run:
+def our_run(
+    network: str,
+    precision: Precision,
+    *,
+    size: int = SIZE,
+    batch: int = BATCH,
+    resources: Resources = Resources(device=CPU),  # noqa: B008  # frozen
+) -> _Run:
     """Return our loop, ready for its first step."""
     train = TrainSpec(
         steps=100_000,
         eval_every=EVERY,
-        batch_size=BATCH,
+        batch_size=batch,
         optimizer="sgd",
         augment=Augment(flip=True, crop=0.3),
         precision=precision,
     )
-    spec = RunSpec(data=data_spec(), model=ModelSpec(name=network), train=train)
-    return _Run(spec, data.load(spec.data), source=None, resources=Resources(device=CPU))
+    spec = RunSpec(data=data_spec(size), model=ModelSpec(name=network), train=train)
+    return _Run(spec, data.load(spec.data), source=None, resources=resources)
 
 
-def their_loop(network: str, folder: Path) -> ReferenceLoop:
+def their_loop(
+    network: str, folder: Path, *, size: int = SIZE, batch: int = BATCH, device: torch.device = CPU
+) -> ReferenceLoop:
     """Return the peer's loop over the files in ``folder`` with the same network."""
-    built = models.build(ModelSpec(name=network), num_outputs=2, size=SIZE, generator=torch.Generator().manual_seed(0))
-    return ReferenceLoop(built, folder, size=SIZE, batch_size=BATCH, workers=devices.cores())
+    built = models.build(ModelSpec(name=network), num_outputs=2, size=size, generator=torch.Generator().manual_seed(0))
+    return ReferenceLoop(built, folder, size=size, batch_size=batch, workers=devices.cores(), device=device)
 
 
 def clocked_peer(network: str, folder: Path, threads: int) -> Callable[[int], Clocks]:
@@ -179,9 +188,9 @@ def limit(run: _Run, steps: int) -> float:
     return time.perf_counter() - began
 
 
-def step_work(network: str) -> float:
+def step_work(network: str, *, size: int = SIZE, batch: int = BATCH) -> float:
     """Return the GFLOP of forward and backward on a batch: backward takes two products for each of forward's."""
-    return 3 * 2 * BATCH * models.describe(ModelSpec(name=network), num_outputs=2, size=SIZE).macs / 1e9
+    return 3 * 2 * batch * models.describe(ModelSpec(name=network), num_outputs=2, size=size).macs / 1e9
 
 
 def shares(run: _Run, step_s: float) -> tuple[float, float]:
@@ -217,18 +226,23 @@ def seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def matrix_rate(dtype: torch.dtype) -> float:
-    """Return the machine's rate of matrix products in GFLOP/s: the best of a few."""
-    left, right = torch.randn(2, MATRIX, MATRIX).to(dtype)
-    left @ right
-    return 2 * MATRIX**3 / min(seconds(lambda: left @ right) for _ in range(5)) / 1e9
+def matrix_rate(dtype: torch.dtype, *, edge: int = MATRIX, device: torch.device = CPU) -> float:
+    """Return a device's rate of matrix products in GFLOP/s: the best of a few."""
+    left, right = torch.randn(2, edge, edge, device=device).to(dtype)
+
+    def product() -> None:
+        left @ right
+        devices.synchronise(device)
+
+    product()
+    return 2 * edge**3 / min(seconds(product) for _ in range(5)) / 1e9
 
 
-def data_spec() -> DataSpec:
+def data_spec(size: int = SIZE) -> DataSpec:
     """Return the images as our loop reads them."""
     known = "TRANSFUSION_DATA" in os.environ and data.TABLE["chest_xray"]
     name = "chest_xray" if known else "fundus"
-    return DataSpec(name=name, size=SIZE, train=IMAGES, val=50, test=300)
+    return DataSpec(name=name, size=size, train=IMAGES, val=50, test=300)
 
 
 def write_images(folder: Path) -> str:

@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.test_segmentation import LUNGS
+from transfusion_lib import device as devices
 from transfusion_lib import recheck, runs
 from transfusion_lib.errors import DataError
 from transfusion_lib.run import KIND
@@ -54,6 +56,17 @@ def test_a_cheap_sample_has_short_runs_without_a_source(store: Store, small: Run
     (made, _) = runs.ensure([small, child])
     assert [run.key for run in recheck.sample(store, 5, seed=0, within=1e6)] == [made.key]
     assert recheck.sample(store, 5, seed=0, within=0.0) == []
+
+
+def test_seconds_of_a_gpu_say_nothing_of_a_cpu(store: Store, small: RunSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRANSFUSION_DEVICE", "cpu")
+    (run,) = runs.ensure([small])
+    assert recheck.sample(store, 5, seed=0, within=1e6)
+    here = devices.describe(torch.device("cpu"))
+    monkeypatch.setattr(devices, "describe", lambda _: here | {"gpu": "NVIDIA H100 80GB HBM3"})
+    runs.ensure([small.replace(seed=9)])
+    assert [one.key for one in recheck.sample(store, 5, seed=0, within=1e6)] == [run.key]
+    assert len(recheck.sample(store, 5, seed=0)) == 2
 
 
 def test_an_audit_is_kept_and_read(store: Store, small: RunSpec, tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def _parameter_names(ctx: typer.Context, incomplete: str) -> list[str]:
     return [f"{one.name}=" for one in found if one.name.startswith(incomplete)]
 
 
-BENCHMARKS = ("train", "data", "similarity", "store", "book", "newcomer")
+BENCHMARKS = ("train", "gpu", "data", "similarity", "store", "book", "newcomer")
 
 
 def _engine_names(incomplete: str) -> list[str]:
@@ -580,9 +580,9 @@ def _trained_again(chosen: "list[Run]", store: "Store", *, strict: bool) -> "lis
 
 @app.command(epilog="Example: transfusion bench train --network cbr_tiny")
 def bench(
-    what: Annotated[str, typer.Argument(metavar="WHAT", help="train, data, similarity, store, book or newcomer.")],
-    network: Annotated[str | None, typer.Option(help="Of bench train: only this one.")] = None,
-    pairs: Annotated[int, typer.Option(min=1, help="Of bench train: how often both are measured in turn.")] = 7,
+    what: Annotated[str, typer.Argument(metavar="WHAT", help="train, gpu, data, similarity, store, book or newcomer.")],
+    network: Annotated[str | None, typer.Option(help="Of bench train and gpu: only this one.")] = None,
+    pairs: Annotated[int, typer.Option(min=1, help="Of bench train and gpu: how often both are measured in turn.")] = 7,
     threads: Annotated[int | None, typer.Option(min=1, help="Of bench train: of both loops; all cores.")] = None,
     small: Annotated[bool, typer.Option("--small", help="Of bench similarity: a tenth of the samples.")] = False,
     out: Annotated[Path | None, typer.Option(help="Where to keep the result; build/bench/WHAT.json.")] = None,
@@ -602,6 +602,7 @@ def bench(
     say = _note if as_json else typer.echo
     ours: dict[str, dict[str, Any]] = {
         "train": {"network": network, "pairs": pairs, "threads": threads},
+        "gpu": {"network": network, "pairs": pairs},
         "similarity": {"small": small},
     }
     path = out or root / "build" / "bench" / f"{what}.json"

@@ -4,7 +4,7 @@ import contextlib
 import ctypes
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -18,6 +18,7 @@ from transfusion_lib.errors import UserError
 from transfusion_lib.team import Team
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
+WARM_UP = 3  # steps before one is recorded: kernels are chosen, workspaces allocated
 KEPT = 2**30  # bytes; larger blocks, a data set for example, go back to the system as they are freed
 
 
@@ -33,8 +34,10 @@ class Resources:
     engine and on every number of cores; several runs at once use several cores."""
     team: Team = field(default_factory=Team)
     """The processes that train one run together."""
+    replayed: bool = True
+    """Whether forward and backward of a step are recorded once on a GPU and then replayed: the same kernels."""
     compiled: bool = False
-    """Whether a GPU's training steps are compiled and replayed as CUDA graphs; they differ by rounding."""
+    """Whether a GPU's training steps are compiled; they differ by rounding."""
 
 
 def resources(*, checkpoint_every_s: float = 20.0, team: Team | None = None) -> Resources:
@@ -55,8 +58,9 @@ def resources(*, checkpoint_every_s: float = 20.0, team: Team | None = None) -> 
     if device.type == "cuda":
         if device.index is not None:
             torch.cuda.set_device(device)
-        torch.set_float32_matmul_precision("high")  # TF32: float32 runs at three times the speed
-        torch.backends.cudnn.benchmark = True
+        # TF32: float32 runs at three times the speed. cudnn.benchmark stays off: its search takes seconds for each new
+        # shape, and what it finds depends on the clock, so that a run trained again would be further from the first.
+        torch.set_float32_matmul_precision("high")
     else:
         keep_freed_memory()
     return Resources(
@@ -167,9 +171,47 @@ def fits(size: int, device: torch.device) -> bool:
 
 
 def compiled(module: nn.Module) -> nn.Module:
-    """Return a module whose calls are compiled, and replayed as CUDA graphs: small steps are bound by launches."""
+    """Return a module whose calls are compiled, and replayed as CUDA graphs."""
     fast: Any = torch.compile(module, mode="reduce-overhead")
     return fast  # type: ignore[no-any-return]
+
+
+class Replay:
+    """Forward and backward of a step on a GPU, recorded once as a CUDA graph: a small step is bound by Python.
+
+    The gradients stay where they were recorded, and the next replay overwrites them: they must not be set to None.
+    """
+
+    def __init__(self, network: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], *example: Tensor) -> None:
+        """Record ``loss(images, labels)`` and its gradients for tensors like those of ``example``.
+
+        Buffers of ``network``, running statistics for example, are as before.
+        """
+        self.inputs = tuple(tensor.clone() for tensor in example)
+        before = [buffer.clone() for buffer in network.buffers()]
+        aside = torch.cuda.Stream()
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            for _ in range(WARM_UP):
+                network.zero_grad(set_to_none=True)
+                loss(*self.inputs).backward()
+        torch.cuda.current_stream().wait_stream(aside)
+        network.zero_grad(set_to_none=True)
+        self.graph = torch.cuda.CUDAGraph()
+        # A thread that stages the next batch meanwhile may allocate.
+        with torch.cuda.graph(self.graph, stream=aside, capture_error_mode="thread_local"):
+            value = loss(*self.inputs)
+            value.backward()
+        self.loss = value.detach()
+        for buffer, value in zip(network.buffers(), before, strict=True):
+            buffer.copy_(value)
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """Leave the gradients of a batch in the network and return its loss, valid until the next call."""
+        for mine, given in zip(self.inputs, inputs, strict=True):
+            mine.copy_(given)
+        self.graph.replay()
+        return self.loss
 
 
 def synchronise(device: torch.device) -> None:

@@ -54,11 +54,14 @@ class Compared:
 def sample(store: Store, count: int, *, seed: int, within: float | None = None) -> list[Run]:
     """Return ``count`` finished runs, drawn at random without repetition; all where there are fewer.
 
-    ``within`` leaves out those that took more seconds, or start from another run, which would have to be made first.
+    ``within`` leaves out those that took more seconds, those whose seconds say nothing of this machine, since a GPU
+    took them and here is none, and those that start from another run, which would have to be made first.
     """
     runs = [run for name in store.keys(KIND) if (run := _read(store, name)) is not None]
     if within is not None:
+        gpu = devices.resources().device.type != "cpu"
         runs = [run for run in runs if run.record["seconds"] <= within and not _has_source(run)]
+        runs = [run for run in runs if gpu or "gpu" not in run.record["provenance"]["machine"]]
     drawn = np.random.default_rng(seed).permutation(len(runs))[:count]
     return [runs[number] for number in sorted(drawn)]
 

@@ -132,6 +132,9 @@ class _Run:
         self.mean, self.std = (torch.tensor(v, device=resources.device) for v in (self.network.mean, self.network.std))
         self.module = devices.compiled(self.network) if resources.compiled else self.network
         self.module = self.team.module(self.module)
+        gpu = resources.device.type != "cpu"
+        self.replays = gpu and resources.replayed and not resources.compiled and self.team.size == 1
+        self.replay: devices.Replay | None = None
         self.optimizer = _optimizer(self.network, self.train)
         self.base_rates = [group["lr"] for group in self.optimizer.param_groups]
         self.losses = torch.zeros(self.train.eval_every, device=resources.device)
@@ -179,14 +182,27 @@ class _Run:
             group["lr"] = rate * self.rate(step) / train.learning_rate
         images, labels = self.batch(step)
         self.network.train()
+        loss = self.gradients(images, labels)
+        self.optimizer.step()
+        self.losses[step % train.eval_every] = loss
+        self.progress.step += 1
+
+    def gradients(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Leave the gradients of one batch in the network and return its loss."""
+        if self.replays:
+            if self.replay is None:
+                self.replay = devices.Replay(self.network, self.loss, images, labels)
+            return self.replay(images, labels)
         self.optimizer.zero_grad(set_to_none=True)
+        loss = self.loss(images, labels)
+        self.team.backward(loss)
+        return loss.detach()
+
+    def loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss of the whole batch of which ``images`` are this process's part."""
         with self.team.over_batch(len(labels)):
             mine = self.forward(images)
-        loss = metrics.loss(self.team.outputs(mine, len(labels)), labels, kind=self.dataset.kind)
-        self.team.backward(loss)
-        self.optimizer.step()
-        self.losses[step % train.eval_every] = loss.detach()
-        self.progress.step += 1
+        return metrics.loss(self.team.outputs(mine, len(labels)), labels, kind=self.dataset.kind)
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Return the augmented input and labels of one step, a pure function of (seed, step).

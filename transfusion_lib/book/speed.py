@@ -6,6 +6,7 @@ from typing import Any
 
 TITLES = {
     "train": "Training",
+    "gpu": "Training on a GPU",
     "data": "Loading and drawing images",
     "similarity": "Similarity of representations",
     "store": "Many runs",
