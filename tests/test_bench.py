@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import peer, train
+from benchmarks import gpu, peer, train
 from benchmarks.report import Report
 from transfusion_lib import models
 from transfusion_lib.book import speed
+from transfusion_lib.errors import UserError
 from transfusion_lib.spec import ModelSpec
 
 
@@ -47,6 +48,30 @@ def test_both_loops_see_the_same_images(tmp_path: Path, monkeypatch: pytest.Monk
     ours, _ = run.batch(0)
     assert images.shape == ours.shape
     assert set(labels.tolist()) <= {0, 1}
+
+
+def test_a_gpu_is_measured_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRANSFUSION_DEVICE", "cpu")
+    with pytest.raises(UserError, match="bench gpu needs a GPU"):
+        gpu.measure(Report("gpu", print))
+
+
+@pytest.mark.slow
+def test_the_loops_of_a_gpu_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a CPU, in float32, where nothing is replayed: the figures are of the right size and there is one of each."""
+    monkeypatch.delenv("TRANSFUSION_DATA", raising=False)
+    monkeypatch.setattr(train, "IMAGES", 64)
+    monkeypatch.setattr(gpu, "LONG_ENOUGH", 0.0)
+    monkeypatch.setattr(gpu, "our_run", lambda name, _, **rest: train.our_run(name, "float32", **rest))
+    train.write_images(tmp_path)
+    report = Report("gpu", print)
+    cpu = torch.device("cpu")
+    gpu.compare(report, "efficientnet_lite0", tmp_path, size=64, pairs=1, rate=1e3, device=cpu)
+    found = {row.what.partition(": ")[2]: row.value for row in report.rows}
+    assert 0.5 < found["faster for replaying steps"] < 2
+    assert 20 < found["of the limit"] < 150
+    work = train.step_work("efficientnet_lite0", batch=1)
+    assert found["of the chip's rate"] == pytest.approx(100 * work * found["data included"] / 1e3)
 
 
 def test_clocks() -> None:

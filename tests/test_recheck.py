@@ -69,6 +69,16 @@ def test_seconds_of_a_gpu_say_nothing_of_a_cpu(store: Store, small: RunSpec, mon
     assert len(recheck.sample(store, 5, seed=0)) == 2
 
 
+def test_a_gpu_may_be_further_off(store: Store, small: RunSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = devices.describe(torch.device("cpu"))
+    with monkeypatch.context() as patch:
+        patch.setattr(devices, "describe", lambda _: here | {"gpu": "NVIDIA H100 80GB HBM3"})
+        (run,) = runs.ensure([small])
+    found = recheck.again(run, store)
+    assert (found.tolerance, found.final_tolerance) == (recheck.GPU_TOLERANCE, recheck.GPU_FINAL)
+    assert found.agrees
+
+
 def test_an_audit_is_kept_and_read(store: Store, small: RunSpec, tmp_path: Path) -> None:
     (run,) = runs.ensure([small])
     compared = [recheck.again(run, store)]

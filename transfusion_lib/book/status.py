@@ -66,11 +66,14 @@ def _records(folder: Path) -> Iterator[str]:
         return
     yield "## The published records\n"
     yield f"`{folder.name}/` holds {len(found)} runs, each file with its checksum (`transfusion verify --records`).\n"
-    yield "| data | runs | hours of one processor core | machines |\n|---|---|---|---|"
+    yield "| data | runs | hours of one processor core | hours of one GPU | machines |\n|---|---|---|---|---|"
     for name in sorted({_data(one) for one in found}):
         its = [one for one in found if _data(one) == name]
         machines = sorted({_machine(one["provenance"]["machine"]) for one in its})
-        yield f"| {name} | {len(its)} | {sum(_core_hours(one) for one in its):.1f} | {'; '.join(machines)} |"
+        hours = " | ".join(
+            f"{sum(_hours(one, gpu=gpu) for one in its):.{digits}f}" for gpu, digits in ((False, 1), (True, 2))
+        )
+        yield f"| {name} | {len(its)} | {hours} | {'; '.join(machines)} |"
     audit = recheck.read_audit(folder)
     if audit is None:
         yield "\nNo record was trained again yet: `transfusion verify --records --sample 1 --keep`.\n"
@@ -82,7 +85,8 @@ def _records(folder: Path) -> Iterator[str]:
         f"{sum(one['agrees'] for one in again)} agree. On a machine equal to the record's no bit may differ. Elsewhere "
         f"rounding makes another curve: scores may then differ by {recheck.TOLERANCE:g} on the mean over all "
         f"evaluations and by {recheck.FINAL:g} at the last, limits that were set from records trained again on a "
-        "processor of another make.\n"
+        f"processor of another make; where one of the two was a GPU, by {recheck.GPU_TOLERANCE:g} and "
+        f"{recheck.GPU_FINAL:g}.\n"
     )
     yield "| record | agrees | mean difference on the curve | allowed | at the last step |\n|---|---|---|---|---|"
     for one in again:
@@ -97,8 +101,12 @@ def _data(record: dict[str, Any]) -> str:
     return f"{about['name']} ({about['task']}), {size} px{', synthetic' if about['synthetic'] else ''}"
 
 
-def _core_hours(record: dict[str, Any]) -> float:
-    return float(record["seconds"] * record["provenance"]["machine"]["threads"] / 3600)
+def _hours(record: dict[str, Any], *, gpu: bool) -> float:
+    """Return the hours that a run took of processor cores or of a GPU, which it may have shared with others."""
+    machine = record["provenance"]["machine"]
+    if ("gpu" in machine) != gpu:
+        return 0.0
+    return float(record["seconds"] * (1 if gpu else machine["threads"]) / 3600)
 
 
 def _machine(machine: dict[str, Any]) -> str:
