@@ -109,20 +109,20 @@ def comparison(
     digest = hashlib.sha256(canonical_json({"profile": profile, "sets": plan}).encode()).hexdigest()
     build = Build(_new_id(), profile, project.build / "comparisons" / f"{name}-{digest[:8]}", live=live)
     _begin(project, [one], chosen, build)
-    kernels = Kernels(threads=devices.cores())
     rows, columns = [], []
-    for number, (letter, values) in enumerate(zip(ascii_uppercase, plan, strict=False), start=1):
-        say(f"[{number}/{len(plan)}] {one.name}, set {letter}, profile {profile}")
-        part = replace(build, folder=build.folder / letter)
-        part.source.mkdir(parents=True)
-        shutil.copy(build.source / "glossary.md", part.source)
-        made = _executed(one, values, part, kernels, say=say)
-        page = compare.name(one, letter)
-        notebook = build.source / f"{page}.ipynb"
-        notebook.parent.mkdir(exist_ok=True)
-        shutil.copy(made, notebook)
-        rows.append({**status.record(one, notebook), "page": page, "title": f"{letter}: {one.title}"})
-        columns.append(compare.Column(letter, values, notebook, part.verdicts))
+    with Kernels(threads=devices.cores()) as kernels:
+        for number, (letter, values) in enumerate(zip(ascii_uppercase, plan, strict=False), start=1):
+            say(f"[{number}/{len(plan)}] {one.name}, set {letter}, profile {profile}")
+            part = replace(build, folder=build.folder / letter)
+            part.source.mkdir(parents=True)
+            shutil.copy(build.source / "glossary.md", part.source)
+            made = _executed(one, values, part, kernels, say=say)
+            page = compare.name(one, letter)
+            notebook = build.source / f"{page}.ipynb"
+            notebook.parent.mkdir(exist_ok=True)
+            shutil.copy(made, notebook)
+            rows.append({**status.record(one, notebook), "page": page, "title": f"{letter}: {one.title}"})
+            columns.append(compare.Column(letter, values, notebook, part.verdicts))
     pages = {row["page"]: one.page for row in rows}
     toc = compare.contents(contents(project, [one]), one, [column.letter for column in columns])
     write_contents(build, toc)
@@ -212,7 +212,6 @@ def _execute(plan: Sequence[tuple[Chapter, Mapping[str, Any]]], build: Build, *,
     The first fault ends them all: kernels at work are stopped, and chapters that were not begun stay so.
     """
     at_once = min(len(plan), _at_once())
-    kernels = Kernels(threads=max(1, devices.cores() // at_once))
     failed: list[BaseException] = []
 
     def one(number: int, chapter: Chapter, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -230,7 +229,7 @@ def _execute(plan: Sequence[tuple[Chapter, Mapping[str, Any]]], build: Build, *,
         say(f"{said}: executed in {row['seconds']:.0f} s")
         return row
 
-    with ThreadPoolExecutor(at_once) as pool:
+    with Kernels(threads=max(1, devices.cores() // at_once)) as kernels, ThreadPoolExecutor(at_once) as pool:
         begun = [pool.submit(one, number, *part) for number, part in enumerate(plan, start=1)]
         try:
             wait(begun, return_when=FIRST_EXCEPTION)
