@@ -147,6 +147,7 @@ def taken(run: _Run, steps: int) -> float:
 def limit(run: _Run, steps: int) -> float:
     """Return the seconds of forward and backward on a constant batch, as often as ``steps``."""
     images, labels = run.batch(0)
+    run.record(images, labels)
     run.gradients(images, labels)
     devices.synchronise(images.device)
     began = time.perf_counter()

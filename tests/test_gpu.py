@@ -86,9 +86,10 @@ def test_replayed_gradients_are_plain_ones(drawn: RunSpec, network: str, precisi
         plain.network.load_state_dict(replayed.network.state_dict())
         losses = []
         for run in (replayed, plain):
-            run.network.train()
+            batch = run.batch(step)
+            run.record(*batch)
             torch.manual_seed(step)  # dropout
-            losses.append(run.gradients(*run.batch(step)).clone())
+            losses.append(run.gradients(*batch).clone())
         torch.testing.assert_close(losses[0], losses[1], rtol=1e-3, atol=1e-5)
         for (name, one), two in zip(replayed.network.named_parameters(), plain.network.parameters(), strict=True):
             assert one.grad is not None

@@ -177,21 +177,25 @@ class _Run:
     def take_step(self) -> None:
         """Take one optimizer step on one batch."""
         step, train = self.progress.step, self.train
-        torch.manual_seed(_mix(self.spec.seed, step))  # dropout
         for group, rate in zip(self.optimizer.param_groups, self.base_rates, strict=True):
             group["lr"] = rate * self.rate(step) / train.learning_rate
         images, labels = self.batch(step)
-        self.network.train()
+        self.record(images, labels)
+        torch.manual_seed(_mix(self.spec.seed, step))  # dropout
         loss = self.gradients(images, labels)
         self.optimizer.step()
         self.losses[step % train.eval_every] = loss
         self.progress.step += 1
 
+    def record(self, images: Tensor, labels: Tensor) -> None:
+        """Make ready to train on batches like this one; where steps are replayed, record one, which draws numbers."""
+        self.network.train()
+        if self.replays and self.replay is None:
+            self.replay = devices.Replay(self.network, self.loss, images, labels)
+
     def gradients(self, images: Tensor, labels: Tensor) -> Tensor:
         """Leave the gradients of one batch in the network and return its loss."""
-        if self.replays:
-            if self.replay is None:
-                self.replay = devices.Replay(self.network, self.loss, images, labels)
+        if self.replay is not None:
             return self.replay(images, labels)
         self.optimizer.zero_grad(set_to_none=True)
         loss = self.loss(images, labels)
