@@ -519,7 +519,7 @@ def verify(
 
     What is damaged is set aside and made again when asked for. A run that is trained again must give the same bits on
     the same processor, threads and PyTorch. Elsewhere its scores may differ by 0.025 on the mean over all evaluations,
-    and by 0.05 at the last; by 0.07 and 0.15 where one of the two was trained on a GPU.
+    and by 0.1 at the last; by 0.07 and 0.15 where one of the two was trained on a GPU.
     """
     from transfusion_lib import analyses, recheck, runs
     from transfusion_lib.records import open_records

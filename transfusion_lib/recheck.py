@@ -22,8 +22,10 @@ TOLERANCE = 0.025
 grows from step to step. Fifteen records of an Intel processor, trained again on an AMD one, differed by 0.002 to 0.020;
 runs of another start by 0.027 and more, of another seed by 0.017 to 0.070. On an equal machine nothing may differ."""
 
-FINAL = 0.05
-"""Of the last scores there: in those fifteen runs the final test AUROC differed by at most 0.028."""
+FINAL = 0.1
+"""Of the last scores there: a single evaluation at a constant rate. In those fifteen runs the final test AUROC differed
+by at most 0.028, and the limit was 0.05 until an audit on a processor without AVX-512 found 0.074 in a run whose curve
+differed by 0.012 on the mean."""
 
 GPU_TOLERANCE, GPU_FINAL = 0.07, 0.15
 """The same where one of the two was trained on a GPU, which rounds float32 to TF32. Ten runs from random weights on an
