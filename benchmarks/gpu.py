@@ -21,7 +21,18 @@ from pathlib import Path
 import torch
 
 from benchmarks.report import Report
-from benchmarks.train import PROMISED, data_spec, matrix_rate, our_run, seconds, step_work, their_loop, write_images
+from benchmarks.train import (
+    PROMISED,
+    data_spec,
+    limit,
+    matrix_rate,
+    our_run,
+    seconds,
+    step_work,
+    their_loop,
+    timed,
+    write_images,
+)
 from transfusion_lib import device as devices
 from transfusion_lib import runs
 from transfusion_lib.device import Resources
@@ -29,7 +40,6 @@ from transfusion_lib.engines import Processes
 from transfusion_lib.errors import UserError
 from transfusion_lib.spec import ModelSpec, RunSpec, TrainSpec
 from transfusion_lib.store import Store
-from transfusion_lib.train import _Run
 
 BATCHES = {224: 128, 64: 32}
 MATRIX = 8192
@@ -47,9 +57,7 @@ def measure(report: Report, *, network: str | None = None, pairs: int = 7) -> No
     report.device = device
     with tempfile.TemporaryDirectory() as folder:
         name = write_images(Path(folder))
-        report.note(
-            f"images of {name}, bfloat16, {pairs} pairs in turn, {devices.cores()} workers of the peer's loader"
-        )
+        report.note(f"images of {name}, {pairs} pairs in turn; the reference loop has {devices.cores()} workers")
         rate = matrix_rate(torch.bfloat16, edge=MATRIX, device=device)
         report.add(f"matrix product of {MATRIX}, bfloat16", rate / 1e3, "TFLOP/s")
         for size in BATCHES:
@@ -71,8 +79,8 @@ def compare(
     with closing(their_loop(network, folder, size=size, batch=batch, device=device)) as theirs:
         loops: dict[str, Callable[[int], float]] = {
             "theirs": theirs.run,
-            "ours": lambda steps: taken(ours, steps),
-            "plain": lambda steps: taken(plain, steps),
+            "ours": lambda steps: timed(ours, steps)(),
+            "plain": lambda steps: timed(plain, steps)(),
             "limit": lambda steps: limit(ours, steps),
         }
         steps = {name: enough(loop) for name, loop in loops.items()}
@@ -104,15 +112,15 @@ def instead(report: Report, network: str, size: int, *, device: torch.device) ->
     """Measure other ways to take steps against ours, and after how many steps they have paid for their preparation."""
     batch = BATCHES[size]
     ours = our_run(network, "bfloat16", size=size, batch=batch, resources=Resources(device=device))
-    usual = seconds(lambda: taken(ours, 3))
-    steps = enough(lambda count: taken(ours, count))
+    usual = seconds(lambda: timed(ours, 3)())
+    steps = enough(lambda count: timed(ours, count)())
     for way in ("kernels chosen by the clock", "compiling"):
         resources = Resources(device=device, compiled=way == "compiling")
         other = our_run(network, "bfloat16", size=size, batch=batch, resources=resources)
         torch.backends.cudnn.benchmark = way != "compiling"
-        made = seconds(lambda: taken(other, 3)) - usual  # noqa: B023  # called at once
+        made = seconds(lambda: timed(other, 3)()) - usual  # noqa: B023  # called at once
         torch.backends.cudnn.benchmark = False
-        pairs = [(taken(ours, steps) / steps, taken(other, steps) / steps) for _ in range(7)]
+        pairs = [(timed(ours, steps)() / steps, timed(other, steps)() / steps) for _ in range(7)]
         gain = statistics.median(one - two for one, two in pairs)
         pays = f"pays after {made / gain:,.0f} steps" if gain > 0 else "does not pay"
         ratios = [one / two for one, two in pairs]
@@ -133,28 +141,6 @@ def seeds_at_once(report: Report, folder: Path) -> None:
         alone = alone or took
         what = f"cbr_tiny, 64 px, {SEEDS} seeds of {SEED_STEPS:,} steps, {workers} at once"
         report.add(what, took, "s", details=f"{alone / took:.2f} times as fast as one at a time")
-
-
-def taken(run: _Run, steps: int) -> float:
-    """Return the seconds of steps of our loop."""
-    began = time.perf_counter()
-    for _ in range(steps):
-        run.take_step()
-    run.losses.sum().item()
-    return time.perf_counter() - began
-
-
-def limit(run: _Run, steps: int) -> float:
-    """Return the seconds of forward and backward on a constant batch, as often as ``steps``."""
-    images, labels = run.batch(0)
-    run.record(images, labels)
-    run.gradients(images, labels)
-    devices.synchronise(images.device)
-    began = time.perf_counter()
-    for _ in range(steps):
-        run.gradients(images, labels)
-    devices.synchronise(images.device)
-    return time.perf_counter() - began
 
 
 def enough(loop: Callable[[int], float]) -> int:

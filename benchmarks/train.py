@@ -36,7 +36,7 @@ from PIL import Image
 
 from benchmarks.peer import Elsewhere, ReferenceLoop
 from benchmarks.report import Report
-from transfusion_lib import data, metrics, models
+from transfusion_lib import data, models
 from transfusion_lib import device as devices
 from transfusion_lib.data import chest_xray
 from transfusion_lib.device import Resources
@@ -180,11 +180,12 @@ def timed(run: _Run, steps: int) -> Callable[[], float]:
 def limit(run: _Run, steps: int) -> float:
     """Return the seconds of forward and backward on a constant batch, as often as ``steps``."""
     images, labels = run.batch(0)
-    run.network.train()
+    run.record(images, labels)
+    devices.synchronise(images.device)
     began = time.perf_counter()
     for _ in range(steps):
-        run.network.zero_grad(set_to_none=True)
-        metrics.loss(run.forward(images), labels, kind=run.dataset.kind).backward()
+        run.gradients(images, labels)
+    devices.synchronise(images.device)
     return time.perf_counter() - began
 
 

@@ -3,7 +3,9 @@
 import json
 import os
 import signal
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -22,7 +24,7 @@ from pathlib import Path
 import torch
 told = {
     "word": os.environ.get("WORD"), "others": "OTHER" in os.environ, "arguments": sys.argv[1:], "folder": os.getcwd(),
-    "leads": os.getpgid(0) == os.getpid(), "parent": os.environ["JPY_PARENT_PID"], "tables": TABLES in sys.modules,
+    "leads": os.getpgid(0) == os.getpid(), "parent": os.getppid(), "tables": TABLES in sys.modules,
     "interrupts": signal.getsignal(signal.SIGINT) is signal.default_int_handler,
     "changed": getattr(torch, "mine", None), "pid": os.getpid(),
 }
@@ -33,6 +35,17 @@ if "wait" in sys.argv:
     time.sleep(60)
 sys.exit(3)
 """.replace("TABLES", repr("transfusion_lib.tables"))
+
+
+ROOT = str(Path(__file__).parents[1])
+BUILDER = """
+import sys, time
+from transfusion_lib.book.nursery import Nursery
+forks = Nursery({})
+one = forks.fork([sys.executable, "-m", "probe", "a", "wait"], environment={}, folder=sys.argv[1])
+print(forks.process.pid, one.pid, flush=True)
+time.sleep(60)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +78,7 @@ def test_a_kernel_has_what_it_was_given_and_nothing_of_others(forks: Nursery, tm
         "arguments": ["d"],
         "folder": str(tmp_path),
         "leads": True,
-        "parent": str(forks.process.pid),
+        "parent": forks.process.pid,
         "tables": True,
         "interrupts": True,
         "changed": None,
@@ -98,4 +111,30 @@ def test_without_the_process_to_fork_from_all_kernels_have_ended(tmp_path: Path)
         assert one.wait(60) == 1
         with pytest.raises(RuntimeError, match="forked from has ended"):
             kernel(forks, tmp_path, "b")
-        os.kill(one.pid, signal.SIGKILL)  # this one is no kernel that looks for its parent
+        assert gone(one.pid, within=20)
+
+
+def test_nothing_outlives_a_builder_that_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "builder.py").write_text(BUILDER)
+    command = [sys.executable, "builder.py", str(tmp_path)]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": ROOT}) as one:
+        assert one.stdout is not None
+        pids = [int(word) for word in one.stdout.readline().split()]
+        assert len(pids) == 2
+        assert not any(map(gone, pids))
+        one.kill()
+    assert all(gone(pid, within=20) for pid in pids)
+
+
+def gone(pid: int, *, within: float = 0) -> bool:
+    """Whether a process has ended, or does so in time; a zombie has."""
+    until = time.monotonic() + within
+    while True:
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except OSError:
+            return True
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.1)

@@ -1,6 +1,8 @@
 """Records: complete, without weights, found by what they describe, and never mistaken for another run."""
 
 import csv
+import hashlib
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -115,6 +117,17 @@ def test_a_changed_record_is_found(recorded: Records) -> None:
     victim.write_text(victim.read_text().replace("0.", "1.", 1))
     (problem,) = recorded.verify()
     assert str(victim) in problem.what
+
+
+def test_a_record_changed_with_its_manifest_is_found(recorded: Records) -> None:
+    assert recorded.verify() == []
+    folder = recorded.store.root / "runs" / recorded.store.keys("runs")[0]
+    changed = (folder / "record.json").read_bytes().replace(b'"seconds": ', b'"seconds": 1', 1)
+    (folder / "record.json").write_bytes(changed)
+    manifest = json.loads((folder / "MANIFEST.json").read_text())
+    manifest["record.json"] = hashlib.sha256(changed).hexdigest()
+    (folder / "MANIFEST.json").write_text(json.dumps(manifest))
+    assert [one.key for one in Records(recorded.store.root).verify()] == ["contents.csv"]
 
 
 def test_the_contents_name_every_run(recorded: Records) -> None:

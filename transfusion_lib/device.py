@@ -18,8 +18,8 @@ from transfusion_lib.errors import UserError
 from transfusion_lib.team import Team
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
-WARM_UP = 3  # steps before one is recorded: kernels are chosen, workspaces allocated
 KEPT = 2**30  # bytes; larger blocks, a data set for example, go back to the system as they are freed
+WARM_UP = 3  # steps before one is recorded: kernels are chosen, workspaces allocated
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +58,8 @@ def resources(*, checkpoint_every_s: float = 20.0, team: Team | None = None) -> 
     if device.type == "cuda":
         if device.index is not None:
             torch.cuda.set_device(device)
-        # TF32: float32 runs at three times the speed. cudnn.benchmark stays off: its search takes seconds for each new
-        # shape, and what it finds depends on the clock, so that a run trained again would be further from the first.
+        # TF32: float32 runs at three times the speed. cudnn.benchmark stays off: which kernels it finds depends on the
+        # clock, so that a run trained again is further from the first; and it searches again for each shape.
         torch.set_float32_matmul_precision("high")
     else:
         keep_freed_memory()
@@ -203,8 +203,8 @@ class Replay:
             value = loss(*self.inputs)
             value.backward()
         self.loss = value.detach()
-        for buffer, value in zip(network.buffers(), before, strict=True):
-            buffer.copy_(value)
+        for buffer, saved in zip(network.buffers(), before, strict=True):
+            buffer.copy_(saved)
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         """Leave the gradients of a batch in the network and return its loss, valid until the next call."""

@@ -1,11 +1,12 @@
 """Published records: finished runs and analyses without their weights, small enough for git, checked when read.
 
 A folder of records has the layout of a store (``runs/KEY``, ``analyses/KEY``, each with a manifest of checksums), and
-``contents.csv``, one row a run, for people. A run is found by its spec, so neither its data nor its pretrained weights
-need be at hand; ``stale`` recomputes the keys where they are.
+``contents.csv``, one row a run with the checksum of its manifest. A run is found by its spec, so neither its data nor
+its pretrained weights need be at hand; ``stale`` recomputes the keys where they are.
 """
 
 import csv
+import hashlib
 import io
 import os
 import shutil
@@ -20,7 +21,7 @@ from transfusion_lib.errors import MissingRunError, StoreError
 from transfusion_lib.metrics import headline
 from transfusion_lib.run import Run, find
 from transfusion_lib.spec import RunSpec
-from transfusion_lib.store import Entry, Problem, Store
+from transfusion_lib.store import MANIFEST, Entry, Problem, Store
 
 RUN_FILES = ("spec.json", "record.json", "cases.safetensors")
 CONTENTS = "contents.csv"
@@ -63,12 +64,18 @@ class Records:
         return found
 
     def verify(self) -> list[Problem]:
-        """Hash every file again, and return what is wrong; unlike a store's verification this moves nothing."""
+        """Hash every file again, and compare the table of contents; return what is wrong. Nothing is moved.
+
+        A record that was changed together with its manifest is one that the contents do not list.
+        """
         found = []
         for kind in (runs.KIND, analyses.KIND):
             for key in self.store.keys(kind):
                 wrong = Entry(self.store.root / kind / key).verify()
                 found += [Problem(key, wrong)] if wrong else []
+        contents = self.store.root / CONTENTS
+        if not found and contents.is_file() and contents.read_text(encoding="utf-8") != self.contents():
+            found.append(Problem(CONTENTS, "it does not list these records; transfusion publish writes it again"))
         return found
 
     def stale(self) -> list[str]:
@@ -123,7 +130,11 @@ class Records:
         return len(gone), len(orphans)
 
     def write_contents(self) -> None:
-        """Write the table of contents: one row a run in a stable order, with the checksum of its manifest."""
+        """Write the table of contents."""
+        _replace(self.store.root / CONTENTS, self.contents())
+
+    def contents(self) -> str:
+        """Return the table of contents: one row a run in a stable order, with the checksum of its manifest."""
         rows = sorted(
             (_row(Run(spec, entry)) for spec, entry in self.by_spec.items()),
             key=lambda row: list(map(str, row.values())),
@@ -132,7 +143,7 @@ class Records:
         table = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else ["key"], lineterminator="\n")
         table.writeheader()
         table.writerows(rows)
-        _replace(self.store.root / CONTENTS, text.getvalue())
+        return text.getvalue()
 
 
 def open_records(root: Path | None = None) -> Records:
@@ -181,6 +192,7 @@ def _row(run: Run) -> dict[str, Any]:
         "value": f"{value:.4f}",
         "seconds": round(record["seconds"]),
         "key": run.key,
+        "manifest_sha256": hashlib.sha256((run.entry.folder / MANIFEST).read_bytes()).hexdigest(),
     }
 
 

@@ -110,7 +110,7 @@ def comparison(
     build = Build(_new_id(), profile, project.build / "comparisons" / f"{name}-{digest[:8]}", live=live)
     _begin(project, [one], chosen, build)
     rows, columns = [], []
-    with Kernels(threads=devices.cores()) as kernels:
+    with Kernels(threads=devices.cores(), count=len(plan)) as kernels:
         for number, (letter, values) in enumerate(zip(ascii_uppercase, plan, strict=False), start=1):
             say(f"[{number}/{len(plan)}] {one.name}, set {letter}, profile {profile}")
             part = replace(build, folder=build.folder / letter)
@@ -229,7 +229,8 @@ def _execute(plan: Sequence[tuple[Chapter, Mapping[str, Any]]], build: Build, *,
         say(f"{said}: executed in {row['seconds']:.0f} s")
         return row
 
-    with Kernels(threads=max(1, devices.cores() // at_once)) as kernels, ThreadPoolExecutor(at_once) as pool:
+    threads = max(1, devices.cores() // at_once)
+    with Kernels(threads=threads, count=len(plan)) as kernels, ThreadPoolExecutor(at_once) as pool:
         begun = [pool.submit(one, number, *part) for number, part in enumerate(plan, start=1)]
         try:
             wait(begun, return_when=FIRST_EXCEPTION)

@@ -82,12 +82,13 @@ def need_extras() -> None:
 class Kernels:
     """What the kernels of a build have in common: their threads, and their end when one chapter fails."""
 
-    def __init__(self, *, threads: int) -> None:
+    def __init__(self, *, threads: int, count: int) -> None:
+        """Make ready for ``count`` kernels; several are forked, a single one would wait for imports of others."""
         self.threads = threads
         """Of each kernel's linear algebra; all kernels at work together should use each core once."""
         self.managers: list[Any] = []
         self.stopped = False
-        self.nursery = nursery.Nursery(self._common()) if nursery.works_here() else None
+        self.nursery = nursery.Nursery(self._common()) if count > 1 and nursery.works_here() else None
 
     def __enter__(self) -> "Kernels":
         return self

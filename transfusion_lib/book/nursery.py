@@ -1,12 +1,14 @@
 """Kernels at once: one process imports what every chapter needs, and each kernel is a fork of it (Linux only).
 
-Importing takes most of the time of a page of recorded runs. The forks share nothing: each has the environment, folder
-and process group that a kernel of its own would have. The builder asks with a line of JSON on the process's standard
-input, and reads on its standard output which process was born and, later, how it ended.
+Importing takes most of the time of a page of recorded runs. Each fork has the environment, folder and process group
+that a kernel of its own would have; but what a library reads at import it reads here, once for all. The builder asks
+with a line of JSON on the process's standard input, and reads on its standard output which process was born and, later,
+how it ended. When the builder dies, so does this process, and with it the kernels.
 """
 
 import atexit
 import contextlib
+import ctypes
 import gc
 import importlib
 import json
@@ -20,6 +22,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 PRELOADED = (
     "ipykernel.kernelapp",
     "lifelines",
@@ -72,7 +75,7 @@ class Nursery:
             return Kernel(self, self.born.pop())
 
     def close(self) -> None:
-        """End it; kernels that are left end within a second."""
+        """End it, and the kernels that are left."""
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
@@ -143,10 +146,11 @@ def main() -> None:
         with contextlib.suppress(Exception):  # the chapter that needs it imports it again, and shows why it fails
             importlib.import_module(name)
     gc.freeze()  # a collection in a kernel would touch, and so copy, the memory of all that was imported
+    me = os.getpid()
     request = _serve()
     if request is None:
         os._exit(0)  # libraries complain of what is frozen
-    _become(request)
+    _become(request, me)
 
 
 def _serve() -> dict[str, Any] | None:
@@ -184,18 +188,23 @@ def _tell(**message: int) -> None:
     print(json.dumps(message), flush=True)  # noqa: T201  # what the builder reads
 
 
-def _become(request: Mapping[str, Any]) -> None:
-    """Be the kernel that was asked for."""
-    parent = os.getppid()
+def _become(request: Mapping[str, Any], parent: int) -> None:
+    """Be the kernel that was asked for, until the process that it was forked from ends.
+
+    ipykernel's own watch over its parent does not begin: it reads at import who that is.
+    """
     os.setsid()
     for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
         signal.signal(number, usual)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it has ended before
+        os._exit(1)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.dup2(2, 1)  # standard output was the builder's line
     os.environ.clear()
-    os.environ.update(request["environment"], JPY_PARENT_PID=str(parent))  # a kernel ends when that process does
+    os.environ.update(request["environment"])
     os.chdir(request["folder"])
     sys.path[0] = request["folder"]
     module, *arguments = request["arguments"]
