@@ -80,22 +80,25 @@ def _records(folder: Path) -> Iterator[str]:
         return
     made, again = audit["made"], audit["runs"]
     yield (
-        f"\n**The last audit**, {made['finished'][:10]}, on {_machine(made['machine'])}: {len(again)} of "
-        f"{audit['records']} records, drawn at random (seed {audit['seed']}), were trained again from scratch; "
-        f"{sum(one['agrees'] for one in again)} agree. On a machine equal to the record's no bit may differ. Elsewhere "
-        f"rounding makes another curve: scores may then differ by {recheck.TOLERANCE:g} on the mean over all "
-        f"evaluations and by {recheck.FINAL:g} at the last, limits that were set from records trained again on a "
-        f"processor of another make; where one of the two was a GPU, by {recheck.GPU_TOLERANCE:g} and "
-        f"{recheck.GPU_FINAL:g}.\n"
+        f"\n**The last audit**, {made['finished'][:10]}, on {_machine(made['machine'])} with the instructions "
+        f"{made['machine']['instructions']}: {len(again)} of {audit['records']} records, drawn at random (seed "
+        f"{audit['seed']}), were trained again from scratch; {sum(one['agrees'] for one in again)} agree.\n"
     )
-    yield "Each row shows the limits of its time.\n"
-    yield "| record | agrees | mean difference on the curve | allowed | at the last step | allowed |"
-    yield "|---|---|---|---|---|---|"
+    yield (
+        "On a machine equal to the record's no bit may differ. Elsewhere rounding grows from step to step, in some "
+        "networks until it moves a run as far as another seed would. Before the first step scores may then differ by "
+        f"{recheck.START:g}, on the mean over all evaluations by as much as two recorded seeds of the run do, and at "
+        f"the last evaluation by {recheck.FINAL_SPREADS:g} times that.\n"
+    )
+    yield "::::{dropdown} Each record of the audit"
+    yield "| record | agrees | before training | mean over the curve | allowed | at the last step | allowed |"
+    yield "|---|---|---|---|---|---|---|"
     for one in again:
         agrees = "yes" if one["agrees"] else "**no**"
-        numbers = f"{one['curve']:.2g} | {one['tolerance']:g} | {one['final']:.2g} | {one['final_tolerance']:g}"
+        names = ("start", "curve", "tolerance", "final", "final_tolerance")
+        numbers = " | ".join(f"{one[name]:.2g}" for name in names)
         yield f"| `{one['key'][:12]}` {one['what']} | {agrees} | {numbers} |"
-    yield ""
+    yield "::::\n"
 
 
 def _data(record: dict[str, Any]) -> str:
