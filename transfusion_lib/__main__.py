@@ -519,7 +519,7 @@ def verify(
 
     What is damaged is set aside and made again when asked for. A run that is trained again must give the same bits on
     the same processor, threads and PyTorch. Elsewhere a score before the first step may differ by 0.005, the scores on
-    the mean over all evaluations by as much as two seeds of that run do, and by four times that at the last.
+    the mean over all evaluations by 1.5 times as much as two seeds of that run do, and at the last by 4 times as much.
     """
     from transfusion_lib import analyses, recheck, runs
     from transfusion_lib.records import open_records

@@ -87,10 +87,9 @@ def _records(folder: Path) -> Iterator[str]:
     yield (
         "On a machine equal to the record's no bit may differ. Elsewhere rounding grows from step to step, in some "
         "networks until it moves a run as far as another seed would. Before the first step scores may then differ by "
-        f"{recheck.START:g}, on the mean over all evaluations by as much as two recorded seeds of the run do, and at "
-        f"the last evaluation by {recheck.FINAL_SPREADS:g} times that.\n"
+        f"{recheck.START:g}, on the mean over all evaluations by {recheck.SPREADS:g} times as much as two seeds of the "
+        f"run do, and at the last evaluation by {recheck.FINAL_SPREADS:g} times as much.\n"
     )
-    yield "::::{dropdown} Each record of the audit"
     yield "| record | agrees | before training | mean over the curve | allowed | at the last step | allowed |"
     yield "|---|---|---|---|---|---|---|"
     for one in again:
@@ -98,7 +97,7 @@ def _records(folder: Path) -> Iterator[str]:
         names = ("start", "curve", "tolerance", "final", "final_tolerance")
         numbers = " | ".join(f"{one[name]:.2g}" for name in names)
         yield f"| `{one['key'][:12]}` {one['what']} | {agrees} | {numbers} |"
-    yield "::::\n"
+    yield ""
 
 
 def _data(record: dict[str, Any]) -> str:
