@@ -38,7 +38,7 @@ def specs(store: Store, small: RunSpec) -> list[RunSpec]:
 def recorded(specs: list[RunSpec], store: Store, tmp_path: Path) -> Records:
     """Their records."""
     found = Records(tmp_path / "results")
-    assert found.publish(specs, source=store) == (2, 1), "the source of the weights is recorded too"
+    assert found.publish({"small/quick": specs}, source=store) == (2, 1), "the source of the weights is recorded too"
     return found
 
 
@@ -79,11 +79,11 @@ def test_what_was_not_recorded_is_named(recorded: Records, specs: list[RunSpec])
 def test_publishing_again_adds_nothing_and_an_unfinished_run_writes_nothing(
     recorded: Records, specs: list[RunSpec], store: Store, tmp_path: Path
 ) -> None:
-    before = {path: path.read_bytes() for path in recorded.store.root.rglob("*") if path.is_file()}
-    assert recorded.publish(specs, source=store) == (0, 0)
-    assert {path: path.read_bytes() for path in recorded.store.root.rglob("*") if path.is_file()} == before
+    before = _files(recorded)
+    assert recorded.publish({"small/quick": specs}, source=store) == (0, 0)
+    assert _files(recorded) == before
     with pytest.raises(MissingRunError):
-        Records(tmp_path / "other").publish([specs[0].replace(seed=9)], source=store)
+        Records(tmp_path / "other").publish({"small/quick": [specs[0].replace(seed=9)]}, source=store)
     assert not (tmp_path / "other").exists()
 
 
@@ -93,7 +93,7 @@ def test_what_is_recorded_already_need_not_be_in_the_store(
     shutil.rmtree(store.root / "runs")
     more = specs[0].replace(init=InitSpec(), seed=5)
     runs.ensure([more], store=store)
-    assert recorded.publish([*specs, more], source=store) == (1, 0)
+    assert recorded.publish({"small/quick": [*specs, more]}, source=store) == (1, 0)
     assert len(recorded.load([*specs, more])) == 2
 
 
@@ -101,13 +101,12 @@ def test_what_no_page_reads_can_be_removed(recorded: Records, specs: list[RunSpe
     other = specs[0].replace(init=InitSpec(), seed=5)
     (made,) = runs.ensure([other], store=store)
     assert biggest(made)["biggest"] > 0
-    before = sorted(path for path in recorded.store.root.rglob("*"))
-    contents = (recorded.store.root / "contents.csv").read_text()
-    assert recorded.publish([*specs, other], source=store) == (1, 1)
-    assert recorded.prune([*specs, other]) == (0, 0)
-    assert recorded.prune(specs) == (1, 1)
-    assert sorted(path for path in recorded.store.root.rglob("*")) == before
-    assert (recorded.store.root / "contents.csv").read_text() == contents
+    before = _files(recorded)
+    both = {"small/quick": specs, "other/quick": [other]}
+    assert recorded.publish(both, source=store) == (1, 1)
+    assert recorded.prune(both) == (0, 0)
+    assert recorded.prune({"small/quick": specs}) == (1, 1)
+    assert _files(recorded) == before, "not the other study's table either"
 
 
 def test_a_changed_record_is_found(recorded: Records) -> None:
@@ -119,22 +118,61 @@ def test_a_changed_record_is_found(recorded: Records) -> None:
     assert str(victim) in problem.what
 
 
-def test_a_record_changed_with_its_manifest_is_found(recorded: Records) -> None:
+@pytest.mark.parametrize(
+    ("kind", "file", "listed"),
+    [
+        ("runs", "record.json", ["contents.csv", "studies/small/quick.csv"]),
+        ("analyses", "result.json", ["analyses.csv"]),
+    ],
+)
+def test_a_record_changed_with_its_manifest_is_found(
+    recorded: Records, kind: str, file: str, listed: list[str]
+) -> None:
     assert recorded.verify() == []
-    folder = recorded.store.root / "runs" / recorded.store.keys("runs")[0]
-    changed = (folder / "record.json").read_bytes().replace(b'"seconds": ', b'"seconds": 1', 1)
-    (folder / "record.json").write_bytes(changed)
+    folder = recorded.store.root / kind / recorded.store.keys(kind)[0]
+    changed = (folder / file).read_bytes().replace(b": 1", b": 11", 1)
+    assert changed != (folder / file).read_bytes()
+    (folder / file).write_bytes(changed)
     manifest = json.loads((folder / "MANIFEST.json").read_text())
-    manifest["record.json"] = hashlib.sha256(changed).hexdigest()
+    manifest[file] = hashlib.sha256(changed).hexdigest()
     (folder / "MANIFEST.json").write_text(json.dumps(manifest))
-    assert [one.key for one in Records(recorded.store.root).verify()] == ["contents.csv"]
+    assert [one.key for one in Records(recorded.store.root).verify()] == listed
 
 
-def test_the_contents_name_every_run(recorded: Records) -> None:
-    with (recorded.store.root / "contents.csv").open() as file:
-        rows = list(csv.DictReader(file))
+@pytest.mark.parametrize("name", ["contents.csv", "analyses.csv", "studies/small/quick.csv"])
+@pytest.mark.parametrize("said", [b"", b"key\nnone\n", b"\xff\x00,,", None])
+def test_a_table_that_says_something_else_is_found_and_written_again(
+    recorded: Records, specs: list[RunSpec], store: Store, name: str, said: bytes | None
+) -> None:
+    table = recorded.store.root / name
+    right = table.read_bytes()
+    table.unlink()
+    if said is not None:
+        table.write_bytes(said)
+    lost = said is None and name.startswith("studies")  # what a study read is then known to its profile alone
+    assert [one.key for one in recorded.verify()] == ([] if lost else [name])
+    recorded.publish({"small/quick": specs}, source=store)
+    assert table.read_bytes() == right
+
+
+def test_the_contents_name_every_run_and_every_analysis(recorded: Records) -> None:
+    rows = _rows(recorded.store.root / "contents.csv")
     assert {row["key"] for row in rows} == set(recorded.store.keys("runs"))
     assert all(0 <= float(row["value"]) <= 1 for row in rows)
+    (computed,) = _rows(recorded.store.root / "analyses.csv")
+    assert [computed["key"]] == recorded.store.keys("analyses")
+    assert computed["runs"] in {row["key"][:12] for row in rows}
+
+
+def test_studies_that_share_a_run_both_list_it(recorded: Records, specs: list[RunSpec], store: Store) -> None:
+    more = specs[0].replace(init=InitSpec(), seed=5)
+    runs.ensure([more], store=store)
+    recorded.publish({"other/quick": [*specs, more]}, source=store)
+    tables = recorded.store.root / "studies"
+    first, second = (_rows(tables / study / "quick.csv") for study in ("small", "other"))
+    assert len(first) == 2
+    assert len(second) == 3
+    assert [row for row in second if row in first] == first, "the same rows in the same order"
 
 
 def test_no_records_are_an_error_that_says_how_to_make_them(tmp_path: Path) -> None:
@@ -143,11 +181,34 @@ def test_no_records_are_an_error_that_says_how_to_make_them(tmp_path: Path) -> N
 
 
 def test_every_published_chapter_finds_its_runs_without_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A limit above the size of a set is the whole set only to who has it: a profile must say so itself."""
+    """A limit above the size of a set is the whole set only to who has it: a profile must say so itself.
+
+    The table of each study lists what its chapter reads today and what that starts from, and together they list all.
+    """
     monkeypatch.delenv("TRANSFUSION_DATA", raising=False)
     here = project.find(Path(__file__).parent)
     profile = profiles.load(here, "published")
     pages = [(one, profile.parameters(one)) for one in profile.pages(here)] + profile.guests(here)
+    recorded, read = open_records(), dict[str, set[str]]()
     for chapter, values in pages:
         study = studies.TABLE[chapter.name].of(parameters.effective(chapter, values))
-        assert study.ensure(open_records().load), chapter.name
+        found = study.ensure(recorded.load)
+        assert found, chapter.name
+        name = f"{chapter.name}/{chapter.guest.profile if chapter.guest else 'published'}"
+        read[name] = {one.key for one in recorded.load(runs.with_sources([one.spec for one in found]))}
+    tables = recorded.store.root / "studies"
+    listed = {
+        path.relative_to(tables).with_suffix("").as_posix(): {row["key"] for row in _rows(path)}
+        for path in tables.glob("*/*.csv")
+    }
+    assert listed == read
+    assert set().union(*listed.values()) == set(recorded.store.keys("runs"))
+
+
+def _files(records: Records) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in records.store.root.rglob("*") if path.is_file()}
+
+
+def _rows(table: Path) -> list[dict[str, str]]:
+    with table.open() as file:
+        return list(csv.DictReader(file))

@@ -485,18 +485,23 @@ def publish(
     source = open_store()
     folder = into or places.records_root()
     recorded = records.Records(folder)
-    specs = [
-        made.spec
+    read = {
+        f"{chapter.name}/{chapter.guest.profile if chapter.guest else profile}": [
+            made.spec
+            for made in studies.TABLE[chapter.name](**parameters.effective(chapter, values)).ensure(
+                lambda asked: recorded.at_hand(asked, source=source)
+            )
+        ]
         for chapter, values in wanted
         if chapter.name in studies.TABLE
-        for made in studies.TABLE[chapter.name](**parameters.effective(chapter, values)).ensure(
-            lambda asked: recorded.at_hand(asked, source=source)
-        )
-    ]
-    new = recorded.publish(specs, source=source)
-    typer.echo(f"{folder}: {new[0]} new runs, {new[1]} new analyses; {len(set(specs))} runs of profile {profile}")
+    }
+    new = recorded.publish(read, source=source)
+    several = len({spec for specs in read.values() for spec in specs})
+    typer.echo(
+        f"{folder}: {new[0]} new runs, {new[1]} new analyses; {several} runs in {len(read)} studies of {profile}"
+    )
     if prune:
-        gone = recorded.prune(specs)
+        gone = recorded.prune(read)
         typer.echo(f"removed: {gone[0]} runs that no page reads, {gone[1]} analyses of them")
 
 

@@ -1,8 +1,9 @@
 """Published records: finished runs and analyses without their weights, small enough for git, checked when read.
 
-A folder of records has the layout of a store (``runs/KEY``, ``analyses/KEY``, each with a manifest of checksums), and
-``contents.csv``, one row a run with the checksum of its manifest. A run is found by its spec, so neither its data nor
-its pretrained weights need be at hand; ``stale`` recomputes the keys where they are.
+A folder of records has the layout of a store: ``runs/KEY`` and ``analyses/KEY``, each with a manifest of checksums. Its
+tables give the checksum of each manifest: ``contents.csv`` of every run, ``analyses.csv`` of every analysis, and
+``studies/STUDY/PROFILE.csv`` of the runs that one study reads, for studies share runs. A run is found by its spec, so
+neither its data nor its pretrained weights need be at hand; ``stale`` recomputes the keys where they are.
 """
 
 import csv
@@ -11,7 +12,7 @@ import io
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from transfusion_lib.store import MANIFEST, Entry, Problem, Store
 
 RUN_FILES = ("spec.json", "record.json", "cases.safetensors")
 CONTENTS = "contents.csv"
+ANALYSES = "analyses.csv"
+STUDIES = "studies"
 
 
 class Records:
@@ -64,18 +67,21 @@ class Records:
         return found
 
     def verify(self) -> list[Problem]:
-        """Hash every file again, and compare the table of contents; return what is wrong. Nothing is moved.
+        """Hash every file again, and compare the tables; return what is wrong. Nothing is moved.
 
-        A record that was changed together with its manifest is one that the contents do not list.
+        A record that was changed together with its manifest is one that the tables do not list.
         """
         found = []
         for kind in (runs.KIND, analyses.KIND):
             for key in self.store.keys(kind):
                 wrong = Entry(self.store.root / kind / key).verify()
                 found += [Problem(key, wrong)] if wrong else []
-        contents = self.store.root / CONTENTS
-        if not found and contents.is_file() and contents.read_text(encoding="utf-8") != self.contents():
-            found.append(Problem(CONTENTS, "it does not list these records; transfusion publish writes it again"))
+        if found:
+            return found
+        for name, text in self.tables().items():
+            path = self.store.root / name
+            if not path.is_file() or path.read_bytes() != text.encode():
+                found.append(Problem(name, "it does not list these records; transfusion publish writes it again"))
         return found
 
     def stale(self) -> list[str]:
@@ -87,13 +93,14 @@ class Records:
                 found.append(f"{runs.label(spec)}: recorded as {entry.key[:12]}, today {today[:12]}")
         return found
 
-    def publish(self, specs: Iterable[RunSpec], *, source: Store) -> tuple[int, int]:
-        """Copy what ``source`` holds of these runs, their weights left out, and every analysis of them alone.
+    def publish(self, studies: Mapping[str, Iterable[RunSpec]], *, source: Store) -> tuple[int, int]:
+        """Copy the runs of each study from ``source``, their weights left out, and every analysis of them alone.
 
-        The runs whose weights they start from come too. Returns how many runs and analyses are new here. A run that
-        is neither finished nor recorded is a ``MissingRunError``; nothing is then written.
+        ``studies`` are the runs by ``STUDY/PROFILE``. The runs whose weights they start from come too. Returns how many
+        runs and analyses are new here. A run that is neither finished nor recorded is a ``MissingRunError``; nothing is
+        then written.
         """
-        found = self.at_hand(runs.with_sources(specs), source=source)
+        found = self.at_hand(runs.with_sources(_all(studies)), source=source)
         before = {kind: set(self.store.keys(kind)) for kind in (runs.KIND, analyses.KIND)}
         for run in found:
             if run.key not in before[runs.KIND]:
@@ -103,18 +110,16 @@ class Records:
             entry = Entry(source.root / analyses.KIND / key)
             if key not in before[analyses.KIND] and _runs_of(entry) <= recorded:
                 self.store.add(analyses.KIND, key, {name: entry.read(name) for name in entry.manifest()})
-        self.__dict__.pop("by_spec", None)
-        self.write_contents()
+        self._write_tables(studies)
         after = {kind: set(self.store.keys(kind)) for kind in before}
-        shutil.rmtree(self.store.root / "fresh", ignore_errors=True)
         return tuple(len(after[kind] - before[kind]) for kind in (runs.KIND, analyses.KIND))  # type: ignore[return-value]
 
-    def prune(self, specs: Iterable[RunSpec]) -> tuple[int, int]:
-        """Remove every recorded run but these and those whose weights they start from, and the analyses of such runs.
+    def prune(self, studies: Mapping[str, Iterable[RunSpec]]) -> tuple[int, int]:
+        """Remove every study but these, every run that they do not read or start from, and the analyses of such runs.
 
         Returns how many runs and analyses are gone; git keeps what it was given.
         """
-        kept = {_placeless(spec) for spec in runs.with_sources(specs)}
+        kept = {_placeless(spec) for spec in runs.with_sources(_all(studies))}
         gone = {entry.key for spec, entry in self.by_spec.items() if spec not in kept}
         orphans = [
             key
@@ -124,26 +129,40 @@ class Records:
         for kind, keys in ((analyses.KIND, orphans), (runs.KIND, gone)):
             for key in keys:
                 self.store.remove(kind, key)
-        shutil.rmtree(self.store.root / "fresh", ignore_errors=True)
-        self.__dict__.pop("by_spec", None)
-        self.write_contents()
+        shutil.rmtree(self.store.root / STUDIES, ignore_errors=True)
+        self._write_tables(studies)
         return len(gone), len(orphans)
 
-    def write_contents(self) -> None:
-        """Write the table of contents."""
-        _replace(self.store.root / CONTENTS, self.contents())
+    def tables(self, studies: Mapping[str, Iterable[RunSpec]] | None = None) -> dict[str, str]:
+        """Return the text of every table by its path: of all runs, of all analyses, and of the runs of each study.
 
-    def contents(self) -> str:
-        """Return the table of contents: one row a run in a stable order, with the checksum of its manifest."""
+        Of the studies that have a table already, and of those in ``studies``, whose tables become new.
+        """
+        folder = self.store.root / STUDIES
+        members = {
+            path.relative_to(folder).with_suffix("").as_posix(): _keys_in(path) for path in folder.glob("*/*.csv")
+        }
+        for name, specs in (studies or {}).items():
+            members[name] = {run.key for run in self.load(runs.with_sources(specs))}
         rows = sorted(
             (_row(Run(spec, entry)) for spec, entry in self.by_spec.items()),
             key=lambda row: list(map(str, row.values())),
         )
-        text = io.StringIO()
-        table = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else ["key"], lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
-        return text.getvalue()
+        computed = [
+            _analysis_row(Entry(self.store.root / analyses.KIND / key)) for key in self.store.keys(analyses.KIND)
+        ]
+        found = {CONTENTS: _csv(rows), ANALYSES: _csv(sorted(computed, key=lambda row: list(row.values())))}
+        for name, keys in sorted(members.items()):
+            found[f"{STUDIES}/{name}.csv"] = _csv([row for row in rows if row["key"] in keys])
+        return found
+
+    def _write_tables(self, studies: Mapping[str, Iterable[RunSpec]]) -> None:
+        shutil.rmtree(self.store.root / "fresh", ignore_errors=True)
+        self.__dict__.pop("by_spec", None)
+        for name, text in self.tables(studies).items():
+            path = self.store.root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _replace(path, text)
 
 
 def open_records(root: Path | None = None) -> Records:
@@ -192,8 +211,42 @@ def _row(run: Run) -> dict[str, Any]:
         "value": f"{value:.4f}",
         "seconds": round(record["seconds"]),
         "key": run.key,
-        "manifest_sha256": hashlib.sha256((run.entry.folder / MANIFEST).read_bytes()).hexdigest(),
+        "manifest_sha256": _manifest_sha256(run.entry),
     }
+
+
+def _analysis_row(entry: Entry) -> dict[str, str]:
+    """Return what the table of analyses says of one."""
+    described = entry.json("result.json")["description"]
+    return {
+        "analysis": described["analysis"],
+        "version": str(described["version"]),
+        "runs": " ".join(sorted(key[:12] for key in _runs_of(entry))),
+        "key": entry.key,
+        "manifest_sha256": _manifest_sha256(entry),
+    }
+
+
+def _manifest_sha256(entry: Entry) -> str:
+    return hashlib.sha256((entry.folder / MANIFEST).read_bytes()).hexdigest()
+
+
+def _all(studies: Mapping[str, Iterable[RunSpec]]) -> list[RunSpec]:
+    return [spec for specs in studies.values() for spec in specs]
+
+
+def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    text = io.StringIO()
+    table = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else ["key"], lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    return text.getvalue()
+
+
+def _keys_in(table: Path) -> set[str]:
+    """Return the keys of a table's rows; of one that is no such table, none."""
+    with table.open(encoding="utf-8", errors="replace", newline="") as file:
+        return {row["key"] for row in csv.DictReader(file) if row.get("key")}
 
 
 def _replace(path: Path, text: str) -> None:
