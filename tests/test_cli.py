@@ -299,6 +299,11 @@ def test_a_run_is_trained_once_told_counted_and_verified(small: Path, call: Call
     assert checked.out.splitlines()[-2:] == ["1 runs checked, 0 damaged", "1 trained again (seed 7), 0 differ"]
     assert "training again, " in checked.err
     assert call("verify", "--sample", "0").out == "1 runs checked, 0 damaged\n"
+    asked = call("verify", plan[0]["key"][:8])
+    assert asked.out.splitlines()[-1] == "1 trained again (as asked), 0 differ"
+    wrong = call("verify", "xyz")
+    assert (wrong.status, "has 1 finished runs, but none begins with xyz" in wrong.err) == (1, True)
+    assert "one or the other" in call("verify", plan[0]["key"][:8], "--sample", "1").err
 
     record = small / "store" / "runs" / plan[0]["key"] / "record.json"
     record.write_text(record.read_text().replace("0", "1", 1))

@@ -13,7 +13,7 @@ import torch
 from tests.test_segmentation import LUNGS
 from transfusion_lib import device as devices
 from transfusion_lib import recheck, runs
-from transfusion_lib.errors import DataError
+from transfusion_lib.errors import DataError, StoreError
 from transfusion_lib.run import KIND, Run
 from transfusion_lib.spec import InitSpec, RunSpec
 from transfusion_lib.store import Entry, Store
@@ -27,6 +27,15 @@ def test_a_sound_store_agrees_to_the_bit(store: Store, small: RunSpec, tmp_path:
     assert all(
         (one.agrees, one.tolerance, one.curve, one.final, one.scores) == (True, 0.0, 0.0, 0.0, 0.0) for one in found
     )
+
+
+def test_a_run_is_named_by_the_first_digits_of_its_key(store: Store, small: RunSpec) -> None:
+    one, other = runs.ensure([small, small.replace(seed=8)])
+    assert [run.key for run in recheck.named(store, [other.key[:12], one.key, other.key[:12]])] == [other.key, one.key]
+    with pytest.raises(StoreError, match="2 finished runs, but none begins with 8c76c2z"):
+        recheck.named(store, ["8c76c2z"])
+    with pytest.raises(StoreError, match="2 begin with : give more digits"):
+        recheck.named(store, [""])
 
 
 def test_a_segmentation_is_trained_again_too(store: Store) -> None:

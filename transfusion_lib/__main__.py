@@ -505,8 +505,12 @@ def publish(
         typer.echo(f"removed: {gone[0]} runs that no page reads, {gone[1]} analyses of them")
 
 
-@app.command(epilog="Example: transfusion verify --sample 3")
+@app.command(epilog="Example: transfusion verify --records 8c76c269ff56")
 def verify(
+    keys: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY]...", help="Train these again instead of a sample: the first digits will do."),
+    ] = None,
     records: Annotated[bool, typer.Option("--records", help="Check the published records instead.")] = False,
     sample: Annotated[
         int | None, typer.Option(min=0, help="How many runs to train again and compare; 1, of records 0.")
@@ -520,7 +524,7 @@ def verify(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Hash every file of every finished run again, and train a random sample of the runs again to compare.
+    """Hash every file of every finished run again, and train a random sample of the runs, or those named, to compare.
 
     What is damaged is set aside and made again when asked for. A run that is trained again must give the same bits on
     the same processor, threads and PyTorch. Elsewhere a score before the first step may differ by 0.005, the scores on
@@ -539,9 +543,13 @@ def verify(
     drawn = time.time_ns() % 2**31 if seed is None else seed
     if keep and not (records and sample):
         raise UserError("--keep needs --records and --sample K: it keeps what training records again found")
+    if keys and (sample is not None or within is not None):
+        raise UserError(
+            "a KEY names the run to train again; --sample and --within draw among all: give one or the other"
+        )
     count = (0 if records else 1) if sample is None else sample
-    chosen = recheck.sample(store, count, seed=drawn, within=within)
-    compared = _trained_again(chosen, store, mine, strict=sample is not None)
+    chosen = recheck.named(store, keys) if keys else recheck.sample(store, count, seed=drawn, within=within)
+    compared = _trained_again(chosen, store, mine, strict=bool(keys) or sample is not None)
     if keep:
         recheck.write_audit(store.root, compared, of=checked, seed=drawn)
     rows: list[dict[str, Any]] = [
@@ -559,7 +567,8 @@ def verify(
         typer.echo(f"{checked} runs checked, {len(problems)} damaged")
         if compared:
             differ = sum(not one.agrees for one in compared)
-            typer.echo(f"{len(compared)} trained again (seed {drawn}), {differ} differ")
+            how = "as asked" if keys else f"seed {drawn}"
+            typer.echo(f"{len(compared)} trained again ({how}), {differ} differ")
     if problems or not all(one.agrees for one in compared):
         raise typer.Exit(1)
 

@@ -12,7 +12,7 @@ import numpy as np
 from transfusion_lib import data, provenance
 from transfusion_lib import device as devices
 from transfusion_lib.device import Resources
-from transfusion_lib.errors import DataError, SpecError
+from transfusion_lib.errors import DataError, SpecError, StoreError
 from transfusion_lib.run import KIND, Run, key, label, source_of
 from transfusion_lib.spec import RunSpec
 from transfusion_lib.store import Entry, Store
@@ -79,6 +79,22 @@ def sample(store: Store, count: int, *, seed: int, within: float | None = None) 
         runs = [run for run in runs if gpu or "gpu" not in run.record["provenance"]["machine"]]
     drawn = np.random.default_rng(seed).permutation(len(runs))[:count]
     return [runs[number] for number in sorted(drawn)]
+
+
+def named(store: Store, keys: Sequence[str]) -> list[Run]:
+    """Return the finished runs whose keys begin so; a ``StoreError`` where one begins none or several."""
+    found = []
+    for asked in dict.fromkeys(keys):
+        fit_it = [name for name in store.keys(KIND) if name.startswith(asked)]
+        if len(fit_it) != 1:
+            known = len(store.keys(KIND))
+            what = f"{len(fit_it)} begin with {asked}: give more digits" if fit_it else f"none begins with {asked}"
+            raise StoreError(f"{store.root} has {known} finished runs, but {what}")
+        run = _read(store, fit_it[0])
+        if run is None:
+            raise StoreError(f"{store.root}: {fit_it[0]} was described by another version of this program")
+        found.append(run)
+    return found
 
 
 def _has_source(run: Run) -> bool:
