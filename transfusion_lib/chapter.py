@@ -22,6 +22,7 @@ from transfusion_lib.book.execute import VERDICTS, leave_out_slow_import
 from transfusion_lib.claims import Evidence, Verdict
 from transfusion_lib.live import Reporter
 from transfusion_lib.markup import text
+from transfusion_lib.metrics import headline
 from transfusion_lib.runs import Run
 from transfusion_lib.spec import DataSpec
 from transfusion_lib.studies.study import Study
@@ -92,9 +93,11 @@ class Chapter:
         }
         if self.found:
             days = " to ".join(dict.fromkeys((trained[0], trained[-1])))
-            keys = "<br>".join(_run_line(run) for run in self.found)
+            command = "transfusion verify" if self.profile.live else "transfusion verify --records"
+            lines = "<br>".join(_run_line(run, command) for run in self.found)
+            fold = "each with its score and the command that trains it again and compares"
             rows["Data"] = "<br>".join(dict.fromkeys(_data_line(run) for run in self.found))
-            rows["Runs"] = f"{len(self.found)}, trained {text(days)}<details><summary>keys</summary>{keys}</details>"
+            rows["Runs"] = f"{len(self.found)}, trained {text(days)}<details><summary>{fold}</summary>{lines}</details>"
         body = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in rows.items())
         return HTML(f'<div class="tf-foot"><table>{body}</table></div>')
 
@@ -159,5 +162,7 @@ def _all_of(spec: DataSpec, split: str, asked: int) -> bool:
     return getattr(data.limited(spec.replace(**{split: asked})), split) is None
 
 
-def _run_line(run: Run) -> str:
-    return f"<code>{run.key[:12]}</code> {text(runs.label(run.spec))}"
+def _run_line(run: Run, command: str) -> str:
+    name, value = headline(run.curve)
+    what = f"{runs.label(run.spec)}, {run.record['dataset']['cases']['train']:,} images, {run.spec.train.steps:,} steps"
+    return f"<code>{command} {run.key[:12]}</code> {text(what)}: {name.replace('_', ' ')} {value:.4f}"
