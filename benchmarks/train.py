@@ -5,6 +5,7 @@
    the page faults of a step: memory that went back to the system and is fetched again.
 2. The limit: forward and backward of the same network on one constant batch, without data, optimizer or reading back.
    Beside the time on the clock stands the processor time: the clock of a busy machine says little.
+   And how much faster that is than with plain convolutions (``transfusion_lib.convolutions``), in turn.
 3. The share of feeding and evaluation in our time, evaluating 350 images every 100 steps.
 4. Peak memory of both with all their processes, each in a process of its own.
 5. The machine's own rate of matrix products, and how much faster than the peer a loop would be whose network ran at
@@ -29,12 +30,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from PIL import Image
 
-from benchmarks.peer import Elsewhere, ReferenceLoop
 from benchmarks.report import Report
 from transfusion_lib import data, models
 from transfusion_lib import device as devices
@@ -42,6 +42,9 @@ from transfusion_lib.data import chest_xray
 from transfusion_lib.device import Resources
 from transfusion_lib.spec import Augment, DataSpec, ModelSpec, RunSpec, TrainSpec
 from transfusion_lib.train import _Run
+
+if TYPE_CHECKING:
+    from benchmarks.peer import ReferenceLoop
 
 Precision = Literal["float32", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
@@ -80,6 +83,8 @@ def measure(report: Report, *, network: str | None = None, pairs: int = 7, threa
 
 def compare(report: Report, network: str, folder: Path, *, pairs: int, rate: float) -> None:
     """Measure one network; ``rate`` is the machine's of matrix products, in GFLOP/s."""
+    from benchmarks.peer import Elsewhere
+
     precision = faster_precision(network)
     ours = our_run(network, precision)
     steps = 4
@@ -100,6 +105,12 @@ def compare(report: Report, network: str, folder: Path, *, pairs: int, rate: flo
     report.add(f"{network}: page faults", again, "a step", details=details)
     near = statistics.median(alone / mine.wall for (_, mine), alone in rounds)
     report.add(f"{network}: of the limit", 100 * near, "%", details=f"forward and backward alone {floor:.0f} ms")
+    plain = our_run(network, precision, resources=Resources(device=CPU, products=False))
+    limit(plain, 1)
+    turns = [(limit(plain, 2), limit(ours, 2)) for _ in range(pairs)]
+    gains = [convolved / multiplied for convolved, multiplied in turns]
+    details = f"{min(gains):.2f} to {max(gains):.2f}"
+    report.add(f"{network}: products faster than convolutions", statistics.median(gains), "times", details=details)
     work = step_work(network)
     report.add(
         f"{network}: a loop at the rate of matrix products would be faster by",
@@ -151,8 +162,12 @@ def our_run(
 
 def their_loop(
     network: str, folder: Path, *, size: int = SIZE, batch: int = BATCH, device: torch.device = CPU
-) -> ReferenceLoop:
+) -> "ReferenceLoop":
     """Return the peer's loop over the files in ``folder`` with the same network."""
+    from benchmarks.peer import (
+        ReferenceLoop,
+    )  # torchvision takes 75 MiB, which our loop, measured here too, has no use for
+
     built = models.build(ModelSpec(name=network), num_outputs=2, size=size, generator=torch.Generator().manual_seed(0))
     return ReferenceLoop(built, folder, size=size, batch_size=batch, workers=devices.cores(), device=device)
 

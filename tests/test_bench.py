@@ -35,6 +35,27 @@ def test_figures_are_judged_and_kept_as_they_come(tmp_path: Path) -> None:
     assert "Nothing was measured" in speed.page(tmp_path / "none")
 
 
+def test_figures_of_several_subjects_are_one_table_with_details_below(tmp_path: Path) -> None:
+    """The longer side goes down: a phone shows few columns."""
+    report = Report("train", lambda said: None, tmp_path / "train.json")
+    report.add("matrix product", 1234.0, "GFLOP/s")
+    for network, times in (("cbr_tiny", 3.4), ("resnet50", 2.0)):
+        report.add(f"{network}: faster", times, "times", at_least=3.5, details="spread")
+        report.add(f"{network}: of the limit", 93.04, "%")
+        report.add(f"{network}: page faults", 0.0, "a step")
+    report.add("resnet50: only here", 1.0, "s")
+    shown = speed.page(tmp_path).splitlines()
+    assert "|  | cbr_tiny | resnet50 |" in shown
+    assert "| faster | 3.4 times<br>at least 3.5: **missed** | 2 times<br>at least 3.5: **missed** |" in shown
+    assert "| only here |  | 1 s |" in shown
+    assert "| matrix product | 1,234 GFLOP/s |  |  |" in shown
+    details = shown[shown.index(":::{dropdown} Spreads and details") : shown.index(":::")]
+    assert "| cbr_tiny: faster | 3.4 times | at least 3.5: **missed** | spread |" in details
+    for network in ("a", "b", "c", "d"):
+        report.add(f"{network}: faster", 1.0, "times")
+    assert "|  | faster | of the limit | page faults | only here |" in speed.page(tmp_path).splitlines()
+
+
 @pytest.mark.slow
 def test_both_loops_see_the_same_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TRANSFUSION_DATA", raising=False)

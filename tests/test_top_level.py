@@ -231,7 +231,7 @@ LAYERS = (
     {"errors", "places", "paper", "markup"},
     {"interrupts", "heartbeat"},
     {"team"},
-    {"spec", "device", "similarity", "stats", "metrics", "synthetic", "store", "figures"},
+    {"spec", "device", "similarity", "stats", "metrics", "synthetic", "store", "figures", "convolutions"},
     {"data", "models", "provenance", "claims"},
     {"init", "surgery", "weights", "costs", "export", "paper_rethinking"},
     {"train", "run"},

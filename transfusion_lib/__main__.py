@@ -530,6 +530,10 @@ def verify(
     the same processor, threads and PyTorch. Elsewhere a score before the first step may differ by 0.005, the scores on
     the mean over all evaluations by 1.5 times as much as two seeds of that run do, and at the last by 4 times as much.
     """
+    if keep and not (records and sample):
+        raise UserError("--keep needs --records and --sample K: it keeps what training records again found")
+    if keys and (sample is not None or within is not None):
+        raise UserError("a KEY names what to train again, --sample and --within draw among all: give one or the other")
     from transfusion_lib import analyses, recheck, runs
     from transfusion_lib.records import open_records
     from transfusion_lib.store import open_store
@@ -541,29 +545,17 @@ def verify(
     found = open_records().verify() if records else [*store.verify(runs.KIND), *store.verify(analyses.KIND)]
     problems = [asdict(problem) for problem in found]
     drawn = time.time_ns() % 2**31 if seed is None else seed
-    if keep and not (records and sample):
-        raise UserError("--keep needs --records and --sample K: it keeps what training records again found")
-    if keys and (sample is not None or within is not None):
-        raise UserError(
-            "a KEY names the run to train again; --sample and --within draw among all: give one or the other"
-        )
     count = (0 if records else 1) if sample is None else sample
     chosen = recheck.named(store, keys) if keys else recheck.sample(store, count, seed=drawn, within=within)
     compared = _trained_again(chosen, store, mine, strict=bool(keys) or sample is not None)
     if keep:
         recheck.write_audit(store.root, compared, of=checked, seed=drawn)
-    rows: list[dict[str, Any]] = [
-        {"run": one.key[:12], "agrees": one.agrees, "start differs by": one.start, "curve by": one.curve,
-         "allowed": one.tolerance, "last score by": one.final, "there allowed": one.final_tolerance,
-         "what": one.what}
-        for one in compared
-    ]  # fmt: skip
     if as_json:
         again = [{**asdict(one), "agrees": one.agrees} for one in compared]
         _print_json({"checked": checked, "problems": problems, "sample": again, "seed": drawn})
     else:
         _print_table(problems)
-        _print_table(rows)
+        _print_table([_compared_row(one) for one in compared])
         typer.echo(f"{checked} runs checked, {len(problems)} damaged")
         if compared:
             differ = sum(not one.agrees for one in compared)
@@ -571,6 +563,19 @@ def verify(
             typer.echo(f"{len(compared)} trained again ({how}), {differ} differ")
     if problems or not all(one.agrees for one in compared):
         raise typer.Exit(1)
+
+
+def _compared_row(one: "Compared") -> dict[str, Any]:
+    return {
+        "run": one.key[:12],
+        "agrees": one.agrees,
+        "start differs by": one.start,
+        "curve by": one.curve,
+        "allowed": one.tolerance,
+        "last score by": one.final,
+        "there allowed": one.final_tolerance,
+        "what": one.what,
+    }
 
 
 def _trained_again(chosen: "list[Run]", among: "Store", mine: "Store", *, strict: bool) -> "list[Compared]":

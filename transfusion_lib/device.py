@@ -38,6 +38,8 @@ class Resources:
     """Whether forward and backward of a step are recorded once on a GPU and then replayed: the same kernels."""
     compiled: bool = False
     """Whether a GPU's training steps are compiled; they differ by rounding."""
+    products: bool = True
+    """Whether a CPU computes convolutions as matrix products where those are faster; they differ by rounding."""
 
 
 def resources(*, checkpoint_every_s: float = 20.0, team: Team | None = None) -> Resources:

@@ -109,9 +109,10 @@ def again(run: Run, *, among: Store, weights: Store) -> Compared:
     """
     if key(run.spec) != run.key:
         raise DataError(f"{label(run.spec)}: trained on other data or weights than are here now; train it as a new run")
-    machine = run.record["provenance"]["machine"]
+    machine = dict(run.record["provenance"]["machine"])
+    products = machine.pop("products", False)
     here = devices.resources()
-    chosen = Resources(device=here.device, threads=int(machine["threads"]))
+    chosen = Resources(device=here.device, threads=int(machine["threads"]), products=products)
     with devices.threads(chosen.threads):
         found = fit(run.spec, data.load(run.spec.data), source=source_of(run.spec, weights), resources=chosen)
         now = provenance.record(chosen.device)

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from transfusion_lib import convolutions, interrupts, metrics, models, surgery
 from transfusion_lib import device as devices
-from transfusion_lib import interrupts, metrics, models, surgery
 from transfusion_lib.data.batches import augment, to_input
 from transfusion_lib.data.dataset import Dataset, Split
 from transfusion_lib.data.feed import Feed
@@ -130,9 +130,11 @@ class _Run:
         self.format = devices.memory_format(dataset.train.images.ndim - 2)
         self.network.to(resources.device, memory_format=self.format)  # type: ignore[call-overload]  # 3D is missing there
         self.mean, self.std = (torch.tensor(v, device=resources.device) for v in (self.network.mean, self.network.std))
+        gpu = resources.device.type != "cpu"
+        if resources.products and not gpu:
+            convolutions.as_products(self.network)
         self.module = devices.compiled(self.network) if resources.compiled else self.network
         self.module = self.team.module(self.module)
-        gpu = resources.device.type != "cpu"
         self.replays = gpu and resources.replayed and not resources.compiled and self.team.size == 1
         self.replay: devices.Replay | None = None
         self.optimizer = _optimizer(self.network, self.train)

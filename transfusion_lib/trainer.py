@@ -98,6 +98,8 @@ class Trainer:
     def publish(self, name: str, spec: RunSpec, dataset: Dataset, result: Result, claim: Claim) -> Entry:
         """Write the finished run into the store and drop its checkpoint."""
         made = provenance.record(self.resources.device)
+        if self.resources.products and self.resources.device.type == "cpu":
+            made["machine"]["products"] = True  # training again repeats what the record says
         if self.resources.team.size > 1:
             made["machine"]["processes"] = self.resources.team.size
         record = {

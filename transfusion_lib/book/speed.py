@@ -1,6 +1,7 @@
 """The page of the last benchmarks: what was measured, beside what was promised, on which machine."""
 
 import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,41 @@ def page(*folders: Path) -> str:
     if not found:
         lines += ["Nothing was measured here yet: `transfusion bench train`.", ""]
     for name, result in found.items():
-        lines += [f"## {TITLES[name]}", "", _machine(result["made"]), ""]
-        lines += ["| figure | measured | promised | |", "|---|---|---|---|", *map(_row, result["rows"]), ""]
+        lines += [f"## {TITLES[name]}", "", _machine(result["made"]), "", *_tables(result["rows"])]
         lines += [f"- {_text(note)}" for note in result["notes"]] + [""]
     return "\n".join(lines)
+
+
+def _tables(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the figures of several subjects ("cbr_tiny: of the limit") as one table and all details in a fold.
+
+    The longer side goes down the page.
+    """
+    several = [row for row in rows if ": " in row["what"]]
+    if not several:
+        return [*_listed(rows), ""]
+    cells = {tuple(row["what"].split(": ", 1)): _cell(row) for row in several}
+    subjects, figures = (list(dict.fromkeys(pair[side] for pair in cells)) for side in (0, 1))
+    if len(subjects) > len(figures):
+        table = _grid(subjects, figures, lambda down, right: cells.get((down, right), ""))
+    else:
+        table = _grid(figures, subjects, lambda down, right: cells.get((right, down), ""))
+    alone = [row for row in rows if row not in several]
+    return [*table, "", *_listed(alone), "", ":::{dropdown} Spreads and details", "", *_listed(several), "", ":::", ""]
+
+
+def _grid(rows: Sequence[str], columns: Sequence[str], cell: Callable[[str, str], str]) -> list[str]:
+    head = ["", *map(_text, columns)]
+    body = [[_text(row), *(cell(row, column) for column in columns)] for row in rows]
+    return [f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *body)]
+
+
+def _listed(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    return ["| figure | measured | promised | |", "|---|---|---|---|", *map(_row, rows)] if rows else []
+
+
+def _cell(row: Mapping[str, Any]) -> str:
+    return _value(row) + (f"<br>{_promise(row)}" if row["target"] else "")
 
 
 def _result(name: str, folders: tuple[Path, ...]) -> dict[str, Any] | None:
@@ -51,10 +83,18 @@ def _machine(made: dict[str, Any]) -> str:
     )
 
 
-def _row(row: dict[str, Any]) -> str:
+def _row(row: Mapping[str, Any]) -> str:
+    return f"| {_text(row['what'])} | {_value(row)} | {_promise(row)} | {_text(row['details'])} |"
+
+
+def _value(row: Mapping[str, Any]) -> str:
+    number = f"{row['value']:,.0f}" if abs(row["value"]) >= 1000 else f"{row['value']:.3g}"
+    return f"{number} {_text(row['unit'])}".strip()
+
+
+def _promise(row: Mapping[str, Any]) -> str:
     judged = {None: "", True: "met", False: "**missed**"}[row["met"]]
-    promised = f"{row['target']}: {judged}" if row["target"] else ""
-    return f"| {_text(row['what'])} | {row['value']:,.3g} {_text(row['unit'])} | {promised} | {_text(row['details'])} |"
+    return f"{row['target']}: {judged}" if row["target"] else ""
 
 
 def _text(words: str) -> str:

@@ -1,0 +1,156 @@
+"""Products: what a convolution computes, its gradients and its weights' names stay; only rounding differs."""
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.networks import network, seeded
+from transfusion_lib import convolutions, recheck, runs
+from transfusion_lib import device as devices
+from transfusion_lib.run import KIND, Run
+from transfusion_lib.spec import RunSpec
+from transfusion_lib.store import Entry, Store
+
+
+def both(plain: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """Return a module and its twin by products."""
+    twin = copy.deepcopy(plain)
+    convolutions.as_products(twin)
+    return plain, twin
+
+
+def gradients(module: nn.Module, x: Tensor) -> list[Tensor]:
+    """Return output and gradients by input and parameters, of a loss that weighs every output differently."""
+    x = x.clone().requires_grad_()
+    out = module(x)
+    weights = torch.randn(out.shape, generator=seeded(5), dtype=torch.float64).to(out.dtype)
+    return [out.detach(), *torch.autograd.grad((out * weights).sum(), [x, *module.parameters()])]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "height", "width"),
+    [
+        (1, 1, 0, 4, 3),
+        (1, 2, 0, 5, 4),
+        (1, (1, 2), 0, 4, 6),
+        (1, 1, 1, 3, 3),
+        (1, 1, 0, 17, 16),
+        (3, 1, 1, 2, 2),
+        (3, 2, 1, 4, 5),
+        (3, 1, 0, 3, 3),
+        (5, (2, 1), (2, 0), 6, 8),
+        ((1, 3), 1, (0, 1), 4, 4),
+        (7, 1, 3, 4, 4),
+        (3, 1, 1, 5, 4),
+    ],
+)
+def test_a_product_is_the_convolution(
+    kernel: int | tuple[int, int],
+    stride: int | tuple[int, int],
+    padding: int | tuple[int, int],
+    height: int,
+    width: int,
+    layout: torch.memory_format,
+    bias: bool,
+) -> None:
+    made = nn.Conv2d(3, 5, kernel, stride, padding, bias=bias).double()
+    before = made.state_dict()
+    plain, twin = both(made.to(memory_format=layout))
+    x = torch.randn(2, 3, height, width, generator=seeded(), dtype=torch.float64).contiguous(memory_format=layout)
+    for wanted, found in zip(gradients(plain, x), gradients(twin, x), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
+    assert list(twin.state_dict()) == list(before)
+
+
+def test_products_are_used_where_few_positions_are_left_and_only_there() -> None:
+    """A twin that is no product would pass every other test here."""
+    used = {}
+    for side in (4, 5):
+        _, twin = both(nn.Conv2d(3, 5, 3, padding=1, bias=False))
+        used[side] = type(twin(torch.zeros(1, 3, side, side)).grad_fn).__name__
+    assert used == {4: "_ConvolutionBackward", 5: "ConvolutionBackward0"}
+    for side in (16, 17):
+        _, twin = both(nn.Conv2d(3, 5, 1))
+        used[side] = type(twin(torch.zeros(1, 3, side, side)).grad_fn).__name__
+    assert used[16] == "PermuteBackward0"
+    assert used[17] == "ConvolutionBackward0"
+
+
+def test_other_convolutions_stay_as_they_are() -> None:
+    class Other(nn.Conv2d):
+        pass
+
+    kept = nn.Sequential(
+        nn.Conv2d(4, 4, 3, groups=2),
+        nn.Conv2d(4, 4, 3, dilation=2),
+        nn.Conv2d(4, 4, 3, padding="same"),
+        nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect"),
+        Other(4, 4, 1),
+        nn.Conv3d(4, 4, 1),
+    )
+    _, twin = both(kept)
+    assert [type(part) for part in twin.children()] == [type(part) for part in kept.children()]
+
+
+def test_a_frozen_convolution_is_a_plain_one() -> None:
+    plain, twin = both(nn.Conv2d(3, 5, 3, padding=1, bias=False).double().requires_grad_(False))
+    x = torch.randn(2, 3, 4, 4, generator=seeded(), dtype=torch.float64).requires_grad_()
+    (wanted,), (found,) = (torch.autograd.grad(part(x).square().sum(), [x]) for part in (plain, twin))
+    assert found.equal(wanted)
+    assert type(twin(x).grad_fn).__name__ == "ConvolutionBackward0"
+
+
+@pytest.mark.parametrize("name", ["resnet18", "efficientnet_lite0", "cbr_large_t", "densenet121", "inception_v3"])
+def test_a_networks_gradients_stay(name: str) -> None:
+    size = 96 if name == "inception_v3" else 64
+    plain, twin = both(network(name).double().eval().to(memory_format=torch.channels_last))
+    x = torch.randn(2, 3, size, size, generator=seeded(), dtype=torch.float64)
+    x = x.contiguous(memory_format=torch.channels_last)
+    changed = [part for part in twin.modules() if type(part).__name__ in ("_Pointwise", "_Patched")]
+    assert len(changed) >= 5
+    for wanted, found in zip(gradients(plain, x), gradients(twin, x), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-8, atol=1e-8 * float(wanted.abs().max()))
+
+
+def test_under_autocast_gradients_are_float32_and_rounded_alike() -> None:
+    plain, twin = both(
+        nn.Sequential(nn.Conv2d(16, 32, 3, padding=1, bias=False), nn.ReLU(), nn.Conv2d(32, 8, 1)).to(
+            memory_format=torch.channels_last
+        )
+    )
+    x = torch.randn(4, 16, 4, 4, generator=seeded()).contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        pairs = list(zip(gradients(plain, x), gradients(twin, x), strict=True))
+    for wanted, found in pairs:
+        assert found.dtype == wanted.dtype
+        torch.testing.assert_close(found, wanted, rtol=0.02, atol=0.02 * float(wanted.abs().max()))
+
+
+def test_a_record_from_before_is_trained_again_as_it_was(store: Store, small: RunSpec) -> None:
+    """And one by products by products: the record says which, and either agrees in every bit."""
+    one, other = small, small.replace(seed=8)
+    (before,) = runs.ensure([one], store=store, resources=devices.Resources(device=torch.device("cpu"), products=False))
+    (after,) = runs.ensure([other], store=store)
+    assert "products" not in before.record["provenance"]["machine"]
+    assert after.record["provenance"]["machine"]["products"]
+    for made in (before, after):
+        found = recheck.again(Run(made.spec, Entry(store.root / KIND / made.key)), among=store, weights=store)
+        assert (found.start_tolerance, found.agrees) == (0.0, True)
+
+
+def test_training_by_products_differs_by_rounding_alone(store: Store, small: RunSpec) -> None:
+    spec = small.replace(train=small.train.replace(steps=1, eval_every=1))
+    plain = devices.Resources(device=torch.device("cpu"), products=False)
+    (made,) = runs.ensure([spec], store=store)
+    weights = made.weights()
+    other = Store(store.root.parent / "other")
+    (again,) = runs.ensure([spec], store=other, resources=plain)
+    close = {
+        name: torch.allclose(value, again.weights()[name], rtol=1e-4, atol=1e-5) for name, value in weights.items()
+    }
+    assert all(close.values()), close
+    assert any(not value.equal(again.weights()[name]) for name, value in weights.items())
