@@ -80,6 +80,16 @@ def test_products_are_used_where_few_positions_are_left_and_only_there() -> None
     assert used[17] == "ConvolutionBackward0"
 
 
+@pytest.mark.parametrize(("amx", "used"), [(True, "_ConvolutionBackward"), (False, "ConvolutionBackward0")])
+def test_amx_multiplies_larger_maps_and_only_in_bfloat16(amx: bool, used: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    _, twin = both(nn.Conv2d(3, 5, 3, padding=1, bias=False))
+    x = torch.zeros(1, 3, 8, 8)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert type(twin(x).grad_fn).__name__ == used
+    assert type(twin(x).grad_fn).__name__ == "ConvolutionBackward0"
+
+
 def test_other_convolutions_stay_as_they_are() -> None:
     class Other(nn.Conv2d):
         pass

@@ -3,8 +3,8 @@
 Images are channels-last there, so the output positions of a 1x1 convolution are the rows of a matrix, and the gradient
 of any convolution by its weights is a product with the patches that those positions saw. oneDNN is slow where few
 positions meet many channels, as in the deep blocks of a ResNet. In turn with plain convolutions (``bench train``),
-forward and backward of ResNet-50 at 64 px are 1.6 times as fast with AMX, 1.2 times with AVX2 (float32) and 1.1 times
-with AVX512-bf16 alone, of EfficientNet-Lite0 1.1 times; other networks here do not differ or gain a little.
+forward and backward at 64 px are faster with AMX 1.6 times (ResNet-50), 1.2 (CBR-LargeT), 1.1 (other CBRs); ResNet-50
+gains 1.2 times with AVX2 and 1.1 with AVX512-bf16 alone, EfficientNet-Lite0 1.1 times in float32 on each of them.
 """
 
 from typing import Any
@@ -16,6 +16,9 @@ from torch.nn.grad import conv2d_input
 
 FEW, MORE = 16, 256
 """Output positions of an image up to which a larger convolution and a 1x1 convolution are products."""
+
+FEW_WITH_AMX = 64
+"""Of a larger convolution in bfloat16, where AMX multiplies matrices ten times as fast as other units."""
 
 
 def as_products(network: nn.Module) -> None:
@@ -46,13 +49,12 @@ class _Patched(nn.Conv2d):
     """A convolution whose gradient by its weights is a product, where its output has few positions."""
 
     def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+        amx = dtype == torch.bfloat16 and torch.cpu._is_amx_tile_supported()
         learns = weight.requires_grad and torch.is_grad_enabled()
-        if bias is not None or not learns or self._positions(x) > FEW:
+        if bias is not None or not learns or self._positions(x) > (FEW_WITH_AMX if amx else FEW):
             return super()._conv_forward(x, weight, bias)  # type: ignore[no-any-return]
-        if torch.is_autocast_enabled("cpu"):
-            dtype = torch.get_autocast_dtype("cpu")
-            x, weight = x.to(dtype), weight.to(dtype)
-        found: Tensor = _Convolution.apply(x, weight, self.stride, self.padding)
+        found: Tensor = _Convolution.apply(x.to(dtype), weight.to(dtype), self.stride, self.padding)
         return found
 
     def _positions(self, x: Tensor) -> int:
@@ -79,19 +81,12 @@ class _Convolution(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             by_input = conv2d_input(x.shape, weight, by_output, ctx.stride, ctx.padding)
         outside, inside, rows, columns = weight.shape
-        seen = _patches(x, (rows, columns), by_output.shape[2:], ctx.stride, ctx.padding)
-        product = by_output.permute(0, 2, 3, 1).reshape(-1, outside).t() @ seen
-        return by_input, product.view(outside, rows, columns, inside).permute(0, 3, 1, 2), None, None
-
-
-def _patches(
-    x: Tensor, kernel: tuple[int, int], out: torch.Size, stride: tuple[int, int], padding: tuple[int, int]
-) -> Tensor:
-    """Return what each output position sees of x (n, c, ...), padded: (n x positions, rows x columns x c)."""
-    (above, beside), (down, right) = padding, stride
-    image = F.pad(x, (beside, beside, above, above)).permute(0, 2, 3, 1).contiguous()
-    n, _, _, channels = image.shape
-    to_next, to_row, to_column, to_channel = image.stride()
-    sizes = (n, *out, *kernel, channels)
-    strides = (to_next, to_row * down, to_column * right, to_row, to_column, to_channel)
-    return image.as_strided(sizes, strides).reshape(n * out.numel(), -1)
+        (above, beside), (down, right) = ctx.padding, ctx.stride
+        image = F.pad(x, (beside, beside, above, above)).permute(0, 2, 3, 1).contiguous()
+        left = by_output.permute(0, 2, 3, 1).reshape(-1, outside).t()
+        size = (len(x), *by_output.shape[2:], columns * inside)
+        to_next, to_row, to_column, _ = image.stride()
+        strides = (to_next, to_row * down, to_column * right, 1)
+        # What each output position sees of one row of the kernel; of all rows at once it would take much memory.
+        by_row = [left @ image.as_strided(size, strides, row * to_row).flatten(0, 2) for row in range(rows)]
+        return by_input, torch.stack(by_row, 1).view(outside, rows, columns, inside).permute(0, 3, 1, 2), None, None
