@@ -106,8 +106,10 @@ def test_other_convolutions_stay_as_they_are() -> None:
     assert [type(part) for part in twin.children()] == [type(part) for part in kept.children()]
 
 
-def test_a_frozen_convolution_is_a_plain_one() -> None:
-    plain, twin = both(nn.Conv2d(3, 5, 3, padding=1, bias=False).double().requires_grad_(False))
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_a_frozen_convolution_is_a_plain_one(kernel: int) -> None:
+    made = nn.Conv2d(3, 5, kernel, padding=kernel // 2, bias=False).double()
+    plain, twin = both(made.requires_grad_(False))
     x = torch.randn(2, 3, 4, 4, generator=seeded(), dtype=torch.float64).requires_grad_()
     (wanted,), (found,) = (torch.autograd.grad(part(x).square().sum(), [x]) for part in (plain, twin))
     assert found.equal(wanted)
@@ -124,6 +126,17 @@ def test_a_networks_gradients_stay(name: str) -> None:
     assert len(changed) >= 5
     for wanted, found in zip(gradients(plain, x), gradients(twin, x), strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-8, atol=1e-8 * float(wanted.abs().max()))
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_evaluation_uses_no_products(kernel: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, twin = both(nn.Conv2d(3, 5, kernel, padding=kernel // 2, bias=False))
+    monkeypatch.setattr(torch.nn.functional, "linear", lambda *_: pytest.fail("a product"))
+    monkeypatch.setattr(convolutions._Convolution, "apply", lambda *_: pytest.fail("a product"))
+    with torch.no_grad():
+        twin(torch.zeros(1, 3, 4, 4))
+    with pytest.raises(pytest.fail.Exception):
+        twin(torch.zeros(1, 3, 4, 4))
 
 
 def test_under_autocast_gradients_are_float32_and_rounded_alike() -> None:

@@ -40,9 +40,11 @@ class _Pointwise(nn.Conv2d):
     def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         down, right = self.stride
         seen = x[:, :, ::down, ::right]
-        if seen.shape[2] * seen.shape[3] > MORE:
+        if not _learns(weight) or seen.shape[2] * seen.shape[3] > MORE:
             return super()._conv_forward(x, weight, bias)  # type: ignore[no-any-return]  # untyped there
-        return F.linear(seen.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
+        n, channels, height, width = seen.shape
+        rows = seen.permute(0, 2, 3, 1).reshape(-1, channels)  # for a linear layer one matrix, not n small ones
+        return F.linear(rows, weight.flatten(1), bias).view(n, height, width, -1).permute(0, 3, 1, 2)
 
 
 class _Patched(nn.Conv2d):
@@ -51,8 +53,7 @@ class _Patched(nn.Conv2d):
     def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
         amx = dtype == torch.bfloat16 and torch.cpu._is_amx_tile_supported()
-        learns = weight.requires_grad and torch.is_grad_enabled()
-        if bias is not None or not learns or self._positions(x) > (FEW_WITH_AMX if amx else FEW):
+        if bias is not None or not _learns(weight) or self._positions(x) > (FEW_WITH_AMX if amx else FEW):
             return super()._conv_forward(x, weight, bias)  # type: ignore[no-any-return]
         found: Tensor = _Convolution.apply(x.to(dtype), weight.to(dtype), self.stride, self.padding)
         return found
@@ -62,6 +63,11 @@ class _Patched(nn.Conv2d):
         above, beside = map(int, self.padding)
         height, width = x.shape[2:]
         return ((height + 2 * above - rows) // down + 1) * ((width + 2 * beside - columns) // right + 1)
+
+
+def _learns(weight: Tensor) -> bool:
+    """Tell whether ``weight`` has a gradient here: without one, products are not faster."""
+    return weight.requires_grad and torch.is_grad_enabled()
 
 
 class _Convolution(torch.autograd.Function):
