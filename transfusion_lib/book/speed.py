@@ -54,11 +54,19 @@ def _tables(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def _grid(rows: Sequence[str], columns: Sequence[str], cell: Callable[[str, str], str]) -> list[str]:
     head = ["", *map(_text, columns)]
     body = [[_text(row), *(cell(row, column) for column in columns)] for row in rows]
-    return [f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *body)]
+    return _lines([head, *body])
 
 
 def _listed(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    return ["| figure | measured | promised | |", "|---|---|---|---|", *map(_row, rows)] if rows else []
+    """Return a table with a row for each figure, without columns that are empty."""
+    columns = {
+        "figure": [_text(row["what"]) for row in rows],
+        "measured": [_value(row) for row in rows],
+        "promised": [_promise(row) for row in rows],
+        "": [_text(row["details"]) for row in rows],
+    }
+    filled = {name: column for name, column in columns.items() if any(column)}
+    return _lines([list(filled), *zip(*filled.values(), strict=True)]) if rows else []
 
 
 def _cell(row: Mapping[str, Any]) -> str:
@@ -83,8 +91,9 @@ def _machine(made: dict[str, Any]) -> str:
     )
 
 
-def _row(row: Mapping[str, Any]) -> str:
-    return f"| {_text(row['what'])} | {_value(row)} | {_promise(row)} | {_text(row['details'])} |"
+def _lines(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return a table whose first row is its head."""
+    return [f"| {' | '.join(row)} |" for row in (rows[0], ["---"] * len(rows[0]), *rows[1:])]
 
 
 def _value(row: Mapping[str, Any]) -> str:
