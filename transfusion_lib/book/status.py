@@ -65,7 +65,11 @@ def _records(folder: Path) -> Iterator[str]:
     except StoreError:
         return
     yield "## The published records\n"
-    yield f"`{folder.name}/` holds {len(found)} runs, each file with its checksum (`transfusion verify --records`).\n"
+    yield (
+        f"`{folder.name}/` holds {len(found)} runs, each file with its checksum (`transfusion verify --records`). "
+        "`contents.csv` lists them all, `studies/` those of each chapter; `transfusion verify --records KEY` trains "
+        "the run of a row again and compares.\n"
+    )
     yield "| data | runs | hours of one processor core | hours of one GPU | machines |\n|---|---|---|---|---|"
     for name in sorted({_data(one) for one in found}):
         its = [one for one in found if _data(one) == name]
