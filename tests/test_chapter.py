@@ -21,7 +21,7 @@ def test_the_foot_has_a_command_and_the_recorded_score_for_each_run(monkeypatch:
     page = chapter.open_chapter(studies.Performance.of(parameters.effective(here.chapter("performance"), values)))
     found = page.runs()
     said = re.findall(
-        r"<code>transfusion verify --records (\w{12})</code> ([^<]*?): test auroc ([\d.]+)", page.foot().data
+        r"<code>transfusion verify --records (\w{12})</code> ([^<]*?): test AUROC ([\d.]+)", page.foot().data
     )
     assert len(said) == len(found) > 30
     with (places.records_root() / "contents.csv").open() as file:

@@ -27,6 +27,8 @@ from transfusion_lib.runs import Run
 from transfusion_lib.spec import DataSpec
 from transfusion_lib.studies.study import Study
 
+SCORES = {"test_auroc": "test AUROC", "test_dice": "test Dice"}
+
 
 class Chapter:
     """One study being read: made by ``open_chapter``."""
@@ -165,4 +167,4 @@ def _all_of(spec: DataSpec, split: str, asked: int) -> bool:
 def _run_line(run: Run, command: str) -> str:
     name, value = headline(run.curve)
     what = f"{runs.label(run.spec)}, {run.record['dataset']['cases']['train']:,} images, {run.spec.train.steps:,} steps"
-    return f"<code>{command} {run.key[:12]}</code> {text(what)}: {name.replace('_', ' ')} {value:.4f}"
+    return f"<code>{command} {run.key[:12]}</code> {text(what)}: {SCORES[name]} {value:.4f}"
