@@ -66,6 +66,16 @@ def test_a_product_is_the_convolution(
     assert list(twin.state_dict()) == list(before)
 
 
+def test_a_part_of_a_larger_tensor_is_convolved() -> None:
+    plain, twin = both(nn.Conv2d(3, 5, 3, bias=False).double())
+    batch = torch.randn(4, 6, 6, 3, generator=seeded(), dtype=torch.float64).permute(0, 3, 1, 2)
+    for part in (batch[1:], batch[..., 1:-1, 1:]):
+        (wanted,), (found,) = (
+            torch.autograd.grad(each(part).sin().sum(), list(each.parameters())) for each in (plain, twin)
+        )
+        torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
+
+
 def test_products_are_used_where_few_positions_are_left_and_only_there() -> None:
     """A twin that is no product would pass every other test here."""
     used = {}

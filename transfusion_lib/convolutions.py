@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # its usual name
+from torch.nn import functional as F
 from torch.nn.grad import conv2d_input
 
 FEW, MORE = 16, 256
@@ -94,5 +94,6 @@ class _Convolution(torch.autograd.Function):
         to_next, to_row, to_column, _ = image.stride()
         strides = (to_next, to_row * down, to_column * right, 1)
         # What each output position sees of one row of the kernel; of all rows at once it would take much memory.
-        by_row = [left @ image.as_strided(size, strides, row * to_row).flatten(0, 2) for row in range(rows)]
+        starts = range(image.storage_offset(), image.storage_offset() + rows * to_row, to_row)
+        by_row = [left @ image.as_strided(size, strides, start).flatten(0, 2) for start in starts]
         return by_input, torch.stack(by_row, 1).view(outside, rows, columns, inside).permute(0, 3, 1, 2), None, None
