@@ -21,10 +21,11 @@ def both(plain: nn.Module) -> tuple[nn.Module, nn.Module]:
     return plain, twin
 
 
-def gradients(module: nn.Module, x: Tensor) -> list[Tensor]:
+def gradients(module: nn.Module, x: Tensor, *, autocast: bool = False) -> list[Tensor]:
     """Return output and gradients by input and parameters, of a loss that weighs every output differently."""
     x = x.clone().requires_grad_()
-    out = module(x)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        out = module(x)
     weights = torch.randn(out.shape, generator=seeded(5), dtype=torch.float64).to(out.dtype)
     return [out.detach(), *torch.autograd.grad((out * weights).sum(), [x, *module.parameters()])]
 
@@ -156,9 +157,7 @@ def test_under_autocast_gradients_are_float32_and_rounded_alike() -> None:
         )
     )
     x = torch.randn(4, 16, 4, 4, generator=seeded()).contiguous(memory_format=torch.channels_last)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        pairs = list(zip(gradients(plain, x), gradients(twin, x), strict=True))
-    for wanted, found in pairs:
+    for wanted, found in zip(*(gradients(each, x, autocast=True) for each in (plain, twin)), strict=True):
         assert found.dtype == wanted.dtype
         torch.testing.assert_close(found, wanted, rtol=0.02, atol=0.02 * float(wanted.abs().max()))
 
