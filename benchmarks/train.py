@@ -164,9 +164,8 @@ def their_loop(
     network: str, folder: Path, *, size: int = SIZE, batch: int = BATCH, device: torch.device = CPU
 ) -> "ReferenceLoop":
     """Return the peer's loop over the files in ``folder`` with the same network."""
-    from benchmarks.peer import (
-        ReferenceLoop,
-    )  # torchvision takes 75 MiB, which our loop, measured here too, has no use for
+    # Not at the top: torchvision takes 75 MiB, which are not our loop's, whose memory is measured by this file too.
+    from benchmarks.peer import ReferenceLoop
 
     built = models.build(ModelSpec(name=network), num_outputs=2, size=size, generator=torch.Generator().manual_seed(0))
     return ReferenceLoop(built, folder, size=size, batch_size=batch, workers=devices.cores(), device=device)

@@ -39,6 +39,7 @@ def test_figures_of_several_subjects_are_one_table_with_details_below(tmp_path: 
     """The longer side goes down: a phone shows few columns."""
     report = Report("train", lambda said: None, tmp_path / "train.json")
     report.add("matrix product", 1234.0, "GFLOP/s")
+    report.add("images", 999.7, "a second")
     for network, times in (("cbr_tiny", 3.4), ("resnet50", 2.0)):
         report.add(f"{network}: faster", times, "times", at_least=3.5, details="spread")
         report.add(f"{network}: of the limit", 93.04, "%")
@@ -49,6 +50,7 @@ def test_figures_of_several_subjects_are_one_table_with_details_below(tmp_path: 
     assert "| faster | 3.4 times<br>at least 3.5: **missed** | 2 times<br>at least 3.5: **missed** |" in shown
     assert "| only here |  | 1 s |" in shown
     assert "| matrix product | 1,234 GFLOP/s |" in shown
+    assert "| images | 1,000 a second |" in shown
     details = shown[shown.index(":::{dropdown} Spreads and details") : shown.index(":::")]
     assert "| cbr_tiny: faster | 3.4 times | at least 3.5: **missed** | spread |" in details
     for network in ("a", "b", "c", "d"):

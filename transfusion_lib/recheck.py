@@ -85,14 +85,18 @@ def named(store: Store, keys: Sequence[str]) -> list[Run]:
     """Return the finished runs whose keys begin so; a ``StoreError`` where one begins none or several."""
     found = []
     for asked in dict.fromkeys(keys):
-        fit_it = [name for name in store.keys(KIND) if name.startswith(asked)]
-        if len(fit_it) != 1:
+        matching = [name for name in store.keys(KIND) if name.startswith(asked)]
+        if len(matching) != 1:
             known = len(store.keys(KIND))
-            what = f"{len(fit_it)} begin with {asked}: give more digits" if fit_it else f"none begins with {asked}"
+            what = (
+                f"{len(matching)} begin with {asked}: give more digits"
+                if matching
+                else f"none begins with {asked}; keys are the folders in {store.root / KIND}"
+            )
             raise StoreError(f"{store.root} has {known} finished runs, but {what}")
-        run = _read(store, fit_it[0])
+        run = _read(store, matching[0])
         if run is None:
-            raise StoreError(f"{store.root}: {fit_it[0]} was described by another version of this program")
+            raise StoreError(f"{store.root}: {matching[0]} was described by another version of this program")
         found.append(run)
     return found
 

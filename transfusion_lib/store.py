@@ -1,9 +1,9 @@
 """Finished things under their keys: written in one step, claimed by one worker at a time, verified on read.
 
 An entry is a folder ``<root>/<kind>/<key>`` of small files and a ``MANIFEST.json`` with the sha256 of each. It is
-written beside its place and renamed into it, so it is there whole or not at all. Work in progress lives in
-``<root>/work/<key>``; its lock is the kernel's, so it is free again the moment its worker dies, however it dies. A
-heartbeat stands in for the lock between hosts that share a file system without sharing its locks.
+written beside its place and renamed into it, so it is there whole or not at all. Work in progress lives in the folder
+``work`` beside the kinds, under its key; its lock is the kernel's, so it is free again the moment its worker dies,
+however it dies. A heartbeat stands in for the lock between hosts that share a file system without sharing its locks.
 Knows nothing of specs or networks.
 """
 

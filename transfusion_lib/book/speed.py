@@ -97,7 +97,7 @@ def _lines(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _value(row: Mapping[str, Any]) -> str:
-    number = f"{row['value']:,.0f}" if abs(row["value"]) >= 1000 else f"{row['value']:.3g}"
+    number = f"{row['value']:,.0f}" if abs(row["value"]) >= 999.5 else f"{row['value']:.3g}"
     return f"{number} {_text(row['unit'])}".strip()
 
 
