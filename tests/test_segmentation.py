@@ -11,7 +11,7 @@ from tests.networks import enliven, images, network, seeded, source
 from tests.pictures import encoded, gradient, write_files
 from transfusion_lib import data, metrics, models, runs
 from transfusion_lib.data.batches import augment
-from transfusion_lib.device import resources
+from transfusion_lib.device import Resources, resources
 from transfusion_lib.errors import DataError, SpecError
 from transfusion_lib.init import network_for
 from transfusion_lib.models import UNet
@@ -54,6 +54,16 @@ def test_every_pixel_gets_a_score_wherever_it_is_cut(name: str, edge: int) -> No
         built = network(spec).eval()
         with torch.no_grad():
             assert built(torch.randn(2, 3, edge, edge)).shape == (2, 3, edge, edge)
+
+
+def test_the_decoder_sees_rectified_maps_in_training_too() -> None:
+    """Faster orders of layers may not reach between batch norm and the ReLU of a CBR, where a U-Net looks."""
+    run = _Run(LUNGS, data.load(LUNGS.data), source=None, resources=Resources(device=torch.device("cpu")))
+    seen: list[Tensor] = []
+    run.network.head.register_forward_pre_hook(lambda _, args: seen.extend(args[0]))
+    run.take_step()
+    assert [y.shape[-1] for y in seen] == [32, 16, 8, 4, 2]
+    assert all((y >= 0).all() for y in seen)
 
 
 def test_the_encoder_takes_a_classifiers_weights_and_the_decoder_is_new() -> None:

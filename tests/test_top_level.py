@@ -229,9 +229,9 @@ def imports(path: Path) -> Iterator[str]:
 # Each imports only from the lines above it. "similarity" and "stats" know only arrays.
 LAYERS = (
     {"errors", "places", "paper", "markup"},
-    {"interrupts", "heartbeat"},
+    {"interrupts", "heartbeat", "kernels"},
     {"team"},
-    {"spec", "device", "similarity", "stats", "metrics", "synthetic", "store", "figures", "convolutions"},
+    {"spec", "device", "similarity", "stats", "metrics", "synthetic", "store", "figures"},
     {"data", "models", "provenance", "claims"},
     {"init", "surgery", "weights", "costs", "export", "paper_rethinking"},
     {"train", "run"},
@@ -316,3 +316,16 @@ def test_functions_fit_on_a_screen() -> None:
         if node.end_lineno - node.lineno + 1 > 60
     ]
     assert not long
+
+
+def test_a_wheel_has_every_file_of_the_package() -> None:
+    """Unasked, setuptools takes modules alone: an installed package would lack weights and what is to be compiled."""
+    named = PYPROJECT["tool"]["setuptools"]["package-data"]["transfusion_lib"]
+    package = ROOT / "transfusion_lib"
+    packed = {path for pattern in named for path in package.glob(pattern)}
+    tracked = subprocess.run(
+        ["git", "ls-files", "transfusion_lib"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    others = {ROOT / line for line in tracked.stdout.splitlines() if not line.endswith(".py")}
+    assert len(others) > 3
+    assert others <= packed

@@ -14,9 +14,18 @@ def store_root() -> Path:
     checkout = Path(__file__).resolve().parent.parent
     if (checkout / "pyproject.toml").is_file():
         return checkout / ".store"
-    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "transfusion"
+    return _cache()
+
+
+def compiled_root() -> Path:
+    """Return the folder of compiled code: the user's own, since whoever can write there decides what is executed."""
+    return _cache() / "compiled"
 
 
 def records_root() -> Path:
     """Return the folder of the published records, ``results`` in the checkout; a store that is only read."""
     return Path(__file__).resolve().parent.parent / "results"
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "transfusion"

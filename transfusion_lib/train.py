@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from transfusion_lib import convolutions, interrupts, metrics, models, surgery
 from transfusion_lib import device as devices
+from transfusion_lib import interrupts, kernels, metrics, models, surgery
 from transfusion_lib.data.batches import augment, to_input
 from transfusion_lib.data.dataset import Dataset, Split
 from transfusion_lib.data.feed import Feed
@@ -132,7 +132,9 @@ class _Run:
         self.mean, self.std = (torch.tensor(v, device=resources.device) for v in (self.network.mean, self.network.std))
         gpu = resources.device.type != "cpu"
         if resources.products and not gpu:
-            convolutions.as_products(self.network)
+            kernels.as_products(self.network)
+        if not isinstance(self.network, models.UNet):  # whose decoder sees the maps before they are pooled
+            kernels.pool_early(self.network, in_one_pass=resources.in_one_pass)
         self.module = devices.compiled(self.network) if resources.compiled else self.network
         self.module = self.team.module(self.module)
         self.replays = gpu and resources.replayed and not resources.compiled and self.team.size == 1

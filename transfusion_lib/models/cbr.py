@@ -27,11 +27,9 @@ def cbr(name: str, *, num_outputs: int, mean: tuple[float, ...], std: tuple[floa
         layer: OrderedDict[str, nn.Module] = OrderedDict(
             conv=nn.Conv2d(inside, outside, kernel, padding=kernel // 2, bias=False),
             bn=nn.BatchNorm2d(outside),
+            relu=nn.ReLU(inplace=True),
         )
         if pool_last or number < len(widths):
             layer["pool"] = nn.MaxPool2d(3, stride=2, padding=1)
-        # The paper pools behind the ReLU. The largest value is the same either way, and so is every gradient, but here
-        # a quarter of the values pass through the ReLU.
-        layer["relu"] = nn.ReLU(inplace=True)
         stages[f"pool{number}"] = [nn.Sequential(layer)]
     return Network(name, stages, Head(nn.Linear(widths[-1], num_outputs)), mean=mean, std=std)

@@ -1,0 +1,388 @@
+"""Batch norm, pooling and ReLU in one pass: what PyTorch's layers compute, closer to the truth; and life without it."""
+
+import copy
+import ctypes
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.networks import network, seeded
+from transfusion_lib import device as devices
+from transfusion_lib import kernels, places, recheck, runs
+from transfusion_lib.kernels import native, pooling
+from transfusion_lib.run import KIND, Run
+from transfusion_lib.spec import RunSpec
+from transfusion_lib.store import Entry, Store
+
+compiled = pytest.mark.skipif(not kernels.available(), reason="no C++ compiler here")
+SOURCE = Path(pooling.__file__).with_suffix(".cpp")
+
+
+def layers(c: int, **norm: Any) -> nn.Sequential:
+    """Return the three layers, with weights of either sign."""
+    made = nn.Sequential(nn.BatchNorm2d(c, **norm), nn.ReLU(), nn.MaxPool2d(3, stride=2, padding=1))
+    if norm.get("affine", True):
+        torch.nn.init.normal_(made.get_parameter("0.weight"), generator=seeded(1))
+        torch.nn.init.normal_(made.get_parameter("0.bias"), generator=seeded(2))
+    return made
+
+
+def one_pass(plain: nn.Sequential) -> nn.Sequential:
+    """Return a twin that takes one pass."""
+    twin = copy.deepcopy(plain)
+    kernels.pool_early(twin, in_one_pass=True)
+    assert type(twin) is not nn.Sequential
+    return twin
+
+
+def maps(n: int, c: int, height: int, width: int) -> Tensor:
+    """Return maps, channels-last as in training."""
+    return torch.randn(n, c, height, width, generator=seeded()).contiguous(memory_format=torch.channels_last)
+
+
+def computed(module: nn.Module, x: Tensor) -> dict[str, Tensor]:
+    """Return the output, its gradients for a loss that weighs every output differently, and the running statistics."""
+    x = x.detach().clone(memory_format=torch.preserve_format).requires_grad_()
+    y = module(x)
+    weights = torch.randn(y.shape, generator=seeded(5)).bfloat16()  # the same in every precision
+    grads = torch.autograd.grad((y * weights.to(y.dtype)).sum(), [x, *module.parameters()])
+    return {
+        "y": y.detach(),
+        "by_x": grads[0],
+        **{f"by_{name}": grad for (name, _), grad in zip(module.named_parameters(), grads[1:], strict=True)},
+        **dict(module.named_buffers()),
+    }
+
+
+def exact(plain: nn.Module, x: Tensor) -> dict[str, Tensor]:
+    """Return what PyTorch's layers compute in float64."""
+    return computed(copy.deepcopy(plain).double(), x.double())
+
+
+def error(found: Tensor, wanted: Tensor) -> float:
+    """Return how far a tensor is from the truth, of its length."""
+    return float((found.double() - wanted.double()).norm() / wanted.double().norm())
+
+
+@compiled
+@pytest.mark.parametrize(
+    ("n", "c", "height", "width"),
+    [(3, 16, 8, 8), (2, 32, 7, 5), (2, 48, 1, 6), (2, 16, 2, 2), (1, 16, 3, 1), (5, 16, 1, 1), (2, 256, 4, 4)],
+)
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_one_pass_is_the_three_layers(n: int, c: int, height: int, width: int, layout: torch.memory_format) -> None:
+    plain, x = layers(c, eps=0.1), maps(n, c, height, width).contiguous(memory_format=layout)
+    twin = one_pass(plain)
+    assert list(twin.state_dict()) == list(plain.state_dict())
+    wanted, found = exact(plain, x), computed(twin, x)
+    for name, value in wanted.items():
+        torch.testing.assert_close(found[name].double(), value.double(), rtol=1e-5, atol=1e-5, msg=name)
+    assert found["0.num_batches_tracked"] == 1
+
+
+@compiled
+def test_a_batch_far_from_zero_keeps_its_variance() -> None:
+    plain, x = layers(16), maps(4, 16, 8, 8) + 3000.0
+    wanted, found = exact(plain, x), computed(one_pass(plain), x)
+    assert error(found["y"], wanted["y"]) < 1e-3  # of x itself half a unit in the last place is 1e-4 of its spread
+    assert error(found["0.running_var"], wanted["0.running_var"]) < 1e-6
+
+
+@compiled
+def test_a_value_far_from_all_others_spoils_no_variance() -> None:
+    plain, x = layers(16), maps(4, 16, 32, 32)
+    x[0, :, 0, 0] = 1e4
+    wanted, found = exact(plain, x), computed(one_pass(plain), x)
+    assert error(found["0.running_var"], wanted["0.running_var"]) < 1e-5
+
+
+@compiled
+def test_a_channel_of_one_value_has_no_variance_and_no_gradient() -> None:
+    """And where normalised values are 0, a ReLU lets no gradient through."""
+    plain = layers(16)
+    torch.nn.init.zeros_(plain.get_parameter("0.bias"))
+    x = torch.linspace(0.1, 1e4, 16).view(1, 16, 1, 1).expand(3, 16, 7, 7)
+    found = computed(one_pass(plain), x)
+    assert found["0.running_var"].allclose(torch.tensor(0.9))
+    assert not found["y"].isnan().any()
+    zero = torch.zeros_like(x)
+    zeros = computed(one_pass(plain), zero)
+    for name in ("y", "by_x", "by_0.weight", "by_0.bias"):
+        assert not zeros[name].any(), name
+
+
+@compiled
+def test_statistics_go_on_from_batch_to_batch() -> None:
+    plain = layers(16, momentum=0.3, eps=0.1)
+    twin = one_pass(plain)
+    for seed in range(3):
+        x = torch.randn(4, 16, 6, 6, generator=seeded(seed)) * (seed + 1)
+        plain(x), twin(x)
+    for name, buffer in plain.named_buffers():
+        torch.testing.assert_close(twin.get_buffer(name), buffer, msg=name)
+
+
+@compiled
+def test_of_equal_values_the_first_gets_the_gradient() -> None:
+    plain = layers(16)
+    for parameter in plain.parameters():
+        torch.nn.init.ones_(parameter)
+    x = maps(2, 16, 6, 6).round()  # many ties
+    assert computed(one_pass(plain), x)["by_x"].allclose(computed(plain, x)["by_x"], rtol=1e-4, atol=1e-5)
+
+
+@compiled
+def test_in_bfloat16_it_is_closer_to_the_truth_than_the_layers() -> None:
+    plain, x = layers(32), maps(8, 32, 16, 16).bfloat16()
+    truth = exact(plain, x)
+    layered, found = computed(plain, x), computed(one_pass(plain), x)
+    assert {name: value.dtype for name, value in found.items()} == {n: value.dtype for n, value in layered.items()}
+    assert error(found["by_x"], truth["by_x"]) < 0.003 < 0.01 < error(layered["by_x"], truth["by_x"])
+    for name in ("by_0.weight", "by_0.bias"):
+        assert error(found[name], truth[name]) < 1e-4 < error(layered[name], truth[name])
+    assert error(found["y"], truth["y"]) < 0.003  # one rounding to bfloat16
+
+
+@compiled
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_threads_change_no_bit(dtype: torch.dtype) -> None:
+    plain, x, found = layers(16), maps(7, 16, 9, 9).to(dtype), []
+    for threads in (1, 2, 3):
+        with devices.threads(threads):
+            found.append(computed(one_pass(plain), x))
+    for name, value in found[0].items():
+        assert all(other[name].equal(value) for other in found), name
+
+
+@compiled
+def test_every_bfloat16_is_rounded_as_pytorch_rounds() -> None:
+    """Values of all sizes: weights of zero let the bias through, so that a channel's output is the bias, rounded."""
+    plain = layers(4096)
+    torch.nn.init.zeros_(plain.get_parameter("0.weight"))
+    bits = torch.randint(0, 0x7F800000, (4096,), generator=seeded(), dtype=torch.int32)
+    bits[:3] = torch.tensor([0x3F808000, 0x3F818000, 0x7FFFFFFF])  # two ties: to the even one, down and up; NaN
+    plain.get_parameter("0.bias").data = bits.view(torch.float32)
+    y = one_pass(plain)(maps(2, 4096, 2, 2).bfloat16())
+    torch.testing.assert_close(y[0, :, 0, 0], plain.get_parameter("0.bias").bfloat16(), rtol=0, atol=0, equal_nan=True)
+
+
+@compiled
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_is_no_number_spoils_its_channel_alone(bad: float, dtype: torch.dtype) -> None:
+    x = maps(2, 16, 6, 6).to(dtype)
+    x[1, 3, 2, 2] = bad
+    plain = layers(16)
+    wanted, found = computed(plain, x), computed(one_pass(plain), x)
+    for name in ("y", "by_x", "by_0.weight", "0.running_var"):
+        assert found[name].isnan().equal(wanted[name].isnan()), name
+    assert found["y"][:, 3].isnan().all()
+    assert found["y"].isnan().sum() == found["y"][:, 3].numel()
+
+
+@compiled
+def test_a_gradient_of_any_layout_arrives() -> None:
+    plain, x = layers(16), maps(2, 16, 6, 6)
+    (wanted,), (found,) = (
+        torch.autograd.grad(module(x).sum(), [module.get_parameter("0.weight")]) for module in (plain, one_pass(plain))
+    )
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+
+
+@compiled
+def test_where_nothing_learns_the_layers_are_pytorchs() -> None:
+    """In evaluation, with a frozen norm, in float64, and for one value a channel, an error there."""
+    plain, x = layers(16), maps(3, 16, 6, 6)
+    twin = one_pass(plain)
+
+    def passes(y: Tensor) -> bool:
+        return "NormPoolReLU" in str(y.grad_fn)
+
+    assert passes(twin(x))
+    assert not passes(twin.double()(x.double()))
+    twin.float()
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        twin(x[:1, :, :1, :1])
+    twin[0].requires_grad_(False)
+    assert not passes(twin(x.requires_grad_()))
+    twin[0].requires_grad_(True)
+    assert not passes(twin.eval()(x))
+    plain.load_state_dict(twin.state_dict())
+    assert plain.eval()(x).equal(twin(x))
+
+
+@compiled
+@pytest.mark.parametrize(
+    "plain",
+    [
+        layers(24),
+        layers(16, affine=False),
+        layers(16, track_running_stats=False),
+        layers(16, momentum=None),
+    ],
+)
+def test_norms_that_the_pass_does_not_know_are_pytorchs(plain: nn.Sequential) -> None:
+    x = maps(2, plain[0].num_features, 6, 6)  # type: ignore[arg-type]  # a number
+    twin = one_pass(plain)
+    wanted, found = computed(plain, x), computed(twin, x)
+    for name, value in wanted.items():
+        assert found[name].equal(value), name
+
+
+def test_a_relu_behind_the_pooling_is_the_one_before_it() -> None:
+    """In every bit of output and gradients, equal values and values below 0 included."""
+    plain = layers(16)
+    twin = copy.deepcopy(plain)
+    kernels.pool_early(twin, in_one_pass=False)
+    assert type(twin).__name__ == "_PoolEarly"
+    for dtype in (torch.float32, torch.bfloat16):
+        x = torch.randint(0, 3, (4, 16, 9, 9), generator=seeded()).to(dtype)  # few values, so that many are equal
+        wanted, found = computed(plain, x), computed(twin, x)
+        assert (wanted["y"] == 0).any()
+        for name, value in wanted.items():
+            assert found[name].equal(value), name
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        nn.Sequential(nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2)),
+        nn.Sequential(nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(3, stride=2, padding=1, ceil_mode=True)),
+        nn.Sequential(nn.BatchNorm2d(16), nn.ReLU6(), nn.MaxPool2d(3, stride=2, padding=1)),
+        nn.Sequential(nn.BatchNorm2d(16), nn.ReLU()),
+        nn.Sequential(nn.BatchNorm3d(16), nn.ReLU(), nn.MaxPool3d(3, stride=2, padding=1)),
+    ],
+)
+def test_other_layers_stay_as_they_are(kept: nn.Sequential) -> None:
+    kernels.pool_early(kept, in_one_pass=True)
+    assert type(kept) is nn.Sequential
+
+
+@compiled
+@pytest.mark.parametrize(
+    ("name", "blocks"),
+    [("cbr_tiny", 4), ("cbr_large_t", 4), ("cbr_large_w", 4), ("resnet18", 1), ("efficientnet_lite0", 0)],
+)
+def test_the_blocks_of_a_cbr_take_one_pass(name: str, blocks: int) -> None:
+    plain = network(name).to(memory_format=torch.channels_last)
+    twin = copy.deepcopy(plain)
+    kernels.pool_early(twin, in_one_pass=True)
+    assert sum(type(part).__name__ == "_InOnePass" for part in twin.modules()) == blocks
+    assert list(twin.state_dict()) == list(plain.state_dict())
+    x = maps(4, 3, 32, 32)
+    wanted, found = exact(plain, x), computed(twin, x)
+    for key, value in wanted.items():
+        assert blocks == 0 or error(found[key], value) < 0.02, key
+
+
+@compiled
+def test_a_record_says_it_and_is_trained_again_as_it_was(
+    store: Store, small: RunSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One from before by layers, one by the pass, both in every bit; without a compiler the latter nearly."""
+    plain = devices.Resources(device=torch.device("cpu"), native=False)
+    (before,) = runs.ensure([small.replace(seed=8)], store=store, resources=plain)
+    (after,) = runs.ensure([small], store=store)
+    assert "in_one_pass" not in before.record["provenance"]["machine"]
+    assert after.record["provenance"]["machine"]["in_one_pass"]
+
+    def again(made: Run) -> recheck.Compared:
+        found = Run(made.spec, Entry(store.root / KIND / made.key))
+        return recheck.again(found, among=store, weights=store)
+
+    for made in (before, after):
+        assert (again(made).start_tolerance, again(made).scores, again(made).agrees) == (0.0, 0.0, True)
+    monkeypatch.setattr(pooling, "_library", lambda: None)
+    assert again(after).start_tolerance != 0.0
+    assert again(after).scores != 0.0
+    assert again(before).scores == 0.0
+
+
+# Compiling
+
+
+def compiled_there(tmp_path: Path, **environment: str) -> str:
+    """Return whether a new process compiles, with its own cache, and what its training step then computes."""
+    code = (
+        "import torch; from tests.test_pooling import *\n"
+        "torch.set_num_threads(1); twin = layers(16); kernels.pool_early(twin, in_one_pass=True)\n"
+        "print(kernels.available(), float(computed(twin, maps(2, 16, 6, 6))['by_x'].abs().sum()))"
+    )
+    cache = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONPATH": "."}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | cache | environment, capture_output=True, text=True, check=True
+    )
+    assert not done.stderr
+    return done.stdout.split()[0]
+
+
+def kept(tmp_path: Path) -> list[Path]:
+    """Return the files in the cache of compiled code."""
+    return sorted((tmp_path / "cache" / "transfusion" / "compiled").glob("**/*"))
+
+
+@compiled
+def test_it_is_compiled_once_and_again_where_the_file_is_damaged(tmp_path: Path) -> None:
+    assert compiled_there(tmp_path) == "True"
+    (made,) = kept(tmp_path)
+    changed = made.stat().st_mtime_ns
+    assert compiled_there(tmp_path) == "True"
+    assert made.stat().st_mtime_ns == changed
+    made.write_bytes(b"not a library")
+    assert compiled_there(tmp_path) == "True"
+    assert made.stat().st_size > 1000
+    assert kept(tmp_path) == [made]
+
+
+@pytest.mark.parametrize("compiler", ["/nowhere/c++", "false", "true"])
+def test_without_a_compiler_that_works_the_layers_are_pytorchs(tmp_path: Path, compiler: str) -> None:
+    assert compiled_there(tmp_path, CXX=compiler) == "False"
+    assert not kept(tmp_path)
+
+
+@compiled
+def test_a_compiler_without_openmp_or_the_native_processor_will_do(tmp_path: Path) -> None:
+    """Apple's has no OpenMP; what it makes has the same bits."""
+    real = shutil.which("c++")
+    poor = tmp_path / "poor"
+    poor.write_text(f'#!/bin/sh\ncase "$*" in *-fopenmp*|*-march=*) exit 1;; esac\nexec {real} "$@"\n')
+    poor.chmod(0o755)
+    x, plain = maps(7, 16, 9, 9), layers(16)
+    fast, slow = (next(native._compiled(SOURCE, [c], tmp_path)) for c in (str(real), str(poor)))
+    assert fast.name == "0.so"
+    assert slow.name == "2.so"
+    found = []
+    for library in (fast, slow):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(pooling, "_library", lambda library=library: ctypes.CDLL(str(library)))
+            found.append(computed(one_pass(plain), x))
+    for name, value in found[0].items():
+        assert found[1][name].equal(value), name
+
+
+@compiled
+def test_a_cache_that_cannot_be_written_costs_a_second_and_no_more(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file where a folder should be")
+    assert compiled_there(tmp_path) == "True"
+
+
+@compiled
+def test_a_user_can_do_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRANSFUSION_DEVICE", "cpu")
+    assert devices.resources().in_one_pass
+    monkeypatch.setenv("TRANSFUSION_NATIVE", "0")
+    assert not devices.resources().in_one_pass
+
+
+def test_compiled_code_is_the_users_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Not in the store, which others may write to: a library there would be executed."""
+    monkeypatch.setenv("TRANSFUSION_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert places.compiled_root() == tmp_path / "cache" / "transfusion" / "compiled"

@@ -1,0 +1,84 @@
+"""C++ of this package, compiled where it is first used by the compiler that is there.
+
+No compiler is demanded: without one there is no library, and the caller computes by PyTorch's layers.
+"""
+
+import contextlib
+import ctypes
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from transfusion_lib import places
+
+# Without fused multiplications and additions every processor computes the same bits.
+FLAGS = ("-std=c++17", "-O3", "-ffp-contract=off", "-fPIC", "-w")
+WISHES = (("-march=native", "-fopenmp"), ("-march=native",), ())
+"""What a compiler may not know: Apple's has no OpenMP, some have no native architecture. Tried in turn."""
+PATIENCE = 120  # seconds; it takes one
+
+
+@cache
+def library(source: Path) -> ctypes.CDLL | None:
+    """Return ``source`` compiled, from the user's cache where it was compiled before; None where it cannot be."""
+    compiler = _compiler()
+    if compiler is None:
+        return None
+    kept = places.compiled_root() / f"{source.stem}-{_digest(source, compiler)}.so"
+    with contextlib.suppress(OSError):
+        return ctypes.CDLL(str(kept))
+    with tempfile.TemporaryDirectory() as folder:
+        for made in _compiled(source, compiler, Path(folder)):
+            with contextlib.suppress(OSError):  # it may be compiled and yet lack what it needs
+                loaded = ctypes.CDLL(str(made))
+                _keep(made, kept)
+                return loaded
+    return None
+
+
+def _compiler() -> list[str] | None:
+    """Return the command of the C++ compiler, ``CXX`` or the system's."""
+    named = shlex.split(os.environ.get("CXX", ""))
+    found = [path for name in ("c++", "g++", "clang++") if (path := shutil.which(name))]
+    return named or found[:1] or None
+
+
+def _digest(source: Path, compiler: list[str]) -> str:
+    """Return a name for what ``compiler`` makes of ``source`` on a processor like this one."""
+    processor = platform.machine()
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        processor += next(line for line in lines if line.startswith(("flags", "Features")))
+    described = (source.read_text(encoding="utf-8"), *compiler, *FLAGS, str(WISHES), processor)
+    return hashlib.sha256("\0".join(described).encode()).hexdigest()[:16]
+
+
+def _compiled(source: Path, compiler: list[str], folder: Path) -> Iterator[Path]:
+    """Yield libraries of ``source``, the fastest that ``compiler`` can make first."""
+    for number, wishes in enumerate(WISHES):
+        object_file, made = folder / f"{number}.o", folder / f"{number}.so"
+        compiling = [*compiler, *FLAGS, *wishes, "-c", str(source), "-o", str(object_file)]
+        # Not linked with OpenMP: the process has PyTorch's already, and two would both keep threads on each core.
+        linking = [*compiler, "-shared", str(object_file), "-o", str(made)]
+        try:
+            for command in (compiling, linking):
+                subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
+        except (OSError, subprocess.SubprocessError):
+            continue
+        yield made
+
+
+def _keep(made: Path, kept: Path) -> None:
+    """Put a library where the next process finds it, in one step; a cache that is full or read-only stays without."""
+    with contextlib.suppress(OSError):
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
+            shutil.copy(made, Path(folder) / kept.name)
+            (Path(folder) / kept.name).replace(kept)
