@@ -106,8 +106,8 @@ def compare(report: Report, network: str, folder: Path, *, pairs: int, rate: flo
     near = statistics.median(alone / mine.wall for (_, mine), alone in rounds)
     report.add(f"{network}: of the limit", 100 * near, "%", details=f"forward and backward alone {floor:.0f} ms")
     without = {"convolutions as products": Resources(device=CPU, products=False)}
-    if ours.resources.in_one_pass:
-        without["norm and pooling in one pass"] = Resources(device=CPU, native=False)
+    if ours.resources.runs_native:
+        without["own C++"] = Resources(device=CPU, native=False)
     for way, resources in without.items():
         gain, details = gained(ours, our_run(network, precision, resources=resources), pairs=pairs)
         report.add(f"{network}: faster by {way}", gain, "times", details=details)

@@ -1,28 +1,16 @@
-"""Batch norm, pooling and ReLU in one pass: what PyTorch's layers compute, closer to the truth; and life without it."""
+"""Batch norm, ReLU and pooling in another order and in one pass: what PyTorch's layers compute, nearer to the truth."""
 
 import copy
-import ctypes
-import os
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.layers import compiled, computed, error, exact, maps
 from tests.networks import network, seeded
 from transfusion_lib import device as devices
-from transfusion_lib import kernels, places, recheck, runs
-from transfusion_lib.kernels import native, pooling
-from transfusion_lib.run import KIND, Run
-from transfusion_lib.spec import RunSpec
-from transfusion_lib.store import Entry, Store
-
-compiled = pytest.mark.skipif(not kernels.available(), reason="no C++ compiler here")
-SOURCE = Path(pooling.__file__).with_suffix(".cpp")
+from transfusion_lib import kernels
 
 
 def layers(c: int, **norm: Any) -> nn.Sequential:
@@ -40,35 +28,6 @@ def one_pass(plain: nn.Sequential) -> nn.Sequential:
     kernels.pool_early(twin, in_one_pass=True)
     assert type(twin) is not nn.Sequential
     return twin
-
-
-def maps(n: int, c: int, height: int, width: int) -> Tensor:
-    """Return maps, channels-last as in training."""
-    return torch.randn(n, c, height, width, generator=seeded()).contiguous(memory_format=torch.channels_last)
-
-
-def computed(module: nn.Module, x: Tensor) -> dict[str, Tensor]:
-    """Return the output, its gradients for a loss that weighs every output differently, and the running statistics."""
-    x = x.detach().clone(memory_format=torch.preserve_format).requires_grad_()
-    y = module(x)
-    weights = torch.randn(y.shape, generator=seeded(5)).bfloat16()  # the same in every precision
-    grads = torch.autograd.grad((y * weights.to(y.dtype)).sum(), [x, *module.parameters()])
-    return {
-        "y": y.detach(),
-        "by_x": grads[0],
-        **{f"by_{name}": grad for (name, _), grad in zip(module.named_parameters(), grads[1:], strict=True)},
-        **dict(module.named_buffers()),
-    }
-
-
-def exact(plain: nn.Module, x: Tensor) -> dict[str, Tensor]:
-    """Return what PyTorch's layers compute in float64."""
-    return computed(copy.deepcopy(plain).double(), x.double())
-
-
-def error(found: Tensor, wanted: Tensor) -> float:
-    """Return how far a tensor is from the truth, of its length."""
-    return float((found.double() - wanted.double()).norm() / wanted.double().norm())
 
 
 @compiled
@@ -280,109 +239,3 @@ def test_the_blocks_of_a_cbr_take_one_pass(name: str, blocks: int) -> None:
     wanted, found = exact(plain, x), computed(twin, x)
     for key, value in wanted.items():
         assert blocks == 0 or error(found[key], value) < 0.02, key
-
-
-@compiled
-def test_a_record_says_it_and_is_trained_again_as_it_was(
-    store: Store, small: RunSpec, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One from before by layers, one by the pass, both in every bit; without a compiler the latter nearly."""
-    plain = devices.Resources(device=torch.device("cpu"), native=False)
-    (before,) = runs.ensure([small.replace(seed=8)], store=store, resources=plain)
-    (after,) = runs.ensure([small], store=store)
-    assert "in_one_pass" not in before.record["provenance"]["machine"]
-    assert after.record["provenance"]["machine"]["in_one_pass"]
-
-    def again(made: Run) -> recheck.Compared:
-        found = Run(made.spec, Entry(store.root / KIND / made.key))
-        return recheck.again(found, among=store, weights=store)
-
-    for made in (before, after):
-        assert (again(made).start_tolerance, again(made).scores, again(made).agrees) == (0.0, 0.0, True)
-    monkeypatch.setattr(pooling, "_library", lambda: None)
-    assert again(after).start_tolerance != 0.0
-    assert again(after).scores != 0.0
-    assert again(before).scores == 0.0
-
-
-# Compiling
-
-
-def compiled_there(tmp_path: Path, **environment: str) -> str:
-    """Return whether a new process compiles, with its own cache, and what its training step then computes."""
-    code = (
-        "import torch; from tests.test_pooling import *\n"
-        "torch.set_num_threads(1); twin = layers(16); kernels.pool_early(twin, in_one_pass=True)\n"
-        "print(kernels.available(), float(computed(twin, maps(2, 16, 6, 6))['by_x'].abs().sum()))"
-    )
-    cache = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONPATH": "."}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=os.environ | cache | environment, capture_output=True, text=True, check=True
-    )
-    assert not done.stderr
-    return done.stdout.split()[0]
-
-
-def kept(tmp_path: Path) -> list[Path]:
-    """Return the files in the cache of compiled code."""
-    return sorted((tmp_path / "cache" / "transfusion" / "compiled").glob("**/*"))
-
-
-@compiled
-def test_it_is_compiled_once_and_again_where_the_file_is_damaged(tmp_path: Path) -> None:
-    assert compiled_there(tmp_path) == "True"
-    (made,) = kept(tmp_path)
-    changed = made.stat().st_mtime_ns
-    assert compiled_there(tmp_path) == "True"
-    assert made.stat().st_mtime_ns == changed
-    made.write_bytes(b"not a library")
-    assert compiled_there(tmp_path) == "True"
-    assert made.stat().st_size > 1000
-    assert kept(tmp_path) == [made]
-
-
-@pytest.mark.parametrize("compiler", ["/nowhere/c++", "false", "true"])
-def test_without_a_compiler_that_works_the_layers_are_pytorchs(tmp_path: Path, compiler: str) -> None:
-    assert compiled_there(tmp_path, CXX=compiler) == "False"
-    assert not kept(tmp_path)
-
-
-@compiled
-def test_a_compiler_without_openmp_or_the_native_processor_will_do(tmp_path: Path) -> None:
-    """Apple's has no OpenMP; what it makes has the same bits."""
-    real = shutil.which("c++")
-    poor = tmp_path / "poor"
-    poor.write_text(f'#!/bin/sh\ncase "$*" in *-fopenmp*|*-march=*) exit 1;; esac\nexec {real} "$@"\n')
-    poor.chmod(0o755)
-    x, plain = maps(7, 16, 9, 9), layers(16)
-    fast, slow = (next(native._compiled(SOURCE, [c], tmp_path)) for c in (str(real), str(poor)))
-    assert fast.name == "0.so"
-    assert slow.name == "2.so"
-    found = []
-    for library in (fast, slow):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(pooling, "_library", lambda library=library: ctypes.CDLL(str(library)))
-            found.append(computed(one_pass(plain), x))
-    for name, value in found[0].items():
-        assert found[1][name].equal(value), name
-
-
-@compiled
-def test_a_cache_that_cannot_be_written_costs_a_second_and_no_more(tmp_path: Path) -> None:
-    (tmp_path / "cache").write_text("a file where a folder should be")
-    assert compiled_there(tmp_path) == "True"
-
-
-@compiled
-def test_a_user_can_do_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TRANSFUSION_DEVICE", "cpu")
-    assert devices.resources().in_one_pass
-    monkeypatch.setenv("TRANSFUSION_NATIVE", "0")
-    assert not devices.resources().in_one_pass
-
-
-def test_compiled_code_is_the_users_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Not in the store, which others may write to: a library there would be executed."""
-    monkeypatch.setenv("TRANSFUSION_STORE", str(tmp_path / "store"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    assert places.compiled_root() == tmp_path / "cache" / "transfusion" / "compiled"

@@ -45,9 +45,9 @@ class Resources:
     """Whether a CPU may use this package's own C++ where a compiler is, which rounds otherwise than PyTorch."""
 
     @property
-    def in_one_pass(self) -> bool:
-        """Whether batch norm, pooling and ReLU are one pass: not in a team, whose statistics are those of all parts."""
-        return self.native and self.device.type == "cpu" and self.team.size == 1 and kernels.available()
+    def runs_native(self) -> bool:
+        """Whether this package's own C++ is used."""
+        return self.native and self.device.type == "cpu" and kernels.available()
 
 
 def resources(*, checkpoint_every_s: float = 20.0, team: Team | None = None) -> Resources:

@@ -133,8 +133,11 @@ class _Run:
         gpu = resources.device.type != "cpu"
         if resources.products and not gpu:
             kernels.as_products(self.network)
+        if resources.runs_native:
+            kernels.with_own_gradients(self.network)
         if not isinstance(self.network, models.UNet):  # whose decoder sees the maps before they are pooled
-            kernels.pool_early(self.network, in_one_pass=resources.in_one_pass)
+            # The pass takes its statistics from this process's part of a batch, a team from all of it.
+            kernels.pool_early(self.network, in_one_pass=resources.runs_native and self.team.size == 1)
         self.module = devices.compiled(self.network) if resources.compiled else self.network
         self.module = self.team.module(self.module)
         self.replays = gpu and resources.replayed and not resources.compiled and self.team.size == 1

@@ -100,8 +100,8 @@ class Trainer:
         made = provenance.record(self.resources.device)
         if self.resources.products and self.resources.device.type == "cpu":
             made["machine"]["products"] = True  # training again repeats what the record says
-        if self.resources.in_one_pass:
-            made["machine"]["in_one_pass"] = True
+        if self.resources.runs_native:
+            made["machine"]["native"] = True
         if self.resources.team.size > 1:
             made["machine"]["processes"] = self.resources.team.size
         record = {

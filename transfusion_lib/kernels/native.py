@@ -16,22 +16,50 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from transfusion_lib import places
+
+LANES = 16
+"""Channels that ``vectors.h`` computes at once: maps have a multiple of them."""
+
+NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
+"""How functions for numbers of a type are called."""
 
 # Without fused multiplications and additions every processor computes the same bits.
 FLAGS = ("-std=c++17", "-O3", "-ffp-contract=off", "-fPIC", "-w")
 WISHES = (("-march=native", "-fopenmp"), ("-march=native",), ())
 """What a compiler may not know: Apple's has no OpenMP, some have no native architecture. Tried in turn."""
+FOLDER = Path(__file__).parent
 PATIENCE = 120  # seconds; it takes one
 
 
+def available() -> bool:
+    """Tell whether this machine could compile all sources."""
+    return all(library(source.stem) is not None for source in sorted(FOLDER.glob("*.cpp")))
+
+
+def call(source: str, function: str, *arguments: Tensor | float | tuple[int, ...]) -> None:
+    """Call a function of ``source``: tensors are their memory, which the caller has to lay out, tuples are int64."""
+    typed: list[object] = []
+    for argument in arguments:
+        if isinstance(argument, Tensor):
+            typed.append(ctypes.c_void_p(argument.data_ptr()))
+        elif isinstance(argument, tuple):
+            typed.append((ctypes.c_int64 * len(argument))(*argument))
+        else:
+            typed.append(ctypes.c_float(argument))
+    getattr(library(source), function)(*typed)
+
+
 @cache
-def library(source: Path) -> ctypes.CDLL | None:
-    """Return ``source`` compiled, from the user's cache where it was compiled before; None where it cannot be."""
-    compiler = _compiler()
+def library(name: str) -> ctypes.CDLL | None:
+    """Return ``name``.cpp compiled, from the user's cache where it was compiled before; None where it cannot be."""
+    source, compiler = FOLDER / f"{name}.cpp", _compiler()
     if compiler is None:
         return None
-    kept = places.compiled_root() / f"{source.stem}-{_digest(source, compiler)}.so"
+    kept = places.compiled_root() / f"{name}-{_digest(source, compiler)}.so"
     with contextlib.suppress(OSError):
         return ctypes.CDLL(str(kept))
     with tempfile.TemporaryDirectory() as folder:
@@ -56,7 +84,8 @@ def _digest(source: Path, compiler: list[str]) -> str:
     with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         processor += next(line for line in lines if line.startswith(("flags", "Features")))
-    described = (source.read_text(encoding="utf-8"), *compiler, *FLAGS, str(WISHES), processor)
+    read = (path.read_text(encoding="utf-8") for path in (source, *sorted(FOLDER.glob("*.h"))))
+    described = (*read, *compiler, *FLAGS, str(WISHES), processor)
     return hashlib.sha256("\0".join(described).encode()).hexdigest()[:16]
 
 

@@ -8,49 +8,14 @@
 // in float along a row of one map, and in double beyond. Every sum has one order, so the number of threads changes no
 // bit, and neither does the processor while the compiler fuses no multiplication with an addition.
 
+#include "vectors.h"
+
 #include <cmath>
 #include <cstdint>
 
 namespace {
 
-constexpr int LANES = 16;
 constexpr int64_t KERNEL = 3, STRIDE = 2, PADDING = 1;
-
-// Vectors of GCC and Clang, without alignment; a processor with shorter ones gets several of its own.
-typedef float Floats __attribute__((vector_size(64), aligned(4)));
-typedef int32_t Ints __attribute__((vector_size(64), aligned(4)));
-typedef uint32_t Words __attribute__((vector_size(64), aligned(4)));
-typedef uint16_t Halves __attribute__((vector_size(32), aligned(2)));
-typedef uint8_t Bytes __attribute__((vector_size(16), aligned(1)));
-
-typedef uint16_t BFloat16;  // the upper half of a float
-
-inline Floats load(const float *from) { return *reinterpret_cast<const Floats *>(from); }
-
-inline Floats load(const BFloat16 *from) {
-    return (Floats)(__builtin_convertvector(*reinterpret_cast<const Halves *>(from), Words) << 16);
-}
-
-// From bytes to words by way of halves: GCC 12 converts element by element otherwise, at twice the time of a backward.
-inline Ints load(const uint8_t *from) {
-    const Halves halves = __builtin_convertvector(*reinterpret_cast<const Bytes *>(from), Halves);
-    return (Ints)__builtin_convertvector(halves, Words);
-}
-
-inline void store(float *to, Floats values) { *reinterpret_cast<Floats *>(to) = values; }
-
-// To the nearest, ties to even, as PyTorch does.
-inline void store(BFloat16 *to, Floats values) {
-    const Words bits = (Words)values;
-    const Words rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-    const Words upper = (values != values) ? Words{} + 0x7fc0 : rounded;
-    *reinterpret_cast<Halves *>(to) = __builtin_convertvector(upper, Halves);
-}
-
-inline void store(uint8_t *to, Ints values) {
-    const Halves halves = __builtin_convertvector((Words)values, Halves);
-    *reinterpret_cast<Bytes *>(to) = __builtin_convertvector(halves, Bytes);
-}
 
 inline Floats relu(Floats values) { return (values <= 0) ? Floats{} : values; }  // NaN stays
 
@@ -80,10 +45,6 @@ inline Range seeing(int64_t position, int64_t windows) {
 // Where in its window a position lies, in reading order.
 inline int32_t place(int64_t row, int64_t column, int64_t out_row, int64_t out_column) {
     return int32_t((row - out_row * STRIDE + PADDING) * KERNEL + column - out_column * STRIDE + PADDING);
-}
-
-inline void add(double *sums, Floats values) {
-    for (int lane = 0; lane < LANES; lane++) sums[lane] += values[lane];
 }
 
 // The sums (2, c) of all maps from those of each, (n, 2, c), in the first one's place.

@@ -6,8 +6,6 @@ PyTorch's layers, and is nearer to the truth. In bfloat16 they round the maps be
 values tie, and add the gradients of overlapping windows in bfloat16.
 """
 
-import ctypes
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -15,17 +13,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from transfusion_lib.kernels import native
-
-LANES = 16
-"""Channels come in multiples of this."""
+from transfusion_lib.kernels.native import LANES, NAMES
 
 POOLED = {"kernel_size": 3, "stride": 2, "padding": 1, "dilation": 1, "ceil_mode": False, "return_indices": False}
-NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
-
-
-def available() -> bool:
-    """Tell whether this machine could compile the pass."""
-    return _library() is not None
 
 
 def pool_early(network: nn.Module, *, in_one_pass: bool) -> None:
@@ -35,7 +25,7 @@ def pool_early(network: nn.Module, *, in_one_pass: bool) -> None:
     """
     for part in network.modules():
         if type(part) is nn.Sequential and _fits(*list(part)[-3:]):
-            part.__class__ = _InOnePass if in_one_pass and available() else _PoolEarly
+            part.__class__ = _InOnePass if in_one_pass and native.available() else _PoolEarly
 
 
 def _fits(*layers: nn.Module) -> bool:
@@ -93,10 +83,6 @@ def _learns(norm: nn.BatchNorm2d, x: Tensor) -> bool:
     )
 
 
-class _Shape(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_int64) for name in ("n", "height", "width", "c", "out_height", "out_width")]
-
-
 class _NormPoolReLU(torch.autograd.Function):
     """ReLU of the pooled batch norm of x (n, c, height, width), and mean and biased variance of each channel."""
 
@@ -104,12 +90,14 @@ class _NormPoolReLU(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
         x = x.contiguous(memory_format=torch.channels_last)
         n, c, height, width = x.shape
-        ctx.shape = _Shape(n, height, width, c, (height + 1) // 2, (width + 1) // 2)
-        size = (n, c, ctx.shape.out_height, ctx.shape.out_width)
+        size = (n, c, (height + 1) // 2, (width + 1) // 2)
         pooled, y = (torch.empty(size, dtype=x.dtype, memory_format=torch.channels_last) for _ in range(2))
         places = torch.empty(size, dtype=torch.uint8, memory_format=torch.channels_last)
         mean, var = torch.empty_like(weight), torch.empty_like(weight)
-        _call("forward", ctx.shape, x, weight, bias, eps, *_rooms(x, lines=2), pooled, places, y, mean, var)
+        ctx.shape = (n, height, width, c, *size[2:])
+        name = f"forward_{NAMES[x.dtype]}"
+        rooms = _rooms(x, lines=2)
+        native.call("pooling", name, ctx.shape, x, weight, bias, eps, *rooms, pooled, places, y, mean, var)
         ctx.save_for_backward(x, weight, bias, pooled, places, mean, var)
         ctx.eps = eps
         ctx.mark_non_differentiable(mean, var)
@@ -124,22 +112,12 @@ class _NormPoolReLU(torch.autograd.Function):
         scaled = torch.empty(pooled.shape, dtype=torch.float32, memory_format=torch.channels_last)
         known = (by_y, x, pooled, places, weight, bias, mean, var)
         rooms = (*_rooms(x, lines=4), scaled)
-        _call("backward", ctx.shape, *known, ctx.eps, *rooms, by_x, by_weight, by_bias)
+        name = f"backward_{NAMES[x.dtype]}"
+        native.call("pooling", name, ctx.shape, *known, ctx.eps, *rooms, by_x, by_weight, by_bias)
         return by_x, by_weight, by_bias, None
-
-
-def _library() -> ctypes.CDLL | None:
-    return native.library(Path(__file__).with_suffix(".cpp"))
 
 
 def _rooms(x: Tensor, *, lines: int) -> tuple[Tensor, Tensor]:
     """Return room for the sums of each map, and for numbers of each channel."""
     n, c = x.shape[:2]
     return torch.empty(n, 2, c, dtype=torch.float64), torch.empty(lines, c, dtype=torch.float32)
-
-
-def _call(name: str, shape: _Shape, x: Tensor, *rest: Tensor | float) -> None:
-    """Call a function of ``pooling.cpp``, by the numbers that ``x`` has."""
-    values = (value.data_ptr() if isinstance(value, Tensor) else value for value in (x, *rest))
-    typed = (ctypes.c_void_p(value) if isinstance(value, int) else ctypes.c_float(value) for value in values)
-    getattr(_library(), f"{name}_{NAMES[x.dtype]}")(ctypes.byref(shape), *typed)
