@@ -88,28 +88,44 @@ void sum_of_map(const Shape &shape, const Value *map, const float *origins, doub
         }
 }
 
-// The value of each window that is largest once normalised, and its place; the first of equal ones, as in PyTorch.
+// Of LANES channels of one window: the value that is largest once normalised, and its place; the first of equal ones, as
+// in PyTorch.
+template <class Value>
+inline void pool(const Value *map, int64_t line, int64_t c, Range rows, Range columns, int64_t out_row,
+                 int64_t out_column, Floats sign, Value *pooled, uint8_t *at) {
+    Floats largest = Floats{} - INFINITY;
+    Ints where{};
+    for (int64_t row = rows.first; row < rows.end; row++)
+        for (int64_t column = columns.first; column < columns.end; column++) {
+            const Floats value = load(map + row * line + column * c) * sign;
+            const Ints larger = value > largest;
+            largest = larger ? value : largest;
+            where = larger ? Ints{} + place(row, column, out_row, out_column) : where;
+        }
+    store(pooled, largest * sign);
+    store(at, where);
+}
+
 template <class Value>
 void pool_map(const Shape &shape, const Value *map, const float *weight, Value *pooled, uint8_t *places) {
-    for (int64_t out_row = 0; out_row < shape.out_height; out_row++)
-        for (int64_t out_column = 0; out_column < shape.out_width; out_column++) {
-            const Range rows = seen(out_row, shape.height), columns = seen(out_column, shape.width);
-            const int64_t to = (out_row * shape.out_width + out_column) * shape.c;
-            for (int64_t c = 0; c < shape.c; c += LANES) {
-                const Floats sign = (load(weight + c) < 0) ? Floats{} - 1 : Floats{} + 1;
-                Floats largest = Floats{} - INFINITY;
-                Ints at{};
-                for (int64_t row = rows.first; row < rows.end; row++)
-                    for (int64_t column = columns.first; column < columns.end; column++) {
-                        const Floats value = load(map + (row * shape.width + column) * shape.c + c) * sign;
-                        const Ints larger = value > largest;
-                        largest = larger ? value : largest;
-                        at = larger ? Ints{} + place(row, column, out_row, out_column) : at;
-                    }
-                store(pooled + to + c, largest * sign);
-                store(places + to + c, at);
+    const int64_t line = shape.width * shape.c;
+    for (int64_t out_row = 0; out_row < shape.out_height; out_row++) {
+        const Range rows = seen(out_row, shape.height);
+        for (int64_t c = 0; c < shape.c; c += LANES) {
+            const Floats sign = (load(weight + c) < 0) ? Floats{} - 1 : Floats{} + 1;
+            int64_t to = out_row * shape.out_width * shape.c + c;
+            for (int64_t out_column = 0; out_column < shape.out_width; out_column++, to += shape.c) {
+                const Range columns = seen(out_column, shape.width);
+                const bool whole = rows.end - rows.first == KERNEL && columns.end - columns.first == KERNEL;
+                // Of a whole window the compiler knows the size, and unrolls it.
+                if (whole)
+                    pool(map + c, line, shape.c, {rows.first, rows.first + KERNEL},
+                         {columns.first, columns.first + KERNEL}, out_row, out_column, sign, pooled + to, places + to);
+                else
+                    pool(map + c, line, shape.c, rows, columns, out_row, out_column, sign, pooled + to, places + to);
             }
         }
+    }
 }
 
 // What batch norm multiplies each channel by, and what it adds: two times c numbers.
@@ -169,26 +185,52 @@ void unpooled(const Shape &shape, const Value *by_y, const Value *pooled, const 
         }
 }
 
-// Of one map: what each position gets from the windows whose largest value it is, and from the statistics.
+// Of one row of a map: what each position gets from the windows whose largest value it is, and from the statistics.
+// ``SEEING`` rows of windows see it, from ``first`` on. An even column lies in the middle of one window, an odd one at
+// the end of that and at the beginning of the next.
+template <int SEEING, class Value>
+void spread_row(const Shape &shape, const Value *map, const float *scaled, const uint8_t *places, const float *slope,
+                const float *level, Value *by_map, int64_t row, int64_t first) {
+    for (int64_t c = 0; c < shape.c; c += LANES) {
+        const Floats tilt = load(slope + c), shift = load(level + c);
+        Floats gradients[SEEING];
+        Ints at[SEEING];
+        int64_t windows[SEEING];
+        for (int each = 0; each < SEEING; each++) {
+            windows[each] = (first + each) * shape.out_width * shape.c + c;
+            gradients[each] = load(scaled + windows[each]);
+            at[each] = load(places + windows[each]);
+        }
+        int64_t here = row * shape.width * shape.c + c;
+        for (int64_t column = 0; column < shape.width; column += STRIDE, here += STRIDE * shape.c) {
+            Floats even = tilt * load(map + here) + shift;
+            for (int each = 0; each < SEEING; each++)
+                even += (at[each] == place(row, 0, first + each, 0)) ? gradients[each] : Floats{};
+            store(by_map + here, even);
+            if (column + 1 == shape.width) break;
+            Floats odd = tilt * load(map + here + shape.c) + shift;
+            for (int each = 0; each < SEEING; each++) {
+                odd += (at[each] == place(row, 1, first + each, 0)) ? gradients[each] : Floats{};
+                if (column + STRIDE >= shape.width) continue;
+                windows[each] += shape.c;
+                gradients[each] = load(scaled + windows[each]);
+                at[each] = load(places + windows[each]);
+                odd += (at[each] == place(row, 1, first + each, 1)) ? gradients[each] : Floats{};
+            }
+            store(by_map + here + shape.c, odd);
+        }
+    }
+}
+
 template <class Value>
 void spread(const Shape &shape, const Value *map, const float *scaled, const uint8_t *places, const float *slope,
             const float *level, Value *by_map) {
     for (int64_t row = 0; row < shape.height; row++) {
         const Range rows = seeing(row, shape.out_height);
-        for (int64_t column = 0; column < shape.width; column++) {
-            const Range columns = seeing(column, shape.out_width);
-            const int64_t at = (row * shape.width + column) * shape.c;
-            for (int64_t c = 0; c < shape.c; c += LANES) {
-                Floats gradient = load(slope + c) * load(map + at + c) + load(level + c);
-                for (int64_t out_row = rows.first; out_row < rows.end; out_row++)
-                    for (int64_t out_column = columns.first; out_column < columns.end; out_column++) {
-                        const int64_t from = (out_row * shape.out_width + out_column) * shape.c + c;
-                        const Ints mine = load(places + from) == place(row, column, out_row, out_column);
-                        gradient += mine ? load(scaled + from) : Floats{};
-                    }
-                store(by_map + at + c, gradient);
-            }
-        }
+        if (rows.end - rows.first == 1)
+            spread_row<1>(shape, map, scaled, places, slope, level, by_map, row, rows.first);
+        else
+            spread_row<2>(shape, map, scaled, places, slope, level, by_map, row, rows.first);
     }
 }
 
