@@ -78,11 +78,11 @@ def measure(report: Report, *, network: str | None = None, pairs: int = 7, threa
         for dtype, rate in rates.items():
             report.add(f"matrix product of {MATRIX}, {str(dtype).removeprefix('torch.')}", rate, "GFLOP/s")
         for one in [network] if network else PROMISED:
-            compare(report, one, where, pairs=pairs, rate=max(rates.values()))
+            compare(report, one, where, pairs=pairs, multiplied=max(rates, key=lambda dtype: rates[dtype]))
 
 
-def compare(report: Report, network: str, folder: Path, *, pairs: int, rate: float) -> None:
-    """Measure one network; ``rate`` is the machine's of matrix products, in GFLOP/s."""
+def compare(report: Report, network: str, folder: Path, *, pairs: int, multiplied: torch.dtype) -> None:
+    """Measure one network; ``multiplied`` are the numbers of which the machine computes matrix products faster."""
     from benchmarks.peer import Elsewhere
 
     precision = faster_precision(network)
@@ -91,7 +91,11 @@ def compare(report: Report, network: str, folder: Path, *, pairs: int, rate: flo
     ours_run = timed(ours, steps)
     with closing(Elsewhere(partial(clocked_peer, network, folder, torch.get_num_threads()))) as theirs:
         ours_run(), theirs(steps)  # warm: buffers, workers, queues
-        rounds = [((theirs(steps), clocks(ours_run)), limit(ours, steps)) for _ in range(pairs)]
+        # The rate of products too in turn: of a machine with neighbours it doubles and halves within minutes.
+        measured = [
+            ((theirs(steps), clocks(ours_run)), limit(ours, steps), matrix_rate(multiplied)) for _ in range(pairs)
+        ]
+    rounds, rates = [(pair, alone) for pair, alone, _ in measured], [rate for *_, rate in measured]
     peer, own = (1e3 * statistics.median(pair[at].wall for pair, _ in rounds) / steps for at in (0, 1))
     floor = 1e3 * statistics.median(alone for _, alone in rounds) / steps
     ratios = [peers.wall / mine.wall for (peers, mine), _ in rounds]
@@ -112,11 +116,13 @@ def compare(report: Report, network: str, folder: Path, *, pairs: int, rate: flo
         gain, details = gained(ours, our_run(network, precision, resources=resources), pairs=pairs)
         report.add(f"{network}: faster by {way}", gain, "times", details=details)
     work = step_work(network)
+    faster = [peers.wall / steps / (work / rate) for ((peers, _), _), rate in zip(rounds, rates, strict=True)]
+    rate = statistics.median(rates)
     report.add(
         f"{network}: a loop at the rate of matrix products would be faster by",
-        peer / (1e3 * work / rate),
+        statistics.median(faster),
         "times",
-        details=f"{work:.0f} GFLOP a step; ours runs at {1e3 * work / own:.0f} GFLOP/s",
+        details=f"{work:.0f} GFLOP a step at {rate:.0f} GFLOP/s; ours runs at {1e3 * work / own:.0f} GFLOP/s",
     )
     feeding, evaluating = shares(ours, own / 1e3)
     details = f"feeding {100 * feeding:.1f} %, evaluation {100 * evaluating:.1f} %"
