@@ -145,6 +145,20 @@ def test_a_cache_that_cannot_be_written_costs_seconds_and_no_more(tmp_path: Path
     assert available_there(tmp_path)
 
 
+@compiled
+def test_a_user_without_a_home_compiles_for_each_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that runs under any number."""
+
+    def homeless(_: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "expanduser", homeless)
+    monkeypatch.chdir(tmp_path)
+    assert native.library.__wrapped__("pooling") is not None
+    assert not list(tmp_path.iterdir())
+
+
 def test_compiled_code_is_the_users_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Not in the store, which others may write to: a library there would be executed."""
     monkeypatch.setenv("TRANSFUSION_STORE", str(tmp_path / "store"))

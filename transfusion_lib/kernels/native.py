@@ -59,14 +59,16 @@ def library(name: str) -> ctypes.CDLL | None:
     source, compiler = FOLDER / f"{name}.cpp", _compiler()
     if compiler is None:
         return None
-    kept = places.compiled_root() / f"{name}-{_digest(source, compiler)}.so"
-    with contextlib.suppress(OSError):
-        return ctypes.CDLL(str(kept))
+    kept = _kept(f"{name}-{_digest(source, compiler)}.so")
+    if kept is not None:
+        with contextlib.suppress(OSError):
+            return ctypes.CDLL(str(kept))
     with tempfile.TemporaryDirectory() as folder:
         for made in _compiled(source, compiler, Path(folder)):
             with contextlib.suppress(OSError):  # it may be compiled and yet lack what it needs
                 loaded = ctypes.CDLL(str(made))
-                _keep(made, kept)
+                if kept is not None:
+                    _keep(made, kept)
                 return loaded
     return None
 
@@ -76,6 +78,14 @@ def _compiler() -> list[str] | None:
     named = shlex.split(os.environ.get("CXX", ""))
     found = [path for name in ("c++", "g++", "clang++") if (path := shutil.which(name))]
     return named or found[:1] or None
+
+
+def _kept(name: str) -> Path | None:
+    """Return where a library is kept; None for a user without a home."""
+    try:
+        return places.compiled_root() / name
+    except RuntimeError:
+        return None
 
 
 def _digest(source: Path, compiler: list[str]) -> str:
