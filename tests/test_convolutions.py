@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.layers import compiled
 from tests.networks import network, seeded
 from transfusion_lib import device as devices
-from transfusion_lib import kernels, recheck, runs
+from transfusion_lib import recheck, runs
 from transfusion_lib.kernels import convolutions
 from transfusion_lib.run import KIND, Run
 from transfusion_lib.spec import RunSpec
@@ -176,14 +177,13 @@ def test_a_record_from_before_is_trained_again_as_it_was(store: Store, small: Ru
 
 
 CPU = torch.device("cpu")
-NO_COMPILER = pytest.mark.skipif(not kernels.available(), reason="no C++ compiler here")
 
 
 @pytest.mark.parametrize(
     "plain",
     [
         devices.Resources(device=CPU, products=False),
-        pytest.param(devices.Resources(device=CPU, native=False), marks=NO_COMPILER),
+        pytest.param(devices.Resources(device=CPU, native=False), marks=compiled),
     ],
     ids=["products", "native"],
 )

@@ -20,12 +20,11 @@ EDGES = (3, 5)
 
 def with_own_gradients(network: nn.Module) -> None:
     """Let depthwise convolutions of ``network`` have gradients from ``depthwise.cpp``, where it knows their shape."""
-    from timm.layers.conv2d_same import (
-        Conv2dSame,  # here, since it takes a second, which those who train nothing need not wait
-    )
-
     if not native.available():
         return
+    # Not at the top: timm takes a second, which who trains nothing need not wait.
+    from timm.layers.conv2d_same import Conv2dSame
+
     for part in network.modules():
         if type(part) in (nn.Conv2d, Conv2dSame) and _fits(part):  # type: ignore[arg-type]  # both are convolutions
             part.__class__ = _Depthwise if type(part) is nn.Conv2d else _DepthwiseSame

@@ -1,6 +1,6 @@
-// Batch norm, max pooling and ReLU in one pass over the maps forward and one backward.
+// Batch norm, ReLU and max pooling in one pass over the maps forward and one backward.
 //
-// PyTorch takes about ten, and rounds to bfloat16 between them. Batch norm multiplies a channel by one number and adds
+// PyTorch's layers take one and more each, and round to bfloat16 between them. Batch norm multiplies a channel by one number and adds
 // another, so the largest normalised value of a window is the largest value, normalised, or the smallest where the
 // channel is multiplied by a negative number: only what is pooled has to be normalised.
 //
@@ -106,6 +106,7 @@ inline void pool(const Value *map, int64_t line, int64_t c, Range rows, Range co
     store(at, where);
 }
 
+// All windows of one map.
 template <class Value>
 void pool_map(const Shape &shape, const Value *map, const float *weight, Value *pooled, uint8_t *places) {
     const int64_t line = shape.width * shape.c;
