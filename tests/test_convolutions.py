@@ -1,12 +1,13 @@
 """Products: what a convolution computes, its gradients and its weights' names stay; only rounding differs."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.layers import compiled
+from tests.layers import compiled, error
 from tests.networks import network, seeded
 from transfusion_lib import device as devices
 from transfusion_lib import recheck, runs
@@ -101,6 +102,34 @@ def test_amx_multiplies_larger_maps_and_only_in_bfloat16(amx: bool, used: str, m
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert type(twin(x).grad_fn).__name__ == used
     assert type(twin(x).grad_fn).__name__ == "ConvolutionBackward0"
+
+
+@pytest.mark.parametrize("amx", [True, False])
+@pytest.mark.parametrize(("side", "very_few"), [(3, True), (4, False)])
+def test_of_very_few_positions_all_is_a_product(
+    side: int, very_few: bool, amx: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But in bfloat16 without AMX; and what it computes there is as near to the truth."""
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    made = nn.Conv2d(32, 16, 3, padding=1, bias=False)
+    made.weight.data = made.weight.data.bfloat16().float()
+    plain, twin = both(made.to(memory_format=torch.channels_last))
+    x = torch.randn(4, 32, side, side, generator=seeded()).bfloat16().float()
+    whole: list[torch.dtype] = []
+    by_input = convolutions._by_input
+
+    def seen(size: torch.Size, weight: Tensor, *known: Any) -> Tensor:
+        whole.append(weight.dtype)
+        return by_input(size, weight, *known)
+
+    monkeypatch.setattr(convolutions, "_by_input", seen)
+    gradients(twin, x)
+    found = gradients(twin, x, autocast=True)
+    assert whole == [torch.float32, torch.bfloat16][: very_few + (very_few and amx)]
+    layered, truth = gradients(plain, x, autocast=True), gradients(copy.deepcopy(plain).double(), x.double())
+    for layer, own, value in zip(layered, found, truth, strict=True):
+        assert error(own, value) < 0.004
+        assert error(own, value) < 2 * error(layer, value)
 
 
 def test_other_convolutions_stay_as_they_are() -> None:

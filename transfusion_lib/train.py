@@ -135,14 +135,19 @@ class _Run:
             kernels.as_products(self.network)
         if resources.runs_native:
             kernels.with_own_gradients(self.network)
+        # Own batch norms take their statistics from this process's part of a batch, a team from all of it.
+        own_norms = resources.runs_native and self.team.size == 1
         if not isinstance(self.network, models.UNet):  # whose decoder sees the maps before they are pooled
-            # The pass takes its statistics from this process's part of a batch, a team from all of it.
-            kernels.pool_early(self.network, in_one_pass=resources.runs_native and self.team.size == 1)
+            kernels.pool_early(self.network, in_one_pass=own_norms)
+        if own_norms:
+            kernels.norm_in_few_passes(self.network)
         self.module = devices.compiled(self.network) if resources.compiled else self.network
         self.module = self.team.module(self.module)
         self.replays = gpu and resources.replayed and not resources.compiled and self.team.size == 1
         self.replay: devices.Replay | None = None
         self.optimizer = _optimizer(self.network, self.train)
+        if not gpu:
+            kernels.step_in_order_of_memory(self.optimizer)
         self.base_rates = [group["lr"] for group in self.optimizer.param_groups]
         self.losses = torch.zeros(self.train.eval_every, device=resources.device)
         self.progress = Progress()

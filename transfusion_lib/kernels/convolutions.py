@@ -21,6 +21,9 @@ FEW, MORE = 16, 256
 FEW_WITH_AMX = 64
 """Of a larger convolution in bfloat16 with AMX, which multiplies matrices four to six times as fast as float32."""
 
+VERY_FEW = 9
+"""Output positions up to which a larger convolution is nothing but products, in float32 and with AMX."""
+
 
 def as_products(network: nn.Module) -> None:
     """Let the dense two-dimensional convolutions of ``network`` be computed as products where that is faster.
@@ -49,14 +52,16 @@ class _Pointwise(nn.Conv2d):
 
 
 class _Patched(nn.Conv2d):
-    """A convolution whose gradient by its weights is a product, where its output has few positions."""
+    """A convolution of few output positions: its gradient by its weights is a product, and of very few all of it."""
 
     def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
         amx = dtype == torch.bfloat16 and torch.cpu._is_amx_tile_supported()
-        if bias is not None or not _learns(weight) or self._positions(x) > (FEW_WITH_AMX if amx else FEW):
+        positions = self._positions(x)
+        if bias is not None or not _learns(weight) or positions > (FEW_WITH_AMX if amx else FEW):
             return super()._conv_forward(x, weight, bias)  # type: ignore[no-any-return]
-        found: Tensor = _Convolution.apply(x.to(dtype), weight.to(dtype), self.stride, self.padding)
+        whole = positions <= VERY_FEW and (amx or dtype != torch.bfloat16)
+        found: Tensor = _Convolution.apply(x.to(dtype), weight, self.stride, self.padding, whole)
         return found
 
     def _positions(self, x: Tensor) -> int:
@@ -71,30 +76,67 @@ def _learns(weight: Tensor) -> bool:
     return weight.requires_grad and torch.is_grad_enabled()
 
 
+Pair = tuple[int, int]
+
+
 class _Convolution(torch.autograd.Function):
-    """A convolution of x (n, inside, ...) by weights (outside, inside, rows, columns)."""
+    """A convolution of x (n, inside, ...) by weights (outside, inside, rows, columns), of any precision.
+
+    ``whole`` says that output and gradient by x are products too.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int]) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: Pair, padding: Pair, whole: bool) -> Tensor:
+        ctx.dtype, weight = weight.dtype, weight.to(x.dtype)
         ctx.save_for_backward(x, weight)
-        ctx.stride, ctx.padding = stride, padding
-        return F.conv2d(x, weight, stride=stride, padding=padding)
+        ctx.stride, ctx.padding, ctx.whole = stride, padding, whole
+        if not whole:
+            return F.conv2d(x, weight, stride=stride, padding=padding)
+        seen = _seen(x, weight, stride, padding)
+        n, height, width = seen.shape[:3]
+        return (seen.reshape(n * height * width, -1) @ _rows(weight).t()).view(n, height, width, -1).permute(0, 3, 1, 2)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor, None, None, None]:
         x, weight = ctx.saved_tensors
         (by_output,) = gradients
         by_input = None
         if ctx.needs_input_grad[0]:
-            by_input = conv2d_input(x.shape, weight, by_output, ctx.stride, ctx.padding)
+            found = _by_input if ctx.whole else conv2d_input
+            by_input = found(x.shape, weight, by_output, ctx.stride, ctx.padding)
         outside, inside, rows, columns = weight.shape
-        (above, beside), (down, right) = ctx.padding, ctx.stride
-        image = F.pad(x, (beside, beside, above, above)).permute(0, 2, 3, 1).contiguous()
+        seen = _seen(x, weight, ctx.stride, ctx.padding)
         left = by_output.permute(0, 2, 3, 1).reshape(-1, outside).t()
-        size = (len(x), *by_output.shape[2:], columns * inside)
-        to_next, to_row, to_column, _ = image.stride()
-        strides = (to_next, to_row * down, to_column * right, 1)
-        # What each output position sees of one row of the kernel; of all rows at once it would take much memory.
-        starts = range(image.storage_offset(), image.storage_offset() + rows * to_row, to_row)
-        by_row = [left @ image.as_strided(size, strides, start).flatten(0, 2) for start in starts]
-        return by_input, torch.stack(by_row, 1).view(outside, rows, columns, inside).permute(0, 3, 1, 2), None, None
+        by_weight = torch.empty(outside, rows, columns * inside, dtype=ctx.dtype)
+        for row in range(rows):  # of all rows of the kernel at once, what is seen would take much memory
+            by_weight[:, row] = left @ seen[:, :, :, row].reshape(-1, columns * inside)
+        return by_input, by_weight.view(outside, rows, columns, inside).permute(0, 3, 1, 2), None, None, None
+
+
+def _seen(x: Tensor, weight: Tensor, stride: Pair, padding: Pair) -> Tensor:
+    """Return a view of what each output position sees, (n, height, width, rows, columns, inside)."""
+    (rows, columns), (above, beside), (down, right) = weight.shape[2:], padding, stride
+    image = F.pad(x, (beside, beside, above, above)).permute(0, 2, 3, 1).contiguous()
+    return image.unfold(1, rows, down).unfold(2, columns, right).permute(0, 1, 2, 4, 5, 3)
+
+
+def _rows(weight: Tensor) -> Tensor:
+    """Return what each output channel sees, (outside, rows * columns * inside)."""
+    return weight.permute(0, 2, 3, 1).reshape(len(weight), -1)
+
+
+def _by_input(size: torch.Size, weight: Tensor, by_output: Tensor, stride: Pair, padding: Pair) -> Tensor:
+    """Return the gradient by the input: that of what each position saw, added where it was seen."""
+    (n, inside, height, width), (outside, _, rows, columns) = size, weight.shape
+    (above, beside), (down, right) = padding, stride
+    out_height, out_width = by_output.shape[2:]
+    by_seen = by_output.permute(0, 2, 3, 1).reshape(-1, outside) @ _rows(weight)
+    by_seen = by_seen.view(n, out_height, out_width, rows, columns, inside)
+    exact = torch.promote_types(by_seen.dtype, torch.float32)
+    image = torch.zeros(n, height + 2 * above, width + 2 * beside, inside, dtype=exact)
+    for row in range(rows):
+        for column in range(columns):
+            lower, further = row + down * out_height, column + right * out_width
+            image[:, row:lower:down, column:further:right] += by_seen[:, :, :, row, column]
+    inner = image[:, above : above + height, beside : beside + width]
+    return inner.to(by_output.dtype).permute(0, 3, 1, 2)

@@ -40,12 +40,15 @@ def available() -> bool:
     return all(library(source.stem) is not None for source in sorted(FOLDER.glob("*.cpp")))
 
 
-def call(source: str, function: str, *arguments: Tensor | float | tuple[int, ...]) -> None:
-    """Call a function of ``source``: tensors are their memory, which the caller has to lay out, tuples are int64."""
+def call(source: str, function: str, *arguments: Tensor | float | tuple[int, ...] | None) -> None:
+    """Call a function of ``source``: tensors are their memory, which the caller has to lay out, tuples are int64.
+
+    None is no memory.
+    """
     typed: list[object] = []
     for argument in arguments:
-        if isinstance(argument, Tensor):
-            typed.append(ctypes.c_void_p(argument.data_ptr()))
+        if argument is None or isinstance(argument, Tensor):
+            typed.append(ctypes.c_void_p(None if argument is None else argument.data_ptr()))
         elif isinstance(argument, tuple):
             typed.append((ctypes.c_int64 * len(argument))(*argument))
         else:

@@ -4,14 +4,9 @@
 // another, so the largest normalised value of a window is the largest value, normalised, or the smallest where the
 // channel is multiplied by a negative number: only what is pooled has to be normalised.
 //
-// Maps are channels-last, (n, height, width, c) with c a multiple of LANES. Values are float or bfloat16; all sums are
-// in float along a row of one map, and in double beyond. Every sum has one order, so the number of threads changes no
-// bit, and neither does the processor while the compiler fuses no multiplication with an addition.
+// Maps are channels-last, (n, height, width, c), of float or bfloat16; sums are in float along a row of one map.
 
-#include "vectors.h"
-
-#include <cmath>
-#include <cstdint>
+#include "norms.h"
 
 namespace {
 
@@ -45,12 +40,6 @@ inline Range seeing(int64_t position, int64_t windows) {
 // Where in its window a position lies, in reading order.
 inline int32_t place(int64_t row, int64_t column, int64_t out_row, int64_t out_column) {
     return int32_t((row - out_row * STRIDE + PADDING) * KERNEL + column - out_column * STRIDE + PADDING);
-}
-
-// The sums (2, c) of all maps from those of each, (n, 2, c), in the first one's place.
-void gather(const Shape &shape, double *sums) {
-    for (int64_t map = 1; map < shape.n; map++)
-        for (int64_t at = 0; at < 2 * shape.c; at++) sums[at] += sums[map * 2 * shape.c + at];
 }
 
 // The mean of each channel of one map. From it all values are counted: squares of large numbers that hardly differ
@@ -129,18 +118,9 @@ void pool_map(const Shape &shape, const Value *map, const float *weight, Value *
     }
 }
 
-// What batch norm multiplies each channel by, and what it adds: two times c numbers.
-void scale(const Shape &shape, const float *weight, const float *bias, const float *mean, const float *var, float eps,
-           float *line) {
-    for (int64_t c = 0; c < shape.c; c++) {
-        line[c] = weight[c] / std::sqrt(var[c] + eps);
-        line[shape.c + c] = bias[c] - mean[c] * line[c];
-    }
-}
-
 template <class Value>
-void forward(const Shape &shape, const Value *x, const float *weight, const float *bias, float eps, double *sums,
-             float *line, Value *pooled, uint8_t *places, Value *y, float *mean, float *var) {
+void forward(const Shape &shape, const Value *x, const float *weight, const float *bias, float eps, Tracked tracked,
+             double *sums, float *line, Value *pooled, uint8_t *places, Value *y, float *mean, float *var) {
     centre(shape, x, mean);
 #pragma omp parallel for schedule(static)
     for (int64_t map = 0; map < shape.n; map++) {
@@ -148,13 +128,9 @@ void forward(const Shape &shape, const Value *x, const float *weight, const floa
         sum_of_map(shape, values, mean, sums + map * 2 * shape.c);
         pool_map(shape, values, weight, pooled + map * shape.of_pooled(), places + map * shape.of_pooled());
     }
-    gather(shape, sums);
-    for (int64_t c = 0; c < shape.c; c++) {
-        const double from = sums[c] / shape.count();
-        mean[c] = float(mean[c] + from);
-        var[c] = float(sums[shape.c + c] / shape.count() - from * from);
-    }
-    scale(shape, weight, bias, mean, var, eps, line);
+    gather(shape.n, shape.c, sums);
+    moments(shape.c, shape.count(), sums, mean, var, tracked);
+    scale(shape.c, weight, bias, mean, var, eps, line);
 #pragma omp parallel for schedule(static)
     for (int64_t position = 0; position < shape.n * shape.out_height * shape.out_width; position++)
         for (int64_t c = 0; c < shape.c; c += LANES) {
@@ -239,22 +215,15 @@ template <class Value>
 void backward(const Shape &shape, const Value *by_y, const Value *x, const Value *pooled, const uint8_t *places,
               const float *weight, const float *bias, const float *mean, const float *var, float eps, double *sums,
               float *line, float *scaled, Value *by_x, float *by_weight, float *by_bias) {
-    scale(shape, weight, bias, mean, var, eps, line);
+    scale(shape.c, weight, bias, mean, var, eps, line);
 #pragma omp parallel for schedule(static)
     for (int64_t map = 0; map < shape.n; map++) {
         const int64_t at = map * shape.of_pooled();
         unpooled(shape, by_y + at, pooled + at, mean, line, scaled + at, sums + map * 2 * shape.c);
     }
-    gather(shape, sums);
-    float *slope = line + 2 * shape.c, *level = line + 3 * shape.c;
-    for (int64_t c = 0; c < shape.c; c++) {
-        const double inverse = 1 / std::sqrt(double(var[c]) + eps), share = line[c] / shape.count();
-        by_bias[c] = float(sums[c]);
-        by_weight[c] = float(sums[shape.c + c] * inverse);
-        const double tilt = -share * inverse * inverse * sums[shape.c + c];
-        slope[c] = float(tilt);
-        level[c] = float(-share * sums[c] - tilt * mean[c]);
-    }
+    gather(shape.n, shape.c, sums);
+    float *slope = line + 2 * shape.c, *level = slope + shape.c;
+    slopes(shape.c, shape.count(), sums, line, mean, var, eps, slope, by_weight, by_bias);
 #pragma omp parallel for schedule(static)
     for (int64_t map = 0; map < shape.n; map++) {
         const int64_t at = map * shape.of_map(), from = map * shape.of_pooled();
@@ -266,9 +235,10 @@ void backward(const Shape &shape, const Value *by_y, const Value *x, const Value
 
 #define FOR(NAME, VALUE)                                                                                              \
     extern "C" void forward_##NAME(const Shape *shape, const VALUE *x, const float *weight, const float *bias,        \
-                                   float eps, double *sums, float *line, VALUE *pooled, uint8_t *places, VALUE *y,    \
-                                   float *mean, float *var) {                                                         \
-        forward(*shape, x, weight, bias, eps, sums, line, pooled, places, y, mean, var);                              \
+                                   float eps, float momentum, float *running_mean, float *running_var, double *sums,  \
+                                   float *line, VALUE *pooled, uint8_t *places, VALUE *y, float *mean, float *var) {  \
+        forward(*shape, x, weight, bias, eps, {momentum, running_mean, running_var}, sums, line, pooled, places, y,   \
+                mean, var);                                                                                           \
     }                                                                                                                 \
     extern "C" void backward_##NAME(const Shape *shape, const VALUE *by_y, const VALUE *x, const VALUE *pooled,       \
                                     const uint8_t *places, const float *weight, const float *bias, const float *mean, \

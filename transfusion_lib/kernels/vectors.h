@@ -3,6 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
 
 namespace {
 
@@ -19,14 +22,22 @@ typedef uint16_t BFloat16;  // the upper half of a float
 
 inline Floats load(const float *from) { return *reinterpret_cast<const Floats *>(from); }
 
+#ifdef __AVX512F__  // one instruction each, where GCC 12 takes five and three
+inline Words widened(Halves halves) { return (Words)_mm512_cvtepu16_epi32((__m256i)halves); }
+inline Halves narrowed(Words words) { return (Halves)_mm512_cvtepi32_epi16((__m512i)words); }
+#else
+inline Words widened(Halves halves) { return __builtin_convertvector(halves, Words); }
+inline Halves narrowed(Words words) { return __builtin_convertvector(words, Halves); }
+#endif
+
 inline Floats load(const BFloat16 *from) {
-    return (Floats)(__builtin_convertvector(*reinterpret_cast<const Halves *>(from), Words) << 16);
+    return (Floats)(widened(*reinterpret_cast<const Halves *>(from)) << 16);
 }
 
 // From bytes to words by way of halves: else GCC 12 goes element by element, which doubles the time of pooling.cpp.
 inline Ints load(const uint8_t *from) {
     const Halves halves = __builtin_convertvector(*reinterpret_cast<const Bytes *>(from), Halves);
-    return (Ints)__builtin_convertvector(halves, Words);
+    return (Ints)widened(halves);
 }
 
 inline void store(float *to, Floats values) { *reinterpret_cast<Floats *>(to) = values; }
@@ -36,11 +47,11 @@ inline void store(BFloat16 *to, Floats values) {
     const Words bits = (Words)values;
     const Words rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
     const Words upper = (values != values) ? Words{} + 0x7fc0 : rounded;
-    *reinterpret_cast<Halves *>(to) = __builtin_convertvector(upper, Halves);
+    *reinterpret_cast<Halves *>(to) = narrowed(upper);
 }
 
 inline void store(uint8_t *to, Ints values) {
-    const Halves halves = __builtin_convertvector((Words)values, Halves);
+    const Halves halves = narrowed((Words)values);
     *reinterpret_cast<Bytes *>(to) = __builtin_convertvector(halves, Bytes);
 }
 
