@@ -12,13 +12,14 @@ import torch
 
 from tests.layers import compiled, computed, maps
 from tests.networks import network
+from transfusion_lib import data, kernels, places, recheck, runs
 from transfusion_lib import device as devices
-from transfusion_lib import kernels, places, recheck, runs
 from transfusion_lib.kernels import native
 from transfusion_lib.models import Network
 from transfusion_lib.run import KIND, Run
-from transfusion_lib.spec import ModelSpec, RunSpec
+from transfusion_lib.spec import DataSpec, ModelSpec, RunSpec
 from transfusion_lib.store import Entry, Store
+from transfusion_lib.train import _Run
 
 USERS = {"depthwise": "efficientnet_lite0", "norms": "resnet18", "pooling": "cbr_tiny"}
 SOURCES = list(USERS)
@@ -166,3 +167,24 @@ def test_compiled_code_is_the_users_own(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setenv("TRANSFUSION_STORE", str(tmp_path / "store"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert places.compiled_root() == tmp_path / "cache" / "transfusion" / "compiled"
+
+
+@pytest.mark.parametrize("products", [True, False])
+@pytest.mark.parametrize("own", [pytest.param(True, marks=compiled), False])
+@pytest.mark.parametrize(("model", "pools"), [("resnet18", True), ("unet_resnet18", False)])
+def test_training_goes_each_fast_way(
+    small: RunSpec, model: str, pools: bool, own: bool, products: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ways by own C++ only where it may be used, and the pooling of a U-Net's encoder not at all."""
+    gone: dict[str, dict[str, bool]] = {}
+    for way in ("as_products", "with_own_gradients", "pool_early", "norm_in_few_passes", "step_in_order_of_memory"):
+        monkeypatch.setattr(kernels, way, lambda *_, way=way, **how: gone.update({way: how}))
+    masks = DataSpec(name="synthetic_chest", task="lungs", size=32, train=8, val=4, test=4)
+    spec = small.replace(data=small.data if pools else masks, model=ModelSpec(name=model))
+    resources = devices.Resources(device=torch.device("cpu"), native=own, products=products)
+    _Run(spec, data.load(spec.data), source=None, resources=resources)
+    wanted: dict[str, dict[str, bool]] = {"step_in_order_of_memory": {}}
+    wanted |= {"as_products": {}} if products else {}
+    wanted |= {"with_own_gradients": {}, "norm_in_few_passes": {}} if own else {}
+    wanted |= {"pool_early": {"in_one_pass": own}} if pools else {}
+    assert gone == wanted

@@ -13,19 +13,18 @@ def step_in_order_of_memory(optimizer: torch.optim.Optimizer) -> None:
     64 px. Between steps weights, gradients and moments have the shapes that they had.
     """
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-    turned = [weight for weight in weights if weight.ndim == 4 and not weight.is_contiguous() and _is_dense(weight)]
+    turned = [weight for weight in weights if not weight.is_contiguous() and _is_channels_last(weight)]
     optimizer.register_step_pre_hook(lambda *_: _turn(optimizer, turned, AS_THEY_LIE))
     optimizer.register_step_post_hook(lambda *_: _turn(optimizer, turned, AS_THEY_WERE))
 
 
-def _is_dense(weight: nn.Parameter) -> bool:
+def _is_channels_last(weight: nn.Parameter) -> bool:
     return weight.is_contiguous(memory_format=torch.channels_last)
 
 
 def _turn(optimizer: torch.optim.Optimizer, weights: list[nn.Parameter], order: tuple[int, ...]) -> None:
     for weight in weights:
         gradient, shape = weight.grad, weight.shape
-        weight.grad = None  # which has to have the shape of its weight
         weight.data = weight.data.permute(order)
         weight.grad = None if gradient is None else gradient.permute(order)
         state = optimizer.state.get(weight, {})
