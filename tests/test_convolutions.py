@@ -128,7 +128,7 @@ def test_of_very_few_positions_all_is_a_product(
     assert whole == [torch.float32, torch.bfloat16][: very_few + (very_few and amx)]
     layered, truth = gradients(plain, x, autocast=True), gradients(copy.deepcopy(plain).double(), x.double())
     for layer, own, value in zip(layered, found, truth, strict=True):
-        assert error(own, value) < 0.004
+        assert error(own, value) < 0.006
         assert error(own, value) < 2 * error(layer, value)
 
 

@@ -1,19 +1,17 @@
-// Batch norm, the sum with another map and the ReLU after it, twice over the maps forward and twice backward.
+// Batch norm, the sum with another map and the ReLU after it: twice over the maps forward, and twice backward.
 //
-// As PyTorch's layers, they are six passes forward and seven backward, and in bfloat16 they round after each. Here what
-// they make of a value is rounded once, and the gradient through the ReLU is never kept, but where it is that of the
-// other map.
+// PyTorch's layers each go over the maps by themselves, and in bfloat16 each rounds. Here what they make of a value is
+// rounded once, and the gradient through the ReLU is never kept, but where it is that of the other map.
 
 #include "norms.h"
 
 namespace {
 
-constexpr int64_t BLOCK = 64;  // rows
-constexpr int GROUP = 4;       // vectors of channels at a time: two lines of a processor's cache in bfloat16
+constexpr int GROUP = 4;  // vectors of channels at a time: two lines of a processor's cache in bfloat16
 
 struct Shape {
-    int64_t rows, c;
-    int64_t blocks() const { return (rows + BLOCK - 1) / BLOCK; }
+    int64_t rows, c, block;  // a block of rows is summed in float
+    int64_t blocks() const { return (rows + block - 1) / block; }
     int64_t groups() const { return (c + GROUP * LANES - 1) / (GROUP * LANES); }
 };
 
@@ -30,7 +28,7 @@ inline Floats clamp(Floats values, Limits limits) {
 // Two sums of each channel of one block of rows, of what ``terms`` gives for it, in a row of ``sums``, (blocks, 2, c).
 template <int VECTORS, class Terms>
 inline void sum_of_group(const Shape &shape, int64_t block, int64_t first, double *sums, Terms terms) {
-    const int64_t begin = block * BLOCK, end = begin + BLOCK < shape.rows ? begin + BLOCK : shape.rows;
+    const int64_t begin = block * shape.block, end = begin + shape.block < shape.rows ? begin + shape.block : shape.rows;
     Floats one[VECTORS] = {}, other[VECTORS] = {};
     for (int64_t row = begin; row < end; row++)
         for (int each = 0; each < VECTORS; each++) {
@@ -65,7 +63,7 @@ void sum(const Shape &shape, double *sums, Terms terms) {
 // differ would lose the variance, and a single value may lie far from all others.
 template <class Value>
 void centre(const Shape &shape, const Value *x, float *means) {
-    const int64_t rows = shape.rows < BLOCK ? shape.rows : BLOCK;
+    const int64_t rows = shape.rows < shape.block ? shape.rows : shape.block;
     for (int64_t c = 0; c < shape.c; c += LANES) {
         Floats sum{};
         for (int64_t row = 0; row < rows; row++) sum += load(x + row * shape.c + c);

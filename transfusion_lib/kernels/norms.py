@@ -19,7 +19,7 @@ CEILINGS = {nn.Identity: None, nn.ReLU: math.inf, nn.ReLU6: 6.0}
 """The largest value that an activation lets through; None where it lets all through."""
 
 BLOCK = 64
-"""Positions of maps that ``norms.cpp`` sums as one part."""
+"""Positions of maps that ``norms.cpp`` sums as one part, in float."""
 
 
 def norm_in_few_passes(network: nn.Module) -> None:
@@ -136,8 +136,8 @@ class _Passes(torch.autograd.Function):
             added = added.contiguous(memory_format=torch.channels_last)
         y, mean, var = torch.empty_like(x), torch.empty_like(weight), torch.empty_like(weight)
         c = len(weight)
-        ctx.shape, ctx.numbers = (x.numel() // c, c), (norm.eps, *limits)
-        ctx.parts = -(-ctx.shape[0] // BLOCK)
+        positions = x.numel() // c
+        ctx.shape, ctx.numbers, ctx.parts = (positions, c, BLOCK), (norm.eps, *limits), -(-positions // BLOCK)
         known, found = (x, added, weight, bias), (*rooms(ctx.parts, c), y, mean, var)
         native.call("norms", f"forward_{NAMES[x.dtype]}", ctx.shape, *known, *ctx.numbers, *tracked(norm), *found)
         ctx.save_for_backward(x, None if added is None else y, weight, bias, mean, var)
