@@ -3,9 +3,9 @@
 Images are channels-last there, so the output positions of a 1x1 convolution are the rows of a matrix, and the gradient
 of any convolution by its weights is a product with the patches that those positions saw. oneDNN is slow where few
 positions meet many channels, as in the deep blocks of a ResNet. Measured in turn with plain ones on two threads,
-forward and backward at 64 px are faster with AMX 1.6 times (ResNet-50), 1.2 (CBR-LargeT), 1.1 (other CBRs); ResNet-50
-gains 1.2 times with AVX2 in float32 and 1.05 with AVX512-bf16 alone, EfficientNet-Lite0 in float32 1.1 times on each.
-``bench train`` measures it again for its networks on the machine at hand.
+forward and backward at 64 px are faster with AMX 1.7 to 1.9 times (ResNet-50), 1.2 (CBR-LargeT), 1.1 (other CBRs);
+ResNet-50 gains 1.2 times with AVX2 in float32 and 1.1 with AVX512-bf16 alone, EfficientNet-Lite0 in float32 1.1 times
+on each. ``bench train`` measures it again for its networks on the machine at hand.
 """
 
 from typing import Any
