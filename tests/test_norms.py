@@ -1,4 +1,4 @@
-"""Batch norm and what follows it by own C++: what PyTorch's layers compute, nearer to the truth."""
+"""Batch norm and what follows it by own C++: what PyTorch's layers compute, about as near to the truth or nearer."""
 
 import copy
 from collections.abc import Callable

@@ -24,6 +24,8 @@ FEW_WITH_AMX = 64
 VERY_FEW = 9
 """Output positions up to which a larger convolution is nothing but products, in float32 and with AMX."""
 
+Pair = tuple[int, int]
+
 
 def as_products(network: nn.Module) -> None:
     """Let the dense two-dimensional convolutions of ``network`` be computed as products where that is faster.
@@ -72,11 +74,8 @@ class _Patched(nn.Conv2d):
 
 
 def _learns(weight: Tensor) -> bool:
-    """Tell whether ``weight`` has a gradient here: without one, products are not faster."""
+    """Tell whether ``weight`` has a gradient here: evaluation, a few percent of a run, stays PyTorch's own."""
     return weight.requires_grad and torch.is_grad_enabled()
-
-
-Pair = tuple[int, int]
 
 
 class _Convolution(torch.autograd.Function):

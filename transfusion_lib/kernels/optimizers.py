@@ -9,8 +9,8 @@ AS_THEY_LIE, AS_THEY_WERE = (0, 2, 3, 1), (0, 3, 1, 2)
 def step_in_order_of_memory(optimizer: torch.optim.Optimizer) -> None:
     """Let ``optimizer`` see convolutions' weights in the order in which they lie in memory.
 
-    A fused step first copies what is not contiguous, which takes as long as the step: 5 % of a ResNet-50's training at
-    64 px. Between steps weights, gradients and moments have the shapes that they had.
+    A fused step first copies what is not contiguous, which takes half as long again as the step: 4 % of a ResNet-50's
+    training at 64 px in bfloat16. Between steps weights, gradients and moments have the shapes that they had.
     """
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     turned = [weight for weight in weights if not weight.is_contiguous() and _is_channels_last(weight)]
