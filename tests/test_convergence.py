@@ -48,7 +48,7 @@ def curves() -> pd.DataFrame:
         "random": ([0.5, 0.6, 0.7, 0.7], [0.5, 0.6, 0.9, 0.7]),
     }
     rows = [
-        {"network": "Net", "init": init, "seed": seed, "step": 10 * k, "test_auroc": value}
+        {"network": "Net", "init": init, "seed": seed, "step": 10 * k, "auroc": value}
         for init, seeds in scores.items()
         for seed, values in enumerate(seeds)
         for k, value in enumerate(values)
@@ -109,13 +109,13 @@ def test_the_title_says_the_order_that_was_measured(curves: pd.DataFrame) -> Non
     assert title(curves) == "Net: pretrained first, then Mean Var; random not in time"
     turned = curves.replace({"init": {"pretrained": "random", "random": "pretrained"}})
     assert title(turned) == "Net: random first, then Mean Var; pretrained not in time"
-    late = pd.concat([curves, curves[curves["step"] == 30].assign(step=40, test_auroc=0.9)])
-    late.loc[(late["init"] == "random") & (late["step"] == 20), "test_auroc"] = 0.6
-    late.loc[(late["init"] == "random") & (late["step"] == 30), "test_auroc"] = 0.9
+    late = pd.concat([curves, curves[curves["step"] == 30].assign(step=40, auroc=0.9)])
+    late.loc[(late["init"] == "random") & (late["step"] == 20), "auroc"] = 0.6
+    late.loc[(late["init"] == "random") & (late["step"] == 30), "auroc"] = 0.9
     assert title(late) == "Net: pretrained first, then Mean Var, then random"
     assert title(curves[curves["init"] != "Mean Var"]) == "Net: pretrained first; random not in time"
-    assert title(curves.assign(test_auroc=0.9)) == "Net: no start is faster"
-    assert title(curves.assign(test_auroc=0.6)) == "Net: no start arrives in time"
+    assert title(curves.assign(auroc=0.9)) == "Net: no start is faster"
+    assert title(curves.assign(auroc=0.6)) == "Net: no start arrives in time"
     assert title(curves[curves["init"] == "random"]) == "Net: random weights only, no others to compare"
 
 

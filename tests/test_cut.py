@@ -67,7 +67,7 @@ def test_advice_agrees_with_its_runs_and_is_written(advice: Advice, tmp_path: Pa
     one = rows["pool1"].behind or rows["pool2"].behind
     assert one is not None
     assert one.what_varies == "seed and test case"
-    auroc = np.mean([run.curve["test_auroc"][run.curve["step"].index(run.record["selected_step"])]
+    auroc = np.mean([run.final["test_auroc"]
                      for run in advice.chosen.runs])  # fmt: skip
     assert advice.scores["auroc"]["cut"].estimate == pytest.approx(auroc)
     done = card.write(advice, tmp_path / "out")

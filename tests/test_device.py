@@ -48,7 +48,6 @@ def test_wrong_options_say_what_is_possible(monkeypatch: pytest.MonkeyPatch) -> 
     for name, value, match in (
         ("TRANSFUSION_COMPILE", "1", "on a CPU it would change the bits"),
         ("TRANSFUSION_COMPILE", "yes", "use 1, or 0"),
-        ("TRANSFUSION_NATIVE", "no", "use 1, or 0 for no"),
         ("TRANSFUSION_THREADS", "0", "use 1, 2"),
         ("TRANSFUSION_DEVICE", "gpu", "use cpu, cuda or cuda:0"),
     ):

@@ -24,7 +24,7 @@ def curves(arrivals: Times, *, network: str = LARGE, grid: int = 10, top: float 
                 late = top + 0.001 * seed + 1e-5 * step
                 score = late if step >= time else 0.7 + 0.002 * seed
                 rows.append((network, init, seed, step, score, f"{init}-{seed}"))
-    return pd.DataFrame(rows, columns=["network", "init", "seed", "step", "test_auroc", "run"])
+    return pd.DataFrame(rows, columns=["network", "init", "seed", "step", "auroc", "run"])
 
 
 def arms(frame: pd.DataFrame) -> Arms:
@@ -124,7 +124,7 @@ def test_one_grid_step_apart_is_not_certain() -> None:
 
 def test_the_mean_on_the_way_orders_arms_that_never_arrive() -> None:
     frame = curves({"random": (300, 300, 300), "pretrained": (20, 30, 30)})
-    frame.loc[frame["init"] == "random", "test_auroc"] += np.linspace(0, 0.01, len(frame[frame["init"] == "random"]))
+    frame.loc[frame["init"] == "random", "auroc"] += np.linspace(0, 0.01, len(frame[frame["init"] == "random"]))
     row = tables.speed_ups(arms(frame)).iloc[0]
     assert row["lower_bound"]
     assert np.isnan(row["share"])

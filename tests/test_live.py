@@ -39,7 +39,7 @@ def test_a_run_shows_its_score_and_curve(small: RunSpec, store: Store) -> None:
     [run] = runs.ensure([small], store=store)
     text = shown(run)
     assert run.key[:12] in text
-    assert f"{run.curve['test_auroc'][-1]:.3f} after 12 steps" in text
+    assert f"{run.final['test_auroc']:.3f} after 12 steps" in text
     assert "<polyline" in text
 
 
@@ -77,10 +77,10 @@ def test_under_the_builder_progress_is_lines_of_its_log(
     with Reporter() as reporter:
         reporter.say("[1/1] a: trained in 2 s, 0123")
         reporter.said -= 60
-        reporter.report(small, Progress(step=5, curve={"step": [0, 5], "test_auroc": [0.5, 0.625]}))
+        reporter.report(small, Progress(step=5, curve={"step": [0, 5], "val_auroc": [0.5, 0.625]}))
     assert (tmp_path / "log").read_text().splitlines() == [
         "[1/1] a: trained in 2 s, 0123",
-        f"    {runs.label(small)}: step 5 of 12, test_auroc 0.625",
+        f"    {runs.label(small)}: step 5 of 12, val_auroc 0.625",
     ]
     assert "1 runs: 1 trained now, 0 from the store" in reporter.summary()
 

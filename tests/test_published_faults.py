@@ -66,7 +66,7 @@ def test_scores_are_squashed_once(small: RunSpec, dataset: Dataset) -> None:
     """Probabilities of probabilities would all lie between 0.27 and 0.73."""
     result = train.fit(small, dataset, source=None, resources=device.resources())
     trained = models.build(small.model, num_outputs=2, size=32, generator=seeded())
-    trained.load_state_dict(result.final)
+    trained.load_state_dict(result.weights)
     x = dataset.test.images.float() / 255
     mean, std = (torch.tensor(part)[:, None, None] for part in (trained.mean, trained.std))
     with torch.no_grad():
@@ -84,9 +84,9 @@ def test_every_case_is_scored_whatever_the_batch(
     parts = train.fit(small, dataset, source=None, resources=device.resources())
     assert parts.test_scores.shape == (29, 2)
     for name in ("val_auroc", "val_auprc", "test_auroc", "test_auprc"):
-        assert parts.curve[name] == pytest.approx(whole.curve[name], abs=1e-6), name
+        assert parts.final[name] == pytest.approx(whole.final[name], abs=1e-6), name
     every = metrics.score(parts.test_scores.numpy(), dataset.test.labels.numpy(), kind=dataset.kind)
-    assert parts.curve["test_auroc"][-1] == pytest.approx(every.auroc)
+    assert parts.final["test_auroc"] == pytest.approx(every.auroc)
 
 
 def test_runs_that_differ_in_seed_or_rate_are_kept_apart(store: Store, small: RunSpec) -> None:
@@ -115,7 +115,9 @@ def test_frozen_batch_norm_is_in_evaluation_mode_through_training(small: RunSpec
         for name, part in unit.named_modules():
             if isinstance(part, BatchNorm):
                 assert part.running_mean is not None
-                moved = not torch.equal(result.final[f"body.{start.paths[cut]}.{name}.running_mean"], part.running_mean)
+                moved = not torch.equal(
+                    result.weights[f"body.{start.paths[cut]}.{name}.running_mean"], part.running_mean
+                )
                 assert moved == (cut in ("pool3", "pool4")), cut
 
 
@@ -126,4 +128,4 @@ def test_freezing_does_not_depend_on_which_split_was_scored_last(small: RunSpec,
     generator = torch.Generator().manual_seed(often.seed)
     start = network_for(often.model, often.init, num_outputs=2, size=32, source=None, generator=generator)
     for name, value in start.body.state_dict().items():
-        assert torch.equal(result.final[f"body.{name}"], value), name
+        assert torch.equal(result.weights[f"body.{name}"], value), name

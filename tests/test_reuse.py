@@ -76,7 +76,7 @@ def test_stages_set_back_give_what_the_whole_network_gives(two: list[Run]) -> No
     found = robustness.stages_set_back(run, cases=24)
     data = probe_sets.dataset(run)
     images, labels = probe_sets.cases(data.test, 24)
-    assert found["intact"] == pytest.approx(run.curve["test_auroc"][-1], abs=1e-6)
+    assert found["intact"] == pytest.approx(run.final["test_auroc"], abs=1e-6)
     for row in found["rows"]:
         network = probe_sets.network(run)
         robustness.set_stage(network, row["stage"], run.initial().state_dict())
@@ -111,7 +111,7 @@ def test_shuffled_blocks_move_whole_and_whole_images_stay() -> None:
 def test_whole_blocks_are_the_intact_network(two: list[Run]) -> None:
     rows = robustness.blocks_shuffled(two[0], blocks=[16, 8], cases=24)["rows"]
     assert [row["block"] for row in rows] == [32, 16, 8]
-    assert rows[0]["auroc"] == pytest.approx(two[0].curve["test_auroc"][-1], abs=1e-6)
+    assert rows[0]["auroc"] == pytest.approx(two[0].final["test_auroc"], abs=1e-6)
 
 
 def test_a_network_has_no_barrier_with_itself(two: list[Run]) -> None:

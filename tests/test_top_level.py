@@ -319,7 +319,7 @@ def test_functions_fit_on_a_screen() -> None:
 
 
 def test_a_wheel_has_every_file_of_the_package() -> None:
-    """Unasked, setuptools takes modules alone: an installed package would lack weights and what is to be compiled."""
+    """Unasked, setuptools takes modules alone: an installed package would lack weights."""
     named = PYPROJECT["tool"]["setuptools"]["package-data"]["transfusion_lib"]
     package = ROOT / "transfusion_lib"
     packed = {path for pattern in named for path in package.glob(pattern)}

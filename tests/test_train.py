@@ -53,7 +53,7 @@ def run(spec: RunSpec, dataset: Dataset) -> _Run:
 def test_it_learns(small: RunSpec, stripes: Dataset) -> None:
     result = trained(small.replace(train=small.train.replace(steps=40, eval_every=20)), stripes)
     assert result.curve["step"] == [0, 20, 40]
-    assert result.curve["test_auroc"][-1] > 0.99
+    assert result.final["test_auroc"] > 0.99
     assert result.curve["train_loss"][0] is None
     assert result.curve["train_loss"][2] < result.curve["train_loss"][1]
     assert result.test_scores.shape == (30, 2)
@@ -62,9 +62,9 @@ def test_it_learns(small: RunSpec, stripes: Dataset) -> None:
 
 def test_the_same_spec_gives_the_same_bits_and_another_seed_does_not(small: RunSpec, stripes: Dataset) -> None:
     first, again, other = (trained(spec, stripes) for spec in (small, small, small.replace(seed=4)))
-    assert all(torch.equal(first.final[name], again.final[name]) for name in first.final)
+    assert all(torch.equal(first.weights[name], again.weights[name]) for name in first.weights)
     assert first.curve == again.curve
-    assert not all(torch.equal(first.final[name], other.final[name]) for name in first.final)
+    assert not all(torch.equal(first.weights[name], other.weights[name]) for name in first.weights)
 
 
 def test_an_epoch_sees_every_image_once(small: RunSpec, stripes: Dataset) -> None:
@@ -124,23 +124,22 @@ def test_best_weights_are_those_of_the_best_validation_auprc(small: RunSpec, str
     assert result.selected_step == result.curve["step"][result.curve["val_auprc"].index(best)]
 
 
-def test_the_last_evaluation_is_not_made_twice(small: RunSpec, stripes: Dataset) -> None:
-    one = run(small, stripes)
-    one.until_done(None, lambda _: None)
-    count, scores = 0, one.scores
+def test_the_test_images_are_scored_once_with_the_final_weights(
+    small: RunSpec, stripes: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the validation images once at each evaluation: the last of them is not made twice."""
+    seen: list[tuple[str, int]] = []
 
-    def counted(split: Split) -> Tensor:
-        nonlocal count
-        count += 1
-        return scores(split)
+    def counted(self: _Run, split: Split) -> Tensor:
+        seen.append((next(name for name, one in self.splits.items() if one is split), self.progress.step))
+        return scores(self, split)
 
-    one.scores = counted  # type: ignore[method-assign]
-    result = one.result()
-    assert count == 0
-    assert torch.equal(result.test_scores, scores(one.splits["test"]))
-    one.scored = None, {}
-    assert torch.equal(one.result().test_scores, result.test_scores)
-    assert count == 2
+    scores = _Run.scores
+    monkeypatch.setattr(_Run, "scores", counted)
+    result = trained(small, stripes)
+    assert seen == [*(("val", step) for step in small.train.grid), ("test", small.train.steps)]
+    assert not [name for name in result.curve if name.startswith("test")]
+    assert result.final["val_auroc"] == result.curve["val_auroc"][-1]
 
 
 def test_frozen_stages_and_their_statistics_do_not_move(small: RunSpec, stripes: Dataset) -> None:
@@ -148,13 +147,13 @@ def test_frozen_stages_and_their_statistics_do_not_move(small: RunSpec, stripes:
     result = trained(spec, stripes)
     for name, value in result.snapshots[0].items():
         frozen = name.startswith(("body.pool1.", "body.pool2."))
-        assert torch.equal(value, result.final[name]) == frozen, name
+        assert torch.equal(value, result.weights[name]) == frozen, name
 
 
 def test_snapshots_are_the_weights_of_their_step(small: RunSpec, stripes: Dataset) -> None:
     result = trained(small.replace(train=small.train.replace(snapshots=(0, 4, 12))), stripes)
     assert list(result.snapshots) == [0, 4, 12]
-    assert all(torch.equal(result.snapshots[12][name], result.final[name]) for name in result.final)
+    assert all(torch.equal(result.snapshots[12][name], result.weights[name]) for name in result.weights)
     one = run(small, stripes)
     initial = one.network.state_dict()
     assert all(torch.equal(result.snapshots[0][name], initial[name]) for name in initial)
@@ -186,8 +185,8 @@ def test_bfloat16_stays_near_float32(small: RunSpec, stripes: Dataset) -> None:
         trained(spec.replace(train=spec.train.replace(precision="bfloat16")), stripes),
     )
     name = "body.pool1.1.conv.weight"
-    assert short.final[name].dtype == torch.float32
-    assert not torch.equal(short.final[name], exact.final[name])
+    assert short.weights[name].dtype == torch.float32
+    assert not torch.equal(short.weights[name], exact.weights[name])
     assert torch.allclose(short.test_scores, exact.test_scores, atol=0.15)
 
 
@@ -264,8 +263,8 @@ def test_multilabel_runs(store: Store, small: RunSpec, stripes: Dataset) -> None
         test=relabel(stripes.test),
     )
     result = trained(small.replace(train=small.train.replace(steps=40, eval_every=40)), many)
-    assert len(result.curve["test_auroc_by_class"][-1]) == 3
-    assert result.curve["test_auroc"][-1] > 0.95
+    assert len(result.final["test_auroc_by_class"]) == 3
+    assert result.final["test_auroc"] > 0.95
 
 
 def test_a_wrong_stage_to_freeze_is_named(small: RunSpec, stripes: Dataset) -> None:
@@ -274,7 +273,7 @@ def test_a_wrong_stage_to_freeze_is_named(small: RunSpec, stripes: Dataset) -> N
 
 
 def test_pretrained_start_is_what_the_spec_says(small: RunSpec, stripes: Dataset) -> None:
-    source = trained(small, stripes).final
+    source = trained(small, stripes).weights
     spec = small.replace(init=InitSpec(method="pretrained", weights=small, up_to="pool2"), seed=9)
     start = _Run(spec, stripes, source=source, resources=device.resources()).network.state_dict()
     assert torch.equal(start["body.pool2.1.conv.weight"], source["body.pool2.1.conv.weight"])

@@ -121,4 +121,4 @@ def test_real_volumes(store: Store) -> None:
     real = DataSpec(name="adrenalmnist3d", size=16, train=16, val=20, test=24)
     [run] = runs.ensure([SMALL.replace(data=real)], store=store)
     assert not run.record["dataset"]["synthetic"]
-    assert run.curve["test_auroc"][-1] is not None
+    assert run.final["test_auroc"] is not None

@@ -360,7 +360,7 @@ def run(
     if as_json:
         _print_json(made.record)
         return
-    finals = {name: values[-1] for name, values in made.curve.items() if not isinstance(values[-1], list)}
+    finals = {name: value for name, value in made.final.items() if not isinstance(value, list)}
     _print_table([{"run": made.key[:12], **finals}])
 
 

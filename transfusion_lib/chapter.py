@@ -165,6 +165,6 @@ def _all_of(spec: DataSpec, split: str, asked: int) -> bool:
 
 
 def _run_line(run: Run, command: str) -> str:
-    name, value = headline(run.curve)
+    name, value = headline(run.final, split="test")
     what = f"{runs.label(run.spec)}, {run.record['dataset']['cases']['train']:,} images, {run.spec.train.steps:,} steps"
     return f"<code>{command} {run.key[:12]}</code> {text(what)}: {SCORES[name]} {value:.4f}"

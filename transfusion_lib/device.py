@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from transfusion_lib import kernels
 from transfusion_lib import team as teams
 from transfusion_lib.errors import UserError
 from transfusion_lib.team import Team
@@ -39,23 +38,13 @@ class Resources:
     """Whether forward and backward of a step are recorded once on a GPU and then replayed: the same kernels."""
     compiled: bool = False
     """Whether a GPU's training steps are compiled; they differ by rounding."""
-    products: bool = True
-    """Whether a CPU computes convolutions as matrix products where those are faster; they differ by rounding."""
-    native: bool = True
-    """Whether a CPU may use this package's own C++ where a compiler is, which rounds otherwise than PyTorch."""
-
-    @property
-    def runs_native(self) -> bool:
-        """Whether this package's own C++ is used."""
-        return self.native and self.device.type == "cpu" and kernels.available()
 
 
 def resources(*, checkpoint_every_s: float = 20.0, team: Team | None = None) -> Resources:
     """Return the best device of this machine, or the one that ``TRANSFUSION_DEVICE`` names ("cpu", "cuda:1").
 
     ``TRANSFUSION_THREADS`` is the number of threads of one run, for a single large run on many cores,
-    ``TRANSFUSION_COMPILE=1`` compiles its steps on a GPU, and ``TRANSFUSION_NATIVE=0`` does without own C++ on a CPU.
-    Each process that ``torchrun`` started has a GPU of its own.
+    ``TRANSFUSION_COMPILE=1`` compiles its steps on a GPU. Each process that ``torchrun`` started has a GPU of its own.
     """
     wanted = os.environ.get("TRANSFUSION_DEVICE")
     try:
@@ -80,7 +69,6 @@ def resources(*, checkpoint_every_s: float = 20.0, team: Team | None = None) -> 
         threads=_threads(),
         team=team or Team(),
         compiled=_compiled(device),
-        native=_switch("TRANSFUSION_NATIVE", "1", "this package's own C++"),
     )
 
 
@@ -92,16 +80,11 @@ def _threads() -> int:
 
 
 def _compiled(device: torch.device) -> bool:
-    wanted = _switch("TRANSFUSION_COMPILE", "0", "compilation")
-    if wanted and device.type == "cpu":
-        raise UserError("TRANSFUSION_COMPILE=1 is for GPUs: on a CPU it would change the bits of runs; unset it")
-    return wanted
-
-
-def _switch(name: str, default: str, what: str) -> bool:
-    wanted = os.environ.get(name, default)
+    wanted = os.environ.get("TRANSFUSION_COMPILE", "0")
     if wanted not in ("0", "1"):
-        raise UserError(f'{name}="{wanted}": use 1, or 0 for no {what}')
+        raise UserError(f'TRANSFUSION_COMPILE="{wanted}": use 1, or 0 for no compilation')
+    if wanted == "1" and device.type == "cpu":
+        raise UserError("TRANSFUSION_COMPILE=1 is for GPUs: on a CPU it would change the bits of runs; unset it")
     return wanted == "1"
 
 

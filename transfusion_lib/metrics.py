@@ -64,10 +64,14 @@ def summary(
     return {"auroc": found.auroc, "auprc": found.auprc, "auroc_by_class": list(found.auroc_by_class)}
 
 
-def headline(curve: Mapping[str, Sequence[Any]]) -> tuple[str, float]:
-    """Return the name and last value of a curve's test score, for a line of progress."""
-    name = "test_dice" if "test_dice" in curve else "test_auroc"
-    return name, curve[name][-1] if curve[name][-1] is not None else float("nan")
+def headline(values: Mapping[str, Any], *, split: str = "val") -> tuple[str, float]:
+    """Return the name and value of a split's headline score: Dice of masks, AUROC of classes.
+
+    ``values`` are scores by name or curves, of which the last value counts; NaN where it is not defined.
+    """
+    name = f"{split}_dice" if f"{split}_dice" in values else f"{split}_auroc"
+    value = values[name][-1] if isinstance(values[name], Sequence) else values[name]
+    return name, float("nan") if value is None else float(value)
 
 
 def score(

@@ -113,18 +113,14 @@ def again(run: Run, *, among: Store, weights: Store) -> Compared:
     """
     if key(run.spec) != run.key:
         raise DataError(f"{label(run.spec)}: trained on other data or weights than are here now; train it as a new run")
-    machine = dict(run.record["provenance"]["machine"])
-    products, native = (machine.pop(name, False) for name in ("products", "native"))
-    here = devices.resources()
-    threads = int(machine["threads"])
-    chosen = Resources(device=here.device, threads=threads, products=products, native=native)
+    machine = run.record["provenance"]["machine"]
+    chosen = Resources(device=devices.resources().device, threads=int(machine["threads"]))
     with devices.threads(chosen.threads):
         found = fit(run.spec, data.load(run.spec.data), source=source_of(run.spec, weights), resources=chosen)
         now = provenance.record(chosen.device)
     versions = run.record["provenance"]["versions"]
     alike = (
         chosen.device.type == "cpu"
-        and chosen.runs_native == native  # where no compiler is, it cannot be done again
         and machine == now["machine"]
         and all(versions[name] == now["versions"][name] for name in ("torch", "numpy"))
     )

@@ -200,7 +200,7 @@ def _run_keys(described: Any) -> list[str]:
 def _row(run: Run) -> dict[str, Any]:
     """Return what the table of contents says of a run."""
     spec, record = run.spec, run.record
-    name, value = headline(run.curve)
+    name, value = headline(run.final, split="test")
     return {
         "data": f"{record['dataset']['name']} {record['dataset']['task']} {spec.data.size}",
         "run": runs.label(spec),

@@ -1,5 +1,6 @@
 """A finished run: its key, its numbers and its weights, read from the store and never trained."""
 
+import math
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -40,9 +41,25 @@ class Run:
 
     @property
     def curve(self) -> dict[str, list[Any]]:
-        """One list per quantity over the evaluation grid: step, test_auroc, val_auprc, train_loss, ..."""
+        """One list per quantity over the evaluation grid: step, train_loss, val_auroc, val_auprc, ..."""
         curve: dict[str, list[Any]] = self.record["curve"]
         return curve
+
+    @property
+    def final(self) -> dict[str, Any]:
+        """Validation and test scores of the selected weights by name, None where one is not defined."""
+        if "final" in self.record:
+            known: dict[str, Any] = self.record["final"]
+            return known
+        at = self.curve["step"].index(self.record["selected_step"])  # the pilot scored the test set at each evaluation
+        return {name: values[at] for name, values in self.curve.items() if name.startswith(("val_", "test_"))}
+
+    @property
+    def on_the_way(self) -> list[float]:
+        """The headline score at each evaluation, NaN where not defined: of validation; in the pilot's runs, of test."""
+        names = ("test_auroc", "test_dice", "val_auroc", "val_dice")
+        values = next(self.curve[name] for name in names if name in self.curve)
+        return [float("nan") if value is None else float(value) for value in values]
 
     @cached_property
     def cases(self) -> dict[str, Tensor]:
@@ -85,7 +102,7 @@ class Run:
 
     def _repr_html_(self) -> str:
         """Show in a notebook what it is, how its score rose, and where it is kept."""
-        name, score = headline(self.curve)
+        name, score = headline(self.final, split="test")
         about = self.record["dataset"]
         rows = {
             "data": f"{about['name']} ({about['task']}){', synthetic' if about['synthetic'] else ''}",
@@ -93,7 +110,7 @@ class Run:
             "trained in": f"{self.record['seconds']:.0f} s, {self.record['provenance']['finished'][:10]}",
             "key": self.key[:12],
         }
-        curve = markup.sparkline([value for value in self.curve[name] if value is not None])
+        curve = markup.sparkline([value for value in self.on_the_way if not math.isnan(value)])
         return f"<b>{markup.text(label(self.spec))}</b> {curve}{markup.table(rows)}"
 
     def __repr__(self) -> str:

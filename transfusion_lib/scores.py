@@ -15,7 +15,7 @@ REPEATS = 500
 
 def final(run: Run, name: str) -> float:
     """Return a score ("test_auroc", "val_auprc") of a run's selected weights; NaN where it is not defined."""
-    value = run.curve[name][run.curve["step"].index(run.record["selected_step"])]
+    value = run.final[name]
     return float("nan") if value is None else float(value)
 
 

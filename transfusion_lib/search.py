@@ -147,7 +147,7 @@ def spec_at(base: RunSpec, cut: str, *, method: Method = "truncate", pooled: boo
 def validation_score(run: Run) -> float:
     """Return the judge's score of a run: validation AUPRC, or Dice in segmentation, of its selected weights."""
     name = f"val_{JUDGE[run.record['dataset']['kind']]}"
-    value = run.curve[name][run.curve["step"].index(run.record["selected_step"])]
+    value = run.final[name]
     if value is None:
         raise SpecError(f"{run}: {name} is not defined where all validation images are of one class; ask for more")
     return float(value)

@@ -45,11 +45,13 @@ class Result:
     """What a finished run leaves."""
 
     curve: dict[str, list[Any]]
-    """One list per quantity, over the grid: step, scores of validation and test, mean training loss since the last."""
+    """One list per quantity, over the grid: step, validation scores, mean training loss since the last evaluation."""
+    final: dict[str, Any]
+    """Validation and test scores of the selected weights by name (``metrics.summary``), None where not defined."""
     test_scores: Tensor
     """Of the selected weights: probabilities (n_test, classes), in segmentation overlaps (n_test, regions, 2)."""
     val_scores: Tensor
-    final: State
+    weights: State
     """The selected weights."""
     selected_step: int
     snapshots: dict[int, State]
@@ -131,16 +133,9 @@ class _Run:
         self.network.to(resources.device, memory_format=self.format)  # type: ignore[call-overload]  # 3D is missing there
         self.mean, self.std = (torch.tensor(v, device=resources.device) for v in (self.network.mean, self.network.std))
         gpu = resources.device.type != "cpu"
-        if resources.products and not gpu:
+        kernels.depthwise_in_float32(self.network)
+        if not gpu:
             kernels.as_products(self.network)
-        if resources.runs_native:
-            kernels.with_own_gradients(self.network)
-        # Own batch norms take their statistics from this process's part of a batch, a team from all of it.
-        own_norms = resources.runs_native and self.team.size == 1
-        if not isinstance(self.network, models.UNet):  # whose decoder sees the maps before they are pooled
-            kernels.pool_early(self.network, in_one_pass=own_norms)
-        if own_norms:
-            kernels.norm_in_few_passes(self.network)
         self.module = devices.compiled(self.network) if resources.compiled else self.network
         self.module = self.team.module(self.module)
         self.replays = gpu and resources.replayed and not resources.compiled and self.team.size == 1
@@ -152,7 +147,7 @@ class _Run:
         self.losses = torch.zeros(self.train.eval_every, device=resources.device)
         self.progress = Progress()
         self.best: State = {}
-        self.scored: tuple[int | None, dict[str, Tensor]] = None, {}  # step and probabilities of the last evaluation
+        self.scored: tuple[int, Tensor] | None = None  # step and validation scores of the last evaluation
         self.snapshots: dict[int, State] = {}
 
     def until_done(self, checkpoint: Checkpoint | None, report: Callable[[Progress], None]) -> Result:
@@ -285,18 +280,26 @@ class _Run:
     def evaluate(self) -> None:
         """Append a row to the curve, and let the schedule and the selection see it."""
         done = self.progress
-        row: dict[str, Any] = {"step": done.step, "train_loss": self.mean_loss()}
-        self.scored = done.step, {name: self.scores(self.splits[name]) for name in ("val", "test")}
-        for name, scores in self.scored[1].items():
-            if not scores.isfinite().all():
-                raise self.diverged(f"the {name} scores are not finite", done.step)
-            split = self.splits[name]
-            kind, positive = self.dataset.kind, self.dataset.positive
-            found = metrics.summary(scores, split.labels, kind=kind, positive=positive)
-            row |= {f"{name}_{score}": value for score, value in found.items()}
+        scores = self.finite_scores("val", done.step)
+        self.scored = done.step, scores
+        row = {"step": done.step, "train_loss": self.mean_loss()} | self.summary("val", scores)
         for name, value in row.items():
-            done.curve.setdefault(name, []).append(_defined(value))
+            if not isinstance(value, list):
+                done.curve.setdefault(name, []).append(_defined(value))
         self.look_for_best(row[f"val_{metrics.JUDGE[self.dataset.kind]}"])
+
+    def finite_scores(self, name: str, step: int) -> Tensor:
+        """Return the scores of a split's cases with the weights of ``step``; a ``TrainingError`` if not finite."""
+        scores = self.scores(self.splits[name])
+        if not scores.isfinite().all():
+            raise self.diverged(f"the {name} scores are not finite", step)
+        return scores
+
+    def summary(self, name: str, scores: Tensor) -> dict[str, Any]:
+        """Return the scores of a split by name, ``val_auroc`` for example."""
+        kind, positive = self.dataset.kind, self.dataset.positive
+        found = metrics.summary(scores, self.splits[name].labels, kind=kind, positive=positive)
+        return {f"{name}_{score}": value for score, value in found.items()}
 
     def look_for_best(self, score: float) -> None:
         """Remember the best validation score so far; halve the rate when it has not moved for long."""
@@ -330,21 +333,21 @@ class _Run:
         )
 
     def result(self) -> Result:
-        """Return the finished run, with the selected weights."""
-        selected = self.train.steps
+        """Return the finished run with the selected weights; only these ever see the test images."""
+        selected = self.progress.step
         if self.train.select == "best" and self.best:
             selected = self.progress.best_step
             self.network.load_state_dict(self.best)
-        else:
-            selected = self.progress.step
-        step, scores = self.scored
-        if step != selected:  # other weights than those evaluated last, or a sitting that only had to publish
-            scores = {name: self.scores(self.splits[name]) for name in ("val", "test")}
+        known = self.scored is not None and self.scored[0] == selected
+        val = self.scored[1] if known and self.scored else self.finite_scores("val", selected)
+        test = self.finite_scores("test", selected)
+        final = self.summary("val", val) | self.summary("test", test)
         return Result(
             curve=self.progress.curve,
-            test_scores=scores["test"],
-            val_scores=scores["val"],
-            final=_copy(self.network),
+            final={name: _defined(value) for name, value in final.items()},
+            test_scores=test,
+            val_scores=val,
+            weights=_copy(self.network),
             selected_step=selected,
             snapshots=self.snapshots,
             seconds=self.progress.seconds,

@@ -98,10 +98,6 @@ class Trainer:
     def publish(self, name: str, spec: RunSpec, dataset: Dataset, result: Result, claim: Claim) -> Entry:
         """Write the finished run into the store and drop its checkpoint."""
         made = provenance.record(self.resources.device)
-        if self.resources.products and self.resources.device.type == "cpu":
-            made["machine"]["products"] = True  # training again repeats what the record says
-        if self.resources.runs_native:
-            made["machine"]["native"] = True
         if self.resources.team.size > 1:
             made["machine"]["processes"] = self.resources.team.size
         record = {
@@ -120,6 +116,7 @@ class Trainer:
             },
             "weights": digest(spec),
             "curve": result.curve,
+            "final": result.final,
             "selected_step": result.selected_step,
             "seconds": round(result.seconds, 3),
             "provenance": made,
@@ -131,7 +128,7 @@ class Trainer:
             "spec.json": spec.to_json(indent=1).encode(),
             "record.json": json.dumps(record, indent=1, allow_nan=False).encode(),
             "cases.safetensors": save({part: values.contiguous() for part, values in cases.items()}),
-            "final.safetensors": save(result.final),
+            "final.safetensors": save(result.weights),
         }
         for step, state in result.snapshots.items():
             files[f"snapshot-{step}.safetensors"] = save(state)

@@ -26,7 +26,7 @@ def convergence(curves: pd.DataFrame, means: pd.DataFrame, *, threshold: float, 
         curves_panel(axis, rows[0], rows[1], threshold=threshold, styles=INIT_STYLE)
         axis.set_title(titles[network])
         axis.set_ylabel("test AUROC (higher is better)")
-    axes[0, 0].set_ylim(float(curves["test_auroc"].min()) - 0.02, 1.0)
+    axes[0, 0].set_ylim(float(curves["auroc"].min()) - 0.02, 1.0)
     axes[-1, 0].set_xlabel("training step")
     return figure
 
@@ -35,12 +35,12 @@ def curves_panel(
     axis: Axes, curves: pd.DataFrame, means: pd.DataFrame, *, threshold: float, styles: Mapping[str, Mapping[str, Any]]
 ) -> None:
     """Draw one network's curves, thin for a seed, thick for the mean, with bands, labels and the threshold."""
-    axis.set_ylim(float(curves["test_auroc"].min()) - 0.02, 1.0)
+    axis.set_ylim(float(curves["auroc"].min()) - 0.02, 1.0)
     ends: list[tuple[float, str, str]] = []
     for init in dict.fromkeys(curves["init"]):
         style: dict[str, Any] = dict(styles[init])
         for _, run in curves[curves["init"] == init].groupby("seed"):
-            axis.plot(run["step"], run["test_auroc"], color=style["color"], linewidth=0.7, alpha=0.45)
+            axis.plot(run["step"], run["auroc"], color=style["color"], linewidth=0.7, alpha=0.45)
         mean = means[means["init"] == init]
         if curves["init"].nunique() <= MOST_BANDS:
             low, high = mean["low"].clip(0, 1), mean["high"].clip(0, 1)

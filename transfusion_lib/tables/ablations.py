@@ -76,7 +76,7 @@ def by_source(runs: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
         {"source": SOURCES[source], "seed": run.spec.seed, "step": step, "auroc": auroc}
         for source, group in runs.items()
         for run in group
-        for step, auroc in zip(run.curve["step"], run.curve["test_auroc"], strict=True)
+        for step, auroc in zip(run.curve["step"], run.on_the_way, strict=True)
     ]
     return pd.DataFrame(rows)
 

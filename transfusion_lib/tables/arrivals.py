@@ -51,9 +51,7 @@ Arms = Mapping[str, Mapping[str, Arm]]
 """By network and start."""
 
 
-def arms(
-    curves: pd.DataFrame, *, threshold: float, in_a_row: int, score: str = "test_auroc"
-) -> dict[str, dict[str, Arm]]:
+def arms(curves: pd.DataFrame, *, threshold: float, in_a_row: int, score: str = "auroc") -> dict[str, dict[str, Arm]]:
     """Return every arm of ``curves``, by network and start, in order; all are restricted to the same last step."""
     horizon = float(curves.groupby(["network", "init", "seed"])["step"].max().min())
     found: dict[str, dict[str, Arm]] = {}
@@ -116,7 +114,7 @@ def _arm(part: pd.DataFrame, *, threshold: float, in_a_row: int, score: str) -> 
     )
 
 
-def rise(part: pd.DataFrame, *, score: str = "test_auroc") -> float:
+def rise(part: pd.DataFrame, *, score: str = "auroc") -> float:
     """Return the mean score at the last step minus that at the last evaluation within two thirds of the steps."""
     means = part.groupby("step")[score].mean()
     last = means.index.max()
@@ -156,7 +154,7 @@ def mean_ways(found: Arms) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["network", "init", "way", "way_low", "way_high"])
 
 
-def steps_to(curves: pd.DataFrame, *, threshold: float, in_a_row: int, score: str = "test_auroc") -> pd.DataFrame:
+def steps_to(curves: pd.DataFrame, *, threshold: float, in_a_row: int, score: str = "auroc") -> pd.DataFrame:
     """Return one row per network and init: each seed's first step at the threshold, and their restricted mean.
 
     A seed that never got there is kept as ``> last`` and enters the mean with the last step, where all are censored.

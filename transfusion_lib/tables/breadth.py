@@ -35,7 +35,7 @@ def leads(cells: Sequence[Sequence[Run]], *, early: int) -> pd.DataFrame:
 def _rows(runs: Sequence[Run], early: int) -> list[dict[str, Any]]:
     """Return the rows of one cell."""
     rows = []
-    scores = curves(runs).rename(columns={"test_auroc": "auroc"})
+    scores = curves(runs)
     for network, part in scores.groupby("network", sort=False):
         run = next(one for one in runs if NETWORKS[one.spec.model.name] == network)
         steps = run.spec.train.steps

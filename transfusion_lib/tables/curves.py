@@ -61,22 +61,23 @@ def signed(value: float, *, places: int = 3) -> str:
 
 
 def curves(runs: Sequence[Run]) -> pd.DataFrame:
-    """Return one row per run and evaluation: network, init, seed, step, the scores, and the run's key."""
+    """Return one row per run and evaluation: network, init, seed, step, auroc (see ``Run.on_the_way``), run."""
     rows = [
         {
             "network": NETWORKS[run.spec.model.name],
             "init": start_of(run.spec),
             "seed": run.spec.seed,
-            **{name: values[k] for name, values in run.curve.items() if not isinstance(values[k], list)},
+            "step": step,
+            "auroc": score,
             "run": run.key,
         }
         for run in runs
-        for k in range(len(run.curve["step"]))
+        for step, score in zip(run.curve["step"], run.on_the_way, strict=True)
     ]
     return pd.DataFrame(rows)
 
 
-def mean_curves(curves: pd.DataFrame, *, score: str = "test_auroc") -> pd.DataFrame:
+def mean_curves(curves: pd.DataFrame, *, score: str = "auroc") -> pd.DataFrame:
     """Return, for each network, init and step, the mean over seeds with a 95 % interval (columns mean, low, high).
 
     One seed has no interval: low and high are then missing.

@@ -41,11 +41,10 @@ def _rows(run: Run, step: int | None) -> list[dict[str, Any]]:
     tasks = data["classes"] if multilabel else [data["task"]]
     rows = []
     for number, task in enumerate(tasks):
-        values = [
-            run.curve["test_auroc_by_class"][k][number] if multilabel else run.curve["test_auroc"][k]
-            for k in (early, last)
-        ]
-        before, now = (math.nan if value is None else float(value) for value in values)
+        now = run.on_the_way[last]
+        if last == len(grid) - 1:
+            value = run.final["test_auroc_by_class"][number] if multilabel else run.final["test_auroc"]
+            now = math.nan if value is None else float(value)
         cases = _over_cases(run, number if multilabel else None) if last == len(grid) - 1 else None
         low, high = (cases.low, cases.high) if cases else (math.nan, math.nan)
         rows.append(
@@ -57,7 +56,7 @@ def _rows(run: Run, step: int | None) -> list[dict[str, Any]]:
                 "step": grid[last],
                 "task": task,
                 "auroc": now,
-                "rise": now - before,
+                "rise": run.on_the_way[last] - run.on_the_way[early],
                 "low": low,
                 "high": high,
                 "run": run.key,

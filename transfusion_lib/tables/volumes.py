@@ -29,9 +29,8 @@ def scores(runs: Sequence[Run]) -> pd.DataFrame:
     """Return one row per run: method, seed, test AUROC and AUPRC of the selected weights."""
     rows = []
     for run in runs:
-        at = run.curve["step"].index(run.record["selected_step"])
         row = {"method": method_of(run), "seed": run.spec.seed}
-        rows.append(row | {"auroc": run.curve["test_auroc"][at], "auprc": run.curve["test_auprc"][at]})
+        rows.append(row | {"auroc": run.final["test_auroc"], "auprc": run.final["test_auprc"]})
     return pd.DataFrame(rows)
 
 
