@@ -213,6 +213,8 @@ def test_limits_beyond_the_files_are_lifted(tmp_path: Path) -> None:
     asked = spec(root, train=2000, val=2, test=8)
     assert data.limited(asked, cache=tmp_path / "cache") == spec(root, train=None, val=2, test=8)
     assert len(pixels(data.load(data.limited(asked, cache=tmp_path / "cache"), cache=tmp_path / "cache"))) == 29 + 2 + 8
+    drawn = spec(root, split="drawn", train=2000, val=8, test=20)
+    assert data.limited(drawn, cache=tmp_path / "cache") == drawn.replace(train=None)
     computed_set = DataSpec(name="fundus", train=5000)
     assert data.limited(computed_set, cache=tmp_path / "cache") == computed_set
     absent = DataSpec(name="chexpert", root=str(tmp_path / "nowhere"), train=5000)
@@ -561,6 +563,19 @@ def test_a_white_without_an_unread_image_is_not_remembered(tmp_path: Path, monke
         assert data.load(spec(path, on_bad="skip"), cache=tmp_path / "cache").left_out == ("cat/5.png: not now",)
     monkeypatch.setattr(filesource, "_lists", {})  # as in another process
     assert " 4,095 " in data.load(spec(path), cache=tmp_path / "cache").notes["grey images of more than 8 bits"]
+
+
+@pytest.mark.parametrize("name", ["fundus", "synthetic_chest", "synthetic_adrenal"])
+def test_the_seed_moves_every_split_of_a_computed_set(tmp_path: Path, name: str) -> None:
+    """Its splits are drawn whatever the spec says, so that both words are the same images."""
+    wanted = DataSpec(name=name, size=16, train=20, val=10, test=10)
+    first, drawn, other = (
+        data.load(each, cache=tmp_path) for each in (wanted, wanted.replace(split="drawn"), wanted.replace(seed=1))
+    )
+    assert first.fingerprint == drawn.fingerprint != other.fingerprint
+    assert pixels(first) == pixels(drawn)
+    for split, part in first.splits().items():
+        assert not torch.equal(part.images, other.splits()[split].images)
 
 
 @pytest.mark.parametrize("name", ["fundus", "synthetic_chest", "synthetic_adrenal"])
