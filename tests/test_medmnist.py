@@ -148,7 +148,7 @@ def test_the_seed_moves_splits_and_subsets(official: Path, tmp_path: Path) -> No
     rows = {f"{split}-{k}": image for split in COUNTS for k, image in enumerate(made[f"{split}_images"])}
     for fields in ({"train": 10, "val": 4, "test": 6}, {"split": "drawn"}, {"split": "drawn", "test": 30, "val": 15}):
         sets = [
-            data.load(DataSpec(name="breastmnist", size=28, seed=seed, **fields), cache=tmp_path / "cache")  # type: ignore[arg-type]
+            data.load(DataSpec(name="breastmnist", size=28, seed=seed, **fields), cache=tmp_path / "cache")
             for seed in (0, 1)
         ]
         assert sets[0].fingerprint != sets[1].fingerprint
@@ -157,8 +157,8 @@ def test_the_seed_moves_splits_and_subsets(official: Path, tmp_path: Path) -> No
         for loaded in sets:
             ids = [name for split in loaded.splits().values() for name in split.ids]
             assert len(ids) == len(set(ids))
-            for split in loaded.splits().values():
-                np.testing.assert_array_equal(split.images[:, 0], np.stack([rows[name] for name in split.ids]))
+            for part in loaded.splits().values():
+                np.testing.assert_array_equal(part.images[:, 0], np.stack([rows[name] for name in part.ids]))
             if fields.get("split"):
                 assert {name.split("-")[0] for name in loaded.test.ids} > {"train"}
                 assert "drawn by unit" in loaded.notes["splits"]
