@@ -107,6 +107,27 @@ def test_bare_numbers_stay_together_between_train_and_val(tmp_path: Path) -> Non
     assert not numbers[0] & numbers[1]
 
 
+def test_bacterial_or_viral(tmp_path: Path) -> None:
+    """Of pneumonia alone; viral, the rarer, is positive. Drawn by bare number over all, or in the official splits."""
+    root = write_files(tmp_path / "set", made(patients=40))
+    asked = spec(root, task="bacterial_viral")
+    loaded = data.load(asked, cache=tmp_path / "cache")
+    assert loaded.classes == ("bacterial", "viral")
+    assert loaded.positive == (1,)
+    assert len(loaded.test) == 20
+    assert {name.split("/")[0] for name in loaded.test.ids} == {"test"}
+    for seed in range(5):
+        drawn = data.load(asked.replace(split="drawn", test=40, val=15, seed=seed), cache=tmp_path / "cache")
+        assert (len(drawn.test), len(drawn.val)) == (40, 15)
+        assert len({name.split("/")[0] for name in drawn.test.ids}) > 1
+        numbers = [{unit.split("_")[0] for unit in split.units} for split in drawn.splits().values()]
+        assert sum(map(len, numbers)) == len(set.union(*numbers))
+        for split in drawn.splits().values():
+            for name, label in zip(split.ids, split.labels.tolist(), strict=True):
+                assert ("_virus_" in name) == (label == 1)
+                assert "PNEUMONIA" in name
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -152,6 +173,14 @@ class TestRealArchive:
         assert sheet.images == {"train": 4709, "val": 523, "test": 624}
         kinds = data.show("chest_xray", cache=tmp_path, task="three_class").counts
         assert [sum(column) for column in zip(*kinds.values(), strict=True)] == [1583, 2780, 1493]
+
+    def test_bacterial_viral(self, tmp_path: Path) -> None:
+        """4,273 images of pneumonia, drawn by patient: 1,000 are tested, where the official folder has 390."""
+        fields = {"task": "bacterial_viral", "split": "drawn", "test": 1000, "val": 700}
+        sheet = data.show("chest_xray", cache=tmp_path, **fields)
+        assert sheet.images == {"train": 2573, "val": 700, "test": 1000}
+        assert [sum(column) for column in zip(*sheet.counts.values(), strict=True)] == [2780, 1493]
+        assert data.show("chest_xray", cache=tmp_path, task="bacterial_viral").counts["test"] == (242, 148)
 
     @pytest.mark.slow
     def test_copies(self, tmp_path: Path) -> None:

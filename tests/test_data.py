@@ -2,6 +2,7 @@
 
 import re
 import resource
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 
 from tests.pictures import class_folders, encoded, gradient, png, write_files, write_zip
 from transfusion_lib import data
-from transfusion_lib.data import archive, computed, decode, filesource, loading
+from transfusion_lib.data import archive, computed, decode, filesource, leakage, loading
 from transfusion_lib.data.cache import Rooms
 from transfusion_lib.data.dataset import Dataset
 from transfusion_lib.errors import DataError, SpecError
@@ -213,6 +214,8 @@ def test_limits_beyond_the_files_are_lifted(tmp_path: Path) -> None:
     asked = spec(root, train=2000, val=2, test=8)
     assert data.limited(asked, cache=tmp_path / "cache") == spec(root, train=None, val=2, test=8)
     assert len(pixels(data.load(data.limited(asked, cache=tmp_path / "cache"), cache=tmp_path / "cache"))) == 29 + 2 + 8
+    drawn = spec(root, split="drawn", train=2000, val=8, test=20)
+    assert data.limited(drawn, cache=tmp_path / "cache") == drawn.replace(train=None)
     computed_set = DataSpec(name="fundus", train=5000)
     assert data.limited(computed_set, cache=tmp_path / "cache") == computed_set
     absent = DataSpec(name="chexpert", root=str(tmp_path / "nowhere"), train=5000)
@@ -561,6 +564,78 @@ def test_a_white_without_an_unread_image_is_not_remembered(tmp_path: Path, monke
         assert data.load(spec(path, on_bad="skip"), cache=tmp_path / "cache").left_out == ("cat/5.png: not now",)
     monkeypatch.setattr(filesource, "_lists", {})  # as in another process
     assert " 4,095 " in data.load(spec(path), cache=tmp_path / "cache").notes["grey images of more than 8 bits"]
+
+
+def lesions() -> Files:
+    """Return HAM10000's layout: 60 lesions, some with two images."""
+    files: Files = {}
+    table = "lesion_id,image_id,dx,dx_type,age,sex,localization\n"
+    for lesion in range(60):
+        for image in range(1 + lesion % 2):
+            name = f"ISIC_{10 * lesion + image:07d}"
+            files[f"HAM10000_images/{name}.jpg"] = png(10 * lesion + image)
+            table += f"HAM_{lesion:07d},{name},{('nv', 'mel', 'bkl')[lesion % 3]},histo,50,male,back\n"
+    return files | {"HAM10000_metadata.csv": table}
+
+
+def eyes() -> Files:
+    """Return EyePACS' layout with its two tables: two eyes of each of 60 patients."""
+    files: Files = {}
+    for split, patients in (("train", range(40)), ("test", range(40, 60))):
+        lines = ["image,level"]
+        for patient in patients:
+            for side in ("left", "right"):
+                files[f"{split}/{patient}_{side}.jpeg"] = png(2 * patient + (side == "left"))
+                lines.append(f"{patient}_{side},{patient % 5}")
+        files[f"{split}Labels.csv"] = "\n".join(lines)
+    return files
+
+
+def split_table() -> Files:
+    """Return a table of labels with patients and a column of splits."""
+    lines = ["image,label,patient_id,split"]
+    splits = ("train", "train", "train", "val", "test")
+    lines += [f"{k}.png,{'ab'[k // 10 % 2]},p{k // 2},{splits[k // 2 % 5]}" for k in range(120)]
+    return {"labels.csv": "\n".join(lines)} | {f"{k}.png": png(k) for k in range(120)}
+
+
+def split_folders() -> Files:
+    """Return class folders in train, val and test."""
+    parts = (("train", 60), ("val", 20), ("test", 40))
+    return {f"{part}/{'ab'[k % 2]}/{part}{k}.png": png(ord(part[1]) * 100 + k) for part, n in parts for k in range(n)}
+
+
+@pytest.mark.parametrize(
+    ("name", "files"), [("ham10000", lesions), ("eyepacs", eyes), ("isic", split_table), ("folder", split_folders)]
+)
+def test_the_seed_moves_splits_and_subsets_of_files(tmp_path: Path, name: str, files: Callable[[], Files]) -> None:
+    """Subsets of official splits, and splits that are drawn, at the sizes asked and without a shared unit."""
+    root = write_files(tmp_path / "set", files())
+    cache = tmp_path / "cache"
+    drawn = DataSpec(name=name, root=str(root), size=16, split="drawn", train=20, val=19, test=40)
+    for wanted in (drawn, drawn.replace(split="official", val=4, test=8)):
+        first, other = (data.load(wanted.replace(seed=seed), cache=cache) for seed in (0, 1))
+        assert first.fingerprint != other.fingerprint
+        for split, n in (("train", wanted.train), ("val", wanted.val), ("test", wanted.test)):
+            ids = [set(each.splits()[split].ids) for each in (first, other)]
+            assert [len(found) for found in ids] == [n, n]
+            assert ids[0] != ids[1]
+        assert not leakage.report(first).across
+        units = [set(split.units) for split in first.splits().values()]
+        assert sum(map(len, units)) == len(set.union(*units))
+
+
+@pytest.mark.parametrize("name", ["fundus", "synthetic_chest", "synthetic_adrenal"])
+def test_the_seed_moves_every_split_of_a_computed_set(tmp_path: Path, name: str) -> None:
+    """Its splits are drawn whatever the spec says, so that both words are the same images."""
+    wanted = DataSpec(name=name, size=16, train=20, val=10, test=10)
+    first, drawn, other = (
+        data.load(each, cache=tmp_path) for each in (wanted, wanted.replace(split="drawn"), wanted.replace(seed=1))
+    )
+    assert first.fingerprint == drawn.fingerprint != other.fingerprint
+    assert pixels(first) == pixels(drawn)
+    for split, part in first.splits().items():
+        assert not torch.equal(part.images, other.splits()[split].images)
 
 
 @pytest.mark.parametrize("name", ["fundus", "synthetic_chest", "synthetic_adrenal"])

@@ -141,6 +141,35 @@ def test_subsets(official: Path, tmp_path: Path) -> None:
     assert loaded.train.labels.sum() == 5
 
 
+def test_the_seed_moves_splits_and_subsets(official: Path, tmp_path: Path) -> None:
+    """Official splits lend other images to a subset; a drawn split takes other rows, whatever array they lie in."""
+    made = arrays((28, 28), classes=2)
+    save(official, "breastmnist", made)
+    rows = {f"{split}-{k}": image for split in COUNTS for k, image in enumerate(made[f"{split}_images"])}
+    for fields in ({"train": 10, "val": 4, "test": 6}, {"split": "drawn"}, {"split": "drawn", "test": 30, "val": 15}):
+        sets = [
+            data.load(DataSpec(name="breastmnist", size=28, seed=seed, **fields), cache=tmp_path / "cache")
+            for seed in (0, 1)
+        ]
+        assert sets[0].fingerprint != sets[1].fingerprint
+        for split in COUNTS:
+            assert set(sets[0].splits()[split].ids) != set(sets[1].splits()[split].ids)
+        for loaded in sets:
+            ids = [name for split in loaded.splits().values() for name in split.ids]
+            assert len(ids) == len(set(ids))
+            for part in loaded.splits().values():
+                np.testing.assert_array_equal(part.images[:, 0], np.stack([rows[name] for name in part.ids]))
+            if fields.get("split"):
+                assert {name.split("-")[0] for name in loaded.test.ids} > {"train"}
+                assert "drawn by unit" in loaded.notes["splits"]
+            else:
+                assert {name.split("-")[0] for name in loaded.test.ids} == {"test"}
+    assert (len(sets[0].test), len(sets[0].val), len(sets[0].train)) == (30, 15, 21)
+    plain = DataSpec(name="breastmnist", size=28)
+    prints = {data.fingerprint(plain.replace(split=how), cache=tmp_path / "cache") for how in ("official", "drawn")}
+    assert len(prints) == 2
+
+
 def test_where_files_are_looked_for(official: Path, tmp_path: Path) -> None:
     """TRANSFUSION_DATA, medmnist/ below it, the package's own folder, root as a folder or as the file."""
     path = save(official, "breastmnist", arrays((28, 28), classes=2))

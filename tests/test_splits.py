@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transfusion_lib.data import splits
-from transfusion_lib.data.catalogue import Catalogue, Item
+from transfusion_lib.data.catalogue import Catalogue, Item, SplitName
 from transfusion_lib.errors import DataError
 from transfusion_lib.spec import DataSpec
 
@@ -120,9 +120,127 @@ def test_subsets_come_by_unit() -> None:
 
 
 def test_more_than_there_is() -> None:
-    """The error says how many there are."""
+    """The error says how many there are: an official split does not grow."""
+    made = [replace(item, split="val" if k < 8 else "train") for k, item in enumerate(items([0, 1] * 50))]
     with pytest.raises(DataError, match=r"made: val has 8 images, 9 were asked for; ask for at most 8"):
-        splits.assign(catalogue(items([0, 1] * 50)), SPEC.replace(val=9))
+        splits.assign(catalogue(made), SPEC.replace(val=9))
+
+
+def official(labels: Sequence[int]) -> list[Item]:
+    """Return pairs of images with official splits: of 20 units 13 train, 2 val, 5 test."""
+    names: dict[int, SplitName] = {**dict.fromkeys(range(5), "test"), **dict.fromkeys((5, 6), "val")}
+    return [replace(item, split=names.get(k // 2 % 20, "train")) for k, item in enumerate(items(labels, per_unit=2))]
+
+
+def places(parts: splits.Parts) -> dict[str, str]:
+    """Return the split of each image."""
+    return {item.id: split for split, part in parts.items() for item in part}
+
+
+@given(
+    seed=st.integers(0, 2**31 - 1),
+    test=st.integers(1, 200),
+    val=st.integers(1, 150),
+    mode=st.sampled_from(["drawn", "official"]),
+    sizes=st.lists(st.integers(1, 4), min_size=200, max_size=240),
+)
+def test_a_drawn_split_has_the_asked_size(seed: int, test: int, val: int, mode: str, sizes: list[int]) -> None:
+    """Exactly so many images, units and families whole in one split, and every image at most once."""
+    made = [
+        Item(id=f"{u}-{k}", file="f", label=u % 3, unit=f"u{u}", family=f"f{u // 2}")
+        for u, n in enumerate(sizes)
+        for k in range(n)
+    ]
+    asked = SPEC.replace(seed=seed, test=test, val=val, split=mode)
+    if len(made) < test + val + 30:
+        return
+    parts = splits.assign(catalogue(made), asked)
+    assert (len(parts["test"]), len(parts["val"])) == (test, val)
+    assert parts["train"]
+    families = [{item.family for item in part} for part in parts.values()]
+    assert sum(map(len, families)) == len(set.union(*families))
+    assert sum(map(len, parts.values())) == len(places(parts))
+
+
+def test_a_drawn_split_takes_no_more_than_it_needs() -> None:
+    """With a test set far above a fifth, at most one family is lost to exactness, and the strata keep their shares."""
+    made = items([0] * 900 + [1] * 100, per_unit=2)
+    for seed in range(20):
+        parts = splits.assign(catalogue(made), SPEC.replace(split="drawn", test=501, val=200, seed=seed))
+        assert {name: len(part) for name, part in parts.items()} == {"train": 298, "val": 200, "test": 501}
+        assert sum(item.label == 1 for item in parts["test"]) == pytest.approx(50, abs=2)
+
+
+def test_drawn_ignores_what_is_official() -> None:
+    """It is the split of the same images without official splits; official respects each of them."""
+    made = official([0, 0, 1, 1] * 200)
+    plain = [replace(item, split=None) for item in made]
+    for seed in range(10):
+        kept = places(splits.assign(catalogue(made), SPEC.replace(seed=seed)))
+        assert kept == {item.id: item.split for item in made}
+        asked = SPEC.replace(seed=seed, split="drawn")
+        drawn = places(splits.assign(catalogue(made, top_up_val=True), asked))
+        assert drawn == places(splits.assign(catalogue(plain), SPEC.replace(seed=seed)))
+        assert drawn != kept
+        assert {kept[name] for name, split in drawn.items() if split == "test"} == {"train", "val", "test"}
+
+
+def test_a_smaller_number_leaves_the_split_alone() -> None:
+    """What is asked below the fraction is a subset of the whole split, and train does not gain what is left over."""
+    made = items([0, 1, 1] * 200, per_unit=2)
+    whole = splits.assign(catalogue(made), SPEC.replace(split="drawn"))
+    parts = splits.assign(catalogue(made), SPEC.replace(split="drawn", test=50, val=20))
+    assert parts["train"] == whole["train"]
+    asked: dict[SplitName, int] = {"test": 50, "val": 20}
+    for split, n in asked.items():
+        assert len(parts[split]) == n
+        assert {item.id for item in parts[split]} < {item.id for item in whole[split]}
+
+
+def test_a_topped_up_val_grows_too() -> None:
+    """Its official part stays, and the rest comes from train."""
+    made = [replace(item, split="val" if k < 4 else "train") for k, item in enumerate(items([0, 1] * 100, per_unit=2))]
+    made += [replace(item, id=f"t{item.id}", unit=f"t{item.unit}", split="test") for item in made[:20]]
+    parts = splits.assign(catalogue(made, top_up_val=True), SPEC.replace(val=60))
+    assert len(parts["val"]) == 60
+    assert len(parts["train"]) == 140
+    assert len(parts["test"]) == 20
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"test": 200},
+            r"made: test of 200 images leaves none to train: 200 images of 100 units are there to split; ask",
+        ),
+        ({"test": 900}, r"made: test of 900 images leaves none to train: 200 images of 100 units"),
+        (
+            {"test": 150, "val": 50},
+            r"made: val of 50 images leaves none to train: 50 images of 25 units .* took 150; ask",
+        ),
+        ({"test": 150, "val": 20, "train": 31}, r"made: train has 30 images, 31 were asked for; ask for at most 30"),
+    ],
+)
+def test_a_demand_that_leaves_nothing_to_train(fields: dict[str, int], message: str) -> None:
+    """The error says how many images and units there are."""
+    made = items([0, 0, 1, 1] * 50, per_unit=2)
+    with pytest.raises(DataError, match=message):
+        splits.assign(catalogue(made), SPEC.replace(split="drawn", **fields))
+
+
+def test_the_seed_moves_the_subsets_of_official_splits() -> None:
+    """Each of train, val and test, while whole official splits stand still."""
+    made = official([0, 0, 1, 1] * 200)
+    first, other = (
+        splits.assign(catalogue(made), SPEC.replace(train=100, val=40, test=50, seed=seed)) for seed in (0, 1)
+    )
+    asked: dict[SplitName, int] = {"train": 100, "val": 40, "test": 50}
+    for split, n in asked.items():
+        chosen = [{item.id for item in parts[split]} for parts in (first, other)]
+        assert [len(ids) for ids in chosen] == [n, n]
+        assert chosen[0] != chosen[1]
+    assert splits.assign(catalogue(made), SPEC) == splits.assign(catalogue(made), SPEC.replace(seed=1))
 
 
 def test_official_splits_are_kept() -> None:

@@ -75,11 +75,16 @@ class DataSpec(Spec):
     train: Positive | None = None
     """Training images, a stratified subset drawn by unit from ``seed``; None is all of them."""
     val: Positive | None = None
-    """Validation images; None is the data set's rule."""
+    """Validation images; None is the data set's rule, and a drawn split grows to what is asked."""
     test: Positive | None = None
-    """Test images; None is the data set's rule."""
+    """Test images; None is the data set's rule, and a drawn split grows to what is asked."""
+    split: Literal["official", "drawn"] = "official"
+    """The set's own splits as far as it has them, or test and val drawn by unit from ``seed`` over all images.
+
+    Where a set has no splits of its own, and in synthetic sets, both words mean the same.
+    """
     seed: Seed = 0
-    """Seed of the split and, in synthetic sets, of the images."""
+    """Seed of every drawn split and subset and, in synthetic sets, of the images."""
     uncertain: Literal["published", "ones", "zeros", "ignore"] = "published"
     """What an uncertain label (-1 of CheXpert) becomes; "published" is the CheXpert paper's choice per pathology."""
     on_bad: Literal["error", "skip"] = "error"

@@ -15,6 +15,7 @@ from transfusion_lib.data import (
     csvset,
     folder,
     ham10000,
+    knee_oa,
     medmnist,
     retinopathy,
 )
@@ -116,6 +117,7 @@ TABLE: dict[str, Source] = {
     "eyepacs": retinopathy.EYEPACS,
     "aptos": retinopathy.APTOS,
     "ham10000": ham10000.SOURCE,
+    "knee_oa": knee_oa.SOURCE,
     "tiny_imagenet_100": folder.TINY_IMAGENET,
     **medmnist.SOURCES,
     "isic": csvset.SOURCE,  # before folder: a table of labels says more than the folders that its images lie in
@@ -166,13 +168,15 @@ def spec_for(name_or_path: str, **fields: object) -> DataSpec:
 def limited(spec: DataSpec, *, cache: Path | None = None) -> DataSpec:
     """Return ``spec`` without the limits that its files do not reach: they then say "all", as None does.
 
-    For defaults made for larger sets. What is not there yet, or has no end, keeps its limits.
+    For defaults made for larger sets. What is not there yet, or has no end, keeps its limits, and so do val and test
+    of a split that is to be drawn: it grows to them.
     """
     source = _source(spec)
     asked = {"train": spec.train, "val": spec.val, "test": spec.test}
     if not isinstance(source, FileSource | MedMNISTSource) or not any(asked.values()) or not _at_hand(source, spec):
         return spec
-    parts = source.choose(spec.replace(train=None, val=None, test=None), cache=cache or default_cache()).parts
+    free = ("train",) if spec.split == "drawn" else ("train", "val", "test")
+    parts = source.choose(spec.replace(**dict.fromkeys(free)), cache=cache or default_cache()).parts
     return spec.replace(**{name: None for name, part in parts.items() if (asked[name] or 0) > len(part)})
 
 

@@ -13,8 +13,13 @@ from transfusion_lib.data.catalogue import Catalogue, Info, Item, Problems, Spli
 from transfusion_lib.data.filesource import FileSource
 from transfusion_lib.spec import DataSpec
 
-TASKS = ("pneumonia", "three_class")
-CLASSES = {"pneumonia": ("normal", "pneumonia"), "three_class": ("normal", "bacterial", "viral")}
+TASKS = ("pneumonia", "three_class", "bacterial_viral")
+CLASSES = {
+    "pneumonia": ("normal", "pneumonia"),
+    "three_class": ("normal", "bacterial", "viral"),
+    "bacterial_viral": ("bacterial", "viral"),
+}
+POSITIVE = {"pneumonia": (1,), "three_class": (1, 2), "bacterial_viral": (1,)}  # viral: the rarer of the two
 KINDS = {"normal": "normal", "bacteria": "bacterial", "virus": "viral"}
 
 # Kaggle and Mendeley v2, then Mendeley v3: BACTERIA-1008087-0001.jpeg.
@@ -32,10 +37,15 @@ def recognise(files: Files) -> bool:
 
 
 def read(files: Files, spec: DataSpec, problems: Problems) -> Catalogue:
-    """Return the catalogue; a file whose name tells no patient or kind is a problem."""
+    """Return the catalogue; a file whose name tells no patient or kind is a problem.
+
+    Bacterial or viral is asked of the PNEUMONIA images alone.
+    """
     task = choose_task(spec, TASKS)
     items = []
     for name, split, folder in _placed(files):
+        if task == "bacterial_viral" and folder == "normal":
+            continue
         base = name.rsplit("/", 1)[-1]
         named = next((found for pattern in NAMES if (found := pattern.match(base))), None)
         kind = KINDS[(named.groupdict().get("kind") or "normal").lower()] if named else None
@@ -60,7 +70,7 @@ def read(files: Files, spec: DataSpec, problems: Problems) -> Catalogue:
         classes=CLASSES[task],
         items=tuple(items),
         channels=1,
-        positive=(1,) if task == "pneumonia" else (1, 2),
+        positive=POSITIVE[task],
         top_up_val=True,
     )
 
@@ -79,7 +89,7 @@ def _placed(files: Files) -> list[tuple[str, SplitName, str]]:
 
 SOURCE = FileSource(
     info=Info(
-        what="paediatric chest x-rays, normal or pneumonia",
+        what="paediatric chest x-rays, normal or pneumonia, bacterial or viral",
         tasks=TASKS,
         licence="CC BY 4.0",
         source="Kermany et al., Cell 172 (2018) 1122-1131; doi 10.17632/rscbjbr9sj; Kaggle chest-xray-pneumonia",

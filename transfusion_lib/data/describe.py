@@ -105,7 +105,9 @@ def sheet_of_chosen(chosen: Chosen, *, where: str) -> Datasheet:
     """Return the datasheet of a data set whose images were not decoded."""
     sheet = _sheet(chosen.info, chosen.catalogue, chosen.parts, name=chosen.spec.name)
     left_out = tuple(chosen.problems.found)
-    lines = sheet.lines | {"where": where, "left out": str(len(left_out)), "fingerprint": chosen.fingerprint}
+    lines = (
+        sheet.lines | chosen.notes | {"where": where, "left out": str(len(left_out)), "fingerprint": chosen.fingerprint}
+    )
     return replace(sheet, lines=lines, left_out=left_out)
 
 

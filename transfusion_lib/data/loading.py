@@ -69,6 +69,14 @@ class Chosen:
         """Return the items of all splits."""
         return [item for part in self.parts.values() for item in part]
 
+    @property
+    def notes(self) -> dict[str, str]:
+        """Return the lines of the datasheet that are known before an image is decoded."""
+        lines = self.info.notes() | dict(self.catalogue.notes)
+        if self.spec.split == "drawn":
+            lines["splits"] = f"drawn by unit over all images from seed {self.spec.seed}; official splits are not used"
+        return lines
+
 
 def assemble(chosen: Chosen, *, cache: Path, memory: int, progress: Progress | None) -> Dataset:
     """Return the data set, with images beyond ``memory`` bytes memory-mapped."""
@@ -94,7 +102,7 @@ def assemble(chosen: Chosen, *, cache: Path, memory: int, progress: Progress | N
         positive=catalogue.positive,
         regions=catalogue.regions,
         left_out=tuple(chosen.problems.found),
-        notes=chosen.info.notes() | dict(catalogue.notes),
+        notes=chosen.notes,
     )
 
 

@@ -207,6 +207,7 @@ class MedMNISTSource:
     def _fingerprint(self, spec: DataSpec, file: "ArrayFile") -> str:
         task = choose_task(spec, self.info.tasks)
         settings = [self.name, file.md5, spec.size, task, spec.train, spec.val, spec.test, spec.seed]
+        settings += [spec.split] if spec.split == "drawn" else []
         return hashlib.sha256(canonical_json([VERSION, splits.VERSION, settings]).encode()).hexdigest()
 
     def _catalogue(self, spec: DataSpec, file: "ArrayFile", problems: Problems) -> Catalogue:

@@ -6,6 +6,7 @@ an order, a subset of n images takes its first n, so that smaller subsets lie in
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -21,20 +22,21 @@ Parts = dict[SplitName, list[Item]]
 
 
 def assign(catalogue: Catalogue, spec: DataSpec) -> Parts:
-    """Return the items of each split, limited as ``spec`` says: in the catalogue's order, what is topped up last."""
+    """Return the items of each split, limited as ``spec`` says: in the catalogue's order, what is topped up last.
+
+    Raises ``DataError`` for more images than the splits can have.
+    """
     parts: Parts = {"train": [], "val": [], "test": []}
     for item in catalogue.items:
-        parts[item.split or "train"].append(item)
+        official = item.split if spec.split == "official" else None
+        parts[official or "train"].append(item)
     if not parts["test"]:
-        rest, carved = _carve(parts["train"], TEST, seed=spec.seed, draw=1)
-        parts["train"], parts["test"] = _judgeable(rest, carved, catalogue, seed=spec.seed, draw=1)
+        parts["train"], parts["test"] = _draw(parts, "test", catalogue, spec, fraction=TEST)
     if not parts["val"]:
-        rest, carved = _carve(parts["train"], VAL, seed=spec.seed, draw=2)
-        parts["train"], parts["val"] = _judgeable(rest, carved, catalogue, seed=spec.seed, draw=2)
+        parts["train"], parts["val"] = _draw(parts, "val", catalogue, spec, fraction=VAL)
     elif catalogue.top_up_val:
         missing = VAL - len(parts["val"]) / max(1, len(parts["train"]) + len(parts["val"]))
-        parts["train"], carved = _carve(parts["train"], max(0.0, missing), seed=spec.seed, draw=2)
-        parts["val"] = parts["val"] + carved
+        parts["train"], parts["val"] = _draw(parts, "val", catalogue, spec, fraction=max(0.0, missing))
     limits: dict[SplitName, int | None] = {"train": spec.train, "val": spec.val, "test": spec.test}
     return {
         split: _subset(items, limits[split], seed=spec.seed, draw=3 + draw, what=f"{spec.name}: {split}")
@@ -66,13 +68,44 @@ def _outputs(catalogue: Catalogue) -> int:
     return 1 if catalogue.kind == "multiclass" else len(catalogue.classes)
 
 
-def _carve(items: Sequence[Item], fraction: float, *, seed: int, draw: int) -> tuple[list[Item], list[Item]]:
-    """Return ``items`` without and with about ``fraction`` of the images, in whole families."""
+def _draw(
+    parts: Parts, split: Literal["val", "test"], catalogue: Catalogue, spec: DataSpec, *, fraction: float
+) -> tuple[list[Item], list[Item]]:
+    """Return train without what is drawn for ``split``, and ``split`` with it: ``fraction`` of train, or what is asked.
+
+    Raises ``DataError`` where nothing would be left to train.
+    """
+    draw, asked = (1, spec.test) if split == "test" else (2, spec.val)
+    items, official = parts["train"], parts[split]
+
+    def drawn(at_least: int | None = None) -> tuple[list[Item], list[Item]]:
+        rest, carved = _carve(items, fraction, seed=spec.seed, draw=draw, at_least=at_least)
+        if official:
+            return rest, [*official, *carved]
+        return _judgeable(rest, carved, catalogue, seed=spec.seed, draw=draw)
+
+    rest, part = drawn()
+    if asked is not None and asked > len(part):
+        rest, part = drawn(asked - len(official))
+        if not rest:
+            test = f" after test took {len(parts['test']):,}" if split == "val" else ""
+            raise DataError(
+                f"{spec.name}: {split} of {asked:,} images leaves none to train: {len(items):,} images of "
+                f"{len({item.unit for item in items}):,} units are there to split{test}; ask for fewer"
+            )
+    return rest, part
+
+
+def _carve(
+    items: Sequence[Item], fraction: float, *, seed: int, draw: int, at_least: int | None = None
+) -> tuple[list[Item], list[Item]]:
+    """Return ``items`` without and with about ``fraction`` of the images, or ``at_least`` images, in whole families."""
     wanted = min(round(fraction * len(items)), LARGEST_VAL if draw == 2 else len(items))
     taken: set[str] = set()
     count = 0
     for family, members in _stratified_families(items, seed=seed, draw=draw):
-        if count + len(members) / 2 > wanted:  # nearer without this one
+        enough = count + len(members) / 2 > wanted if at_least is None else count >= at_least
+        if enough:  # a fraction is nearer without this family
             break
         taken.add(family)
         count += len(members)
