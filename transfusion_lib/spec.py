@@ -237,10 +237,12 @@ class RunSpec(Spec):
     def key(self, *, data: str, weights: str | None) -> str:
         """Return the sha256 (64 hex digits) of the canonical JSON of this spec and of what it reads.
 
+        Fields at their defaults are left out, so that a new field leaves the keys of finished runs as they are; a
+        default that changes raises ``SEMANTICS``.
         ``data`` is the fingerprint of the data, ``weights`` the digest of the pretrained weights (None if
         none are read). ``runs.key`` looks both up.
         """
-        spec = _without_places(self.model_dump(mode="json"))
+        spec = _without_places(self.model_dump(mode="json", exclude_defaults=True))
         description = {"semantics": SEMANTICS, "spec": spec, "data": data, "weights": weights}
         return hashlib.sha256(canonical_json(description).encode()).hexdigest()
 
