@@ -4,6 +4,7 @@ Exit status 0 is success, 2 a mistake of the user's, 1 a failure, 75 a stop on r
 there. Heavy modules are imported by the command that needs them, so that ``--help`` answers at once.
 """
 
+import functools
 import json
 import sys
 import time
@@ -232,6 +233,54 @@ def train(
         )
     if as_json and here.leads:
         _print_json([{"key": one.key, "run": runs.label(one.spec)} for one in made])
+
+
+@app.command(epilog="Example: transfusion study --cell C --engine processes")
+def study(
+    cell: Annotated[
+        list[str] | None, typer.Option("--cell", metavar="CELL", help="A cell of the plan, a part of one, or sources.")
+    ] = None,
+    rates: Annotated[
+        bool, typer.Option("--rates", help="Train the pilot's runs and write the rates that their validation chooses.")
+    ] = False,
+    network: Annotated[list[str] | None, typer.Option(help="Of --rates: only these networks.")] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="Train what is missing: here, in processes or on ray.", metavar="ENGINE")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="How many runs at once; what fits by default.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the cells of the study: runs made and missing, hours left; with --engine train what is missing.
+
+    It goes on where it was stopped.
+    """
+    from transfusion_lib import engines, interrupts, planned, runs
+    from transfusion_lib.errors import SpecError
+    from transfusion_lib.store import open_store
+
+    store, known = open_store(), planned.plan()
+    if engine is None and not rates:
+        rows = [one for one in planned.standing(known, store=store) if not cell or one.cell.partition(".")[0] in cell]
+        _print_rows([asdict(one) for one in rows], as_json=as_json)
+        return
+    train = functools.partial(
+        runs.ensure, engine=engines.named(engine or "auto", workers=workers), say=_note, watch=_Standings()
+    )
+    with interrupts.on_sigterm():
+        if rates:
+            typer.echo(planned.choose_rates(known, train, networks=network or ()))
+            return
+        for name in cell or ["sources", *(one.id for one in known.cells)]:
+            if name == "sources" or name in known.sources:
+                train([known.sources[name]] if name in known.sources else list(known.sources.values()))
+                continue
+            for part in known.cell(name):
+                if open_ends := known.untuned(part):
+                    raise SpecError(
+                        f"cell {part.id}: no rate is chosen yet for {', '.join(open_ends)}; choose with: "
+                        "transfusion study --rates"
+                    )
+                train(planned.missing(known.specs(part), store=store))
 
 
 class _Standings:

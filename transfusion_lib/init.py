@@ -27,6 +27,22 @@ def mean_var(source: Tensor, generator: Generator) -> Tensor:
     return torch.randn(source.shape, generator=generator) * deviation + mean
 
 
+def covariance(source: Tensor, generator: Generator) -> Tensor:
+    """Return filters drawn iid from the normal with the mean and covariance that those of ``source`` have in space.
+
+    A filter is what one output channel sees of one input channel (Trockman et al., ICLR 2023). Where it is a single
+    number, or the source is no convolution, this is ``mean_var``.
+    """
+    filters = source.flatten(2).flatten(0, 1) if source.ndim > 3 else source.new_empty(0, 1)
+    if filters.shape[1] == 1:
+        return mean_var(source, generator)
+    mean = filters.double().mean(0)
+    values, directions = torch.linalg.eigh(torch.cov(filters.double().T, correction=0))
+    root = directions * values.clamp(min=0).sqrt()
+    drawn = torch.randn(filters.shape, generator=generator, dtype=torch.float64) @ root.T + mean
+    return drawn.to(source.dtype).reshape(source.shape)
+
+
 def bootstrap(source: Tensor, generator: Generator) -> Tensor:
     """Return values drawn with replacement from those of ``source``, in its shape."""
     return source.flatten()[torch.randint(source.numel(), source.shape, generator=generator)]
@@ -39,6 +55,7 @@ def permutation(source: Tensor, generator: Generator) -> Tensor:
 
 SAMPLERS: dict[str, Callable[[Tensor, Generator], Tensor]] = {
     "mean_var": mean_var,
+    "covariance": covariance,
     "bootstrap": bootstrap,
     "permutation": permutation,
 }

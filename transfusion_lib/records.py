@@ -46,6 +46,10 @@ class Records:
             found[_placeless(spec)] = entry
         return found
 
+    def has(self, spec: RunSpec) -> bool:
+        """Tell whether a run is recorded."""
+        return _placeless(spec) in self.by_spec
+
     def load(self, specs: Sequence[RunSpec]) -> list[Run]:
         """Return the recorded run of each spec; a ``MissingRunError`` says how many are not there, and the first."""
         known = self.by_spec

@@ -63,8 +63,9 @@ class Run:
 
     @cached_property
     def cases(self) -> dict[str, Tensor]:
-        """Final probabilities and labels of every case: test_scores, test_labels, val_scores, val_labels.
+        """Final probabilities and labels of every case, and the training loss of every step.
 
+        By name: test_scores, test_labels, val_scores, val_labels, losses.
         In segmentation the scores are Dice and Jaccard of each region (n, regions, 2), and there are no labels.
         """
         return self.entry.tensors("cases.safetensors")

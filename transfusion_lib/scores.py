@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from transfusion_lib.errors import MeasureError
@@ -17,6 +18,23 @@ def final(run: Run, name: str) -> float:
     """Return a score ("test_auroc", "val_auprc") of a run's selected weights; NaN where it is not defined."""
     value = run.final[name]
     return float("nan") if value is None else float(value)
+
+
+def validation_loss(run: Run) -> float:
+    """Return the mean loss of a run's selected weights over the validation images, 1 - Dice for masks; lower is better.
+
+    Infinite where a probability of the truth is 0.
+    """
+    chances = run.cases["val_scores"].double()
+    kind = run.record["dataset"]["kind"]
+    if kind == "segmentation":
+        return 1 - float(chances[..., 0].mean())
+    labels = run.cases["val_labels"]
+    if kind == "multiclass":
+        return float(-chances[torch.arange(len(labels)), labels.long()].log().mean())
+    known = ~labels.isnan()
+    truth = torch.where(labels == 1, chances, 1 - chances)
+    return float(-truth[known].log().mean())
 
 
 def mean(runs: Sequence[Run], name: str) -> Interval:

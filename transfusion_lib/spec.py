@@ -143,13 +143,13 @@ class InitSpec(Spec):
     The head is always new, hence random, unless the source has a head of the same size and ``keep_head``.
     """
 
-    method: Literal["random", "pretrained", "mean_var", "bootstrap", "permutation"] = "random"
+    method: Literal["random", "pretrained", "mean_var", "covariance", "bootstrap", "permutation"] = "random"
     up_to: str | None = None
-    above: Literal["random", "mean_var", "bootstrap", "permutation"] = "random"
+    above: Literal["random", "mean_var", "covariance", "bootstrap", "permutation"] = "random"
     weights: "Literal['imagenet', 'tiny_imagenet_100'] | RunSpec | None" = None
     """Published ImageNet weights, our shipped ones, or any run of our own; None only where none are needed."""
     batch_norm: Literal["reset", "keep", "sample"] = "reset"
-    """For mean_var, bootstrap, permutation: batch norm to 1/0, kept from the source, or its scale and shift sampled."""
+    """Where weights are sampled: batch norm to 1/0, kept from the source, or its scale and shift sampled too."""
     gabor: Gabor | None = None
     """Replaces the first convolution after everything else."""
     keep_head: bool = False

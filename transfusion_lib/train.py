@@ -46,6 +46,8 @@ class Result:
 
     curve: dict[str, list[Any]]
     """One list per quantity, over the grid: step, validation scores, mean training loss since the last evaluation."""
+    losses: Tensor
+    """The training loss of every step, float32."""
     final: dict[str, Any]
     """Validation and test scores of the selected weights by name (``metrics.summary``), None where not defined."""
     test_scores: Tensor
@@ -65,6 +67,8 @@ class Progress:
 
     step: int = 0
     curve: dict[str, list[Any]] = field(default_factory=dict)
+    losses: list[float] = field(default_factory=list)
+    """Of every step up to the last evaluation."""
     best_auprc: float = -math.inf
     """Of the validation images; in segmentation Dice."""
     best_step: int = 0
@@ -323,6 +327,7 @@ class _Run:
         for number, value in enumerate(losses):
             if not math.isfinite(value):
                 raise self.diverged(f"the loss is {value}", step - taken + number)
+        self.progress.losses += losses
         return float(np.mean(losses))
 
     def diverged(self, what: str, step: int) -> TrainingError:
@@ -344,6 +349,7 @@ class _Run:
         final = self.summary("val", val) | self.summary("test", test)
         return Result(
             curve=self.progress.curve,
+            losses=torch.tensor(self.progress.losses),
             final={name: _defined(value) for name, value in final.items()},
             test_scores=test,
             val_scores=val,

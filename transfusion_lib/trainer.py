@@ -121,7 +121,7 @@ class Trainer:
             "seconds": round(result.seconds, 3),
             "provenance": made,
         }
-        cases = {"test_scores": result.test_scores, "val_scores": result.val_scores}
+        cases = {"test_scores": result.test_scores, "val_scores": result.val_scores, "losses": result.losses}
         if dataset.kind != "segmentation":  # masks are large, and the overlaps with them are already the scores
             cases |= {"test_labels": dataset.test.labels.cpu(), "val_labels": dataset.val.labels.cpu()}
         files = {
