@@ -118,6 +118,27 @@ def permutation_p(value: Tensor, was: Tensor, generator: torch.Generator, *, rou
     return (1 + int((shuffled.abs() >= observed).sum())) / (rounds + 1)
 
 
+def test_covariance_keeps_how_neighbours_in_a_filter_vary_together() -> None:
+    """Smooth filters stay smooth: mean and covariance over space within sampling error, which Mean Var loses."""
+    steps = torch.randn(256, 64, 5, 5, generator=seeded()).cumsum(2).cumsum(3) + 2.0
+    drawn = init.covariance(steps, seeded(1))
+    before, after, iid = (
+        torch.cov(each.flatten(2).flatten(0, 1).T) for each in (steps, drawn, init.mean_var(steps, seeded(1)))
+    )
+    assert drawn.shape == steps.shape
+    assert float((after - before).norm() / before.norm()) < 0.05
+    assert float((iid - before).norm() / before.norm()) > 0.5
+    torch.testing.assert_close(drawn.mean((0, 1)), steps.mean((0, 1)), rtol=0, atol=0.15)
+    assert not torch.equal(drawn, init.covariance(steps, seeded(2)))
+
+
+def test_covariance_of_single_numbers_is_mean_var_and_equal_filters_stay_equal() -> None:
+    for single in (torch.randn(8, 4, 1, 1, generator=seeded()), torch.randn(8, 4, generator=seeded())):
+        assert torch.equal(init.covariance(single, seeded(1)), init.mean_var(single, seeded(1)))
+    same = torch.randn(3, 3, generator=seeded()).expand(6, 2, 3, 3)
+    torch.testing.assert_close(init.covariance(same, seeded(1)), same, rtol=0, atol=1e-5)
+
+
 def test_mean_var_is_normal_whatever_the_source_was() -> None:
     coins = torch.where(torch.rand(20_000, generator=seeded()) < 0.5, -1.0, 3.0)
     values = init.mean_var(coins, seeded(1))

@@ -63,7 +63,7 @@ def choose_rates(plan: Plan, ensure: Ensure, *, networks: Collection[str] = ()) 
         what: {rate: tuple(losses[spec] for spec in specs) for rate, specs in by_rate.items()}
         for what, by_rate in trials.items()
     }
-    return write_rates(_folder(), plan.rates, found)
+    return write_rates(_folder(), read_plan(_folder()).rates, found)  # another process may have chosen some meanwhile
 
 
 def _row(name: str, title: str, claims: Sequence[str], specs: Sequence[RunSpec], plan: Plan, store: Store) -> Standing:

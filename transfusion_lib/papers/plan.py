@@ -323,7 +323,7 @@ def best_rate(losses: Mapping[float, Sequence[float]]) -> float:
 
 
 def write_rates(folder: Path, before: Mapping[str, Mapping[str, Tuned]], tried: Trials) -> Path:
-    """Write ``rates.toml``: what was chosen ``before``, and the best rate of what was ``tried`` now, with its losses."""
+    """Write ``rates.toml``: rates chosen ``before``, and the best of those ``tried`` now, with their losses."""
     tables = {network: dict(methods) for network, methods in before.items()}
     for (network, method), losses in tried.items():
         tables.setdefault(network, {})[method] = Tuned(
