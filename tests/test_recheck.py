@@ -12,11 +12,13 @@ import torch
 
 from tests.test_segmentation import LUNGS
 from transfusion_lib import device as devices
-from transfusion_lib import recheck, runs
-from transfusion_lib.errors import DataError, StoreError
+from transfusion_lib import interrupts, provenance, recheck, runs
+from transfusion_lib.device import Resources
+from transfusion_lib.errors import DataError, InterruptedRunError, StoreError
 from transfusion_lib.run import KIND, Run
 from transfusion_lib.spec import InitSpec, RunSpec
 from transfusion_lib.store import Entry, Store
+from transfusion_lib.train import Progress
 
 
 def test_a_sound_store_agrees_to_the_bit(store: Store, small: RunSpec, tmp_path: Path) -> None:
@@ -58,7 +60,57 @@ def _changed(store: Store, run: Run, change: Callable[[dict[str, Any]], None]) -
 
 
 def _elsewhere(record: dict[str, Any]) -> None:
-    record["provenance"]["machine"]["processor"] = "another"
+    for made in (record["provenance"], *record["provenance"]["sittings"]):
+        made["machine"]["processor"] = "another"
+
+
+def _stopped(spec: RunSpec, *, at: int, resources: Resources) -> None:
+    """Train ``spec`` until it is asked to stop at a step, and leave its checkpoint."""
+
+    def stop(_spec: RunSpec, progress: Progress) -> None:
+        if progress.step == at:
+            interrupts.request()
+
+    with pytest.raises(InterruptedRunError), interrupts.on_sigterm():
+        runs.ensure([spec], resources=resources, report=stop)
+
+
+def test_a_run_of_two_sittings_says_both(store: Store, small: RunSpec) -> None:
+    """Stopped under two threads, it goes on under one: the sums were divided otherwise, so no bit is demanded."""
+    one, two = (Resources(device=torch.device("cpu"), threads=threads) for threads in (1, 2))
+    _stopped(small, at=5, resources=two)
+    [run] = runs.ensure([small], resources=one)
+    made = run.record["provenance"]
+    said = [(part["first_step"], part["last_step"], part["machine"]["threads"]) for part in made["sittings"]]
+    assert said == [(0, 5, 2), (5, 12, 1)]
+    assert made["machine"]["threads"] == 1
+    assert all(part["started"] <= part["finished"] for part in made["sittings"])
+    assert set(made) - {"sittings"} == set(provenance.record(torch.device("cpu")))
+    found = recheck.again(run, among=store, weights=store)
+    assert found.agrees
+    assert found.start_tolerance == recheck.START
+
+
+def test_a_run_stopped_and_continued_alike_agrees_to_the_bit(store: Store, small: RunSpec) -> None:
+    same = Resources(device=torch.device("cpu"))
+    _stopped(small, at=5, resources=same)
+    [run] = runs.ensure([small], resources=same)
+    assert len(run.record["provenance"]["sittings"]) == 2
+    found = recheck.again(run, among=store, weights=store)
+    assert (found.start_tolerance, found.scores, found.agrees) == (0.0, 0.0, True)
+
+
+def test_a_run_whose_first_sitting_nobody_recorded_is_not_held_to_bits(store: Store, small: RunSpec) -> None:
+    def forget(record: dict[str, Any]) -> None:
+        record["provenance"]["sittings"][0]["first_step"] = 5
+
+    run = _changed(store, runs.ensure([small])[0], forget)
+    assert recheck.again(run, among=store, weights=store).start_tolerance == recheck.START
+
+
+def test_a_record_of_the_pilot_has_one_sitting(store: Store, small: RunSpec) -> None:
+    run = _changed(store, runs.ensure([small])[0], lambda record: record["provenance"].pop("sittings"))
+    assert recheck.again(run, among=store, weights=store).start_tolerance == 0.0
 
 
 @pytest.mark.parametrize("number", [0, -1])

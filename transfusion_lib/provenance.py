@@ -3,6 +3,7 @@
 import importlib.metadata
 import platform
 import subprocess
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 
 from transfusion_lib import device as devices
+from transfusion_lib.device import Resources
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "scikit-learn")
 
@@ -22,8 +24,30 @@ def record(device: torch.device) -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": versions(),
         "machine": devices.describe(device),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "finished": _now(),
     }
+
+
+def sitting(resources: Resources, *, step: int) -> dict[str, Any]:
+    """Return what a sitting of a run that begins at ``step`` records: who trains it, on what; ``seen`` keeps it true.
+
+    A run that is never stopped has one sitting. Its machine says how many threads, and how many processes of a team.
+    """
+    made = record(resources.device)
+    if resources.team.size > 1:
+        made["machine"]["processes"] = resources.team.size
+    return {"first_step": step, "last_step": step, "started": made["finished"], **made}
+
+
+def seen(sitting: dict[str, Any], *, step: int) -> None:
+    """Note in a sitting that the run has come to ``step`` now."""
+    sitting |= {"last_step": step, "finished": _now()}
+
+
+def of(sittings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the provenance of a run: what its last sitting recorded, and all of them under ``sittings``."""
+    last = {name: value for name, value in sittings[-1].items() if name not in ("first_step", "last_step", "started")}
+    return {**last, "sittings": list(sittings)}
 
 
 @cache
@@ -38,6 +62,10 @@ def source() -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """Return the versions of the packages that can change a number."""
     return {name: importlib.metadata.version(name) for name in PACKAGES}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _git(*words: str) -> str | None:

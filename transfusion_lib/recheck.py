@@ -42,8 +42,8 @@ class Compared:
     key: str
     what: str
     start_tolerance: float | None
-    """Of ``start``; 0 where the run was trained on a CPU like this, with this version, None where it starts from
-    another run's weights, which were trained again too."""
+    """Of ``start``; 0 where all sittings of the run were on a CPU like this, with this version, None where it starts
+    from another run's weights, which were trained again too."""
     tolerance: float
     """Of ``curve``."""
     final_tolerance: float
@@ -113,17 +113,15 @@ def again(run: Run, *, among: Store, weights: Store) -> Compared:
     """
     if key(run.spec) != run.key:
         raise DataError(f"{label(run.spec)}: trained on other data or weights than are here now; train it as a new run")
-    machine = run.record["provenance"]["machine"]
-    chosen = Resources(device=devices.resources().device, threads=int(machine["threads"]))
+    made = run.record["provenance"]
+    chosen = Resources(device=devices.resources().device, threads=int(made["machine"]["threads"]))
+    dataset = data.load(run.spec.data)
     with devices.threads(chosen.threads):
-        found = fit(run.spec, data.load(run.spec.data), source=source_of(run.spec, weights), resources=chosen)
-        now = provenance.record(chosen.device)
-    versions = run.record["provenance"]["versions"]
-    alike = (
-        chosen.device.type == "cpu"
-        and machine == now["machine"]
-        and all(versions[name] == now["versions"][name] for name in ("torch", "numpy"))
-    )
+        found = fit(run.spec, dataset, source=source_of(run.spec, weights), resources=chosen)
+        now = _settings(provenance.record(chosen.device))
+    sittings = made.get("sittings", [{"first_step": 0, **made}])
+    whole = sittings[0]["first_step"] == 0
+    alike = chosen.device.type == "cpu" and whole and all(_settings(one) == now for one in sittings)
     differences = _differences(run.curve, found.curve)
     spread = 0.0 if alike else _spread(run, found.curve, among)
     return Compared(
@@ -135,7 +133,7 @@ def again(run: Run, *, among: Store, weights: Store) -> Compared:
         start=float(differences[:, 0].max()),
         curve=float(differences.mean()),
         final=float(differences[:, -1].max()),
-        scores=float((found.test_scores - run.cases["test_scores"]).abs().max()),
+        scores=float((run.as_kept(found.test_scores) - run.cases["test_scores"]).abs().max()),
     )
 
 
@@ -156,6 +154,11 @@ def read_audit(folder: Path) -> dict[str, Any] | None:
     """Return the last audit, or None where none was kept."""
     path = folder / AUDIT
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _settings(made: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return what can change the bits of a sitting: the machine with its threads and processes, the versions."""
+    return made["machine"], made["versions"]["torch"], made["versions"]["numpy"]
 
 
 def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> np.ndarray:

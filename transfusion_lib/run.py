@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from transfusion_lib import data, markup, weights
+from transfusion_lib import cases, data, markup, weights
 from transfusion_lib.errors import DamagedError, MissingRunError, StoreError
 from transfusion_lib.init import network_for
 from transfusion_lib.metrics import headline
@@ -68,7 +68,15 @@ class Run:
         By name: test_scores, test_labels, val_scores, val_labels, losses.
         In segmentation the scores are Dice and Jaccard of each region (n, regions, 2), and there are no labels.
         """
+        return cases.unpack(self._kept)
+
+    @cached_property
+    def _kept(self) -> dict[str, Tensor]:
         return self.entry.tensors("cases.safetensors")
+
+    def as_kept(self, test_scores: Tensor) -> Tensor:
+        """Return scores of the test cases as this run's file would give them back."""
+        return cases.as_kept(test_scores, self._kept, name="test_scores")
 
     def weights(self, step: int | None = None) -> State:
         """Return the selected weights, or those of a step that the spec keeps as a snapshot; step 0 always exists."""

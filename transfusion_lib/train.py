@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from transfusion_lib import device as devices
-from transfusion_lib import interrupts, kernels, metrics, models, surgery
+from transfusion_lib import interrupts, kernels, metrics, models, provenance, surgery
 from transfusion_lib.data.batches import augment, to_input
 from transfusion_lib.data.dataset import Dataset, Split
 from transfusion_lib.data.feed import Feed
@@ -59,6 +59,8 @@ class Result:
     snapshots: dict[int, State]
     seconds: float
     """Wall-clock time in this loop, over all sittings."""
+    sittings: list[dict[str, Any]]
+    """Where and by what each part of the run was trained, see ``provenance.sitting``."""
 
 
 @dataclass
@@ -75,6 +77,7 @@ class Progress:
     since_best: int = 0
     rate_factor: float = 1.0
     seconds: float = 0.0
+    sittings: list[dict[str, Any]] = field(default_factory=list)
 
 
 def fit(
@@ -160,6 +163,7 @@ class _Run:
         if saved:
             self.restore(*saved)
         self.team.check_same(self.progress.step)
+        self.progress.sittings.append(provenance.sitting(self.resources, step=self.progress.step))
         started = written = time.monotonic()
         before = self.progress.seconds
         done = self.progress
@@ -178,11 +182,13 @@ class _Run:
             due = asked or time.monotonic() - written > self.resources.checkpoint_every_s
             if checkpoint and due and self.team.leads:
                 done.seconds = before + time.monotonic() - started
+                provenance.seen(done.sittings[-1], step=done.step)
                 checkpoint.write(*self.state())
                 written = time.monotonic()
             if asked:
                 interrupts.check(f"at step {done.step} of {self.train.steps} of {self.spec.model.name}")
             self.take_step()
+        provenance.seen(done.sittings[-1], step=done.step)
         return self.result()
 
     def take_step(self) -> None:
@@ -357,6 +363,7 @@ class _Run:
             selected_step=selected,
             snapshots=self.snapshots,
             seconds=self.progress.seconds,
+            sittings=self.progress.sittings,
         )
 
     def state(self) -> tuple[State, dict[str, str]]:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from safetensors.torch import save
 
-from transfusion_lib import data, provenance
+from transfusion_lib import cases, data, provenance
 from transfusion_lib import device as devices
 from transfusion_lib.data.dataset import Dataset
 from transfusion_lib.device import Resources
@@ -97,9 +97,6 @@ class Trainer:
 
     def publish(self, name: str, spec: RunSpec, dataset: Dataset, result: Result, claim: Claim) -> Entry:
         """Write the finished run into the store and drop its checkpoint."""
-        made = provenance.record(self.resources.device)
-        if self.resources.team.size > 1:
-            made["machine"]["processes"] = self.resources.team.size
         record = {
             "key": name,
             "spec": spec.model_dump(mode="json"),
@@ -119,15 +116,16 @@ class Trainer:
             "final": result.final,
             "selected_step": result.selected_step,
             "seconds": round(result.seconds, 3),
-            "provenance": made,
+            "provenance": provenance.of(result.sittings),
         }
-        cases = {"test_scores": result.test_scores, "val_scores": result.val_scores, "losses": result.losses}
-        if dataset.kind != "segmentation":  # masks are large, and the overlaps with them are already the scores
-            cases |= {"test_labels": dataset.test.labels.cpu(), "val_labels": dataset.val.labels.cpu()}
+        kind, positive = dataset.kind, dataset.positive
+        kept = cases.pack(result.test_scores, dataset.test.labels, split="test", kind=kind, positive=positive)
+        kept |= cases.pack(result.val_scores, dataset.val.labels, split="val", kind=kind, positive=positive)
+        kept["losses"] = result.losses
         files = {
             "spec.json": spec.to_json(indent=1).encode(),
             "record.json": json.dumps(record, indent=1, allow_nan=False).encode(),
-            "cases.safetensors": save({part: values.contiguous() for part, values in cases.items()}),
+            "cases.safetensors": save(kept),
             "final.safetensors": save(result.weights),
         }
         for step, state in result.snapshots.items():
