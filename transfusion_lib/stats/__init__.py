@@ -21,6 +21,7 @@ from transfusion_lib.stats.draws import over_draws_and_cases as over_draws_and_c
 from transfusion_lib.stats.interval import Interval as Interval
 from transfusion_lib.stats.interval import Scale as Scale
 from transfusion_lib.stats.interval import Varies as Varies
+from transfusion_lib.stats.interval import t_quantile as t_quantile
 from transfusion_lib.stats.pairs import over_pairs as over_pairs
 from transfusion_lib.stats.power import levels as levels
 from transfusion_lib.stats.power import power as power
@@ -39,6 +40,7 @@ from transfusion_lib.stats.seeds import over_seeds as over_seeds
 from transfusion_lib.stats.seeds import ratio as ratio
 from transfusion_lib.stats.seeds import share as share
 from transfusion_lib.stats.seeds import share_of_gain as share_of_gain
+from transfusion_lib.stats.tasks import MIN_TASKS as MIN_TASKS
 from transfusion_lib.stats.tasks import Pooled as Pooled
 from transfusion_lib.stats.tasks import pooled as pooled
 from transfusion_lib.stats.tasks import random_effects as random_effects

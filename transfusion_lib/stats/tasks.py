@@ -47,9 +47,9 @@ def pooled(effects: Sequence[Interval], *, level: float = 0.95) -> Pooled:
     if any(effect.scale != "linear" for effect in effects):
         raise MeasureError("random effects need linear estimates")
     y = vector([effect.estimate for effect in effects], "effects")
-    mean, se, tau2 = (float(part) for part in random_effects(y, vector([e.se**2 for e in effects], "variances")))
-    average = interval(mean, se, df=k - 1, level=level, n=k, varies="task")
-    further = interval(mean, float(np.sqrt(tau2 + se**2)), df=k - 1, level=level, n=k, varies="task")
+    centre, se, tau2 = (float(part) for part in random_effects(y, vector([e.se**2 for e in effects], "variances")))
+    average = interval(centre, se, df=k - 1, level=level, n=k, varies="task")
+    further = interval(centre, float(np.sqrt(tau2 + se**2)), df=k - 1, level=level, n=k, varies="task")
     return Pooled(mean=average, predicted=further, tau=float(np.sqrt(tau2)), tasks=k)
 
 
