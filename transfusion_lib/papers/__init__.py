@@ -14,7 +14,6 @@ from transfusion_lib.papers.evidence import Case as Case
 from transfusion_lib.papers.evidence import Counts as Counts
 from transfusion_lib.papers.evidence import Evidence as Evidence
 from transfusion_lib.papers.evidence import Pairs as Pairs
-from transfusion_lib.papers.evidence import Rate as Rate
 from transfusion_lib.papers.evidence import Reach as Reach
 from transfusion_lib.papers.evidence import Relation as Relation
 from transfusion_lib.papers.evidence import Slope as Slope

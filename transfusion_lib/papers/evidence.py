@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from transfusion_lib import stats
 from transfusion_lib.errors import MeasureError, unknown
-from transfusion_lib.stats import Interval, Spread, Tested
+from transfusion_lib.stats import Interval, Scored, Spread
 
 Weights = Mapping[str, float]
 MIN_RUNS = 3
@@ -36,7 +36,7 @@ class Arm:
     """(runs,) one number a run: final test AUROC, Dice, mean training loss, a slope over its stages."""
     draws: Sequence[int]
     """(runs,) the data seed of each run: arms are compared draw by draw, several trainings of a draw averaged."""
-    tested: Sequence[Tested] = ()
+    tested: Sequence[Scored] = ()
     """(runs,) what each run said of its test cases, where they were kept."""
 
 
@@ -136,20 +136,6 @@ class Slope:
     def spread(self, weights: Weights) -> Spread:
         """Return the slope of y on x within tasks; networks vary."""
         return _of_runs(stats.slope_over_networks(self.x, self.y, networks=self.networks, tasks=self.tasks))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rate:
-    """How many of n networks, filters or searches did something."""
-
-    successes: int
-    n: int
-
-    def spread(self, weights: Weights) -> Spread:
-        """Return the rate with its exact interval."""
-        if self.n < MIN_RUNS:
-            raise MeasureError(f"a rate of {self.n} decides nothing; the rule asks for {MIN_RUNS}")
-        return _of_runs(stats.share(self.successes, self.n, what_varies="network"))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """From evidence to a verdict, by the claim's rule and nothing else."""
 
+import bisect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,6 @@ from transfusion_lib.papers.evidence import (
     Evidence,
     Measure,
     Printed,
-    Rate,
     Relation,
     Weights,
     merged,
@@ -504,11 +504,15 @@ def needed(spread: Spread, region: Region, *, alpha: float = ALPHA, share: float
     if one.scale != "linear" or one.n < 2:
         return ""
     kind = "networks" if one.what_varies == "network" else "tasks" if one.what_varies == "task" else "runs an arm"
-    for n in range(one.n + 1, MOST + 1):
-        variance = spread.of_runs * one.n / n + spread.of_images
+
+    def decides(n: int) -> bool:
         reach = stats.t_quantile(1 - alpha, n - 1) + stats.t_quantile(share, n - 1)
-        if reach**2 * variance <= room**2:
-            return f"It needs about {n} {kind}."
+        return reach**2 * (spread.of_runs * one.n / n + spread.of_images) <= room**2
+
+    candidates = range(one.n + 1, MOST + 1)
+    n = bisect.bisect_left(candidates, True, key=decides)
+    if n < len(candidates):
+        return f"It needs about {candidates[n]} {kind}."
     if spread.of_images > spread.of_runs:
         return "More runs would not decide it: it needs more test images."
     return f"Its estimate lies so near the bound that {MOST} {kind} would not decide it."
@@ -516,7 +520,7 @@ def needed(spread: Spread, region: Region, *, alpha: float = ALPHA, share: float
 
 def _number(interval: Interval, part: Part, unit: str, level: float = 0.95) -> str:
     one = interval.at(level) if interval.what_varies != "nothing" else interval
-    sign = "" if part.takes in (Relation, Rate) else "+"
+    sign = "" if part.takes is Relation else "+"
     largest = max(abs(one.low), abs(one.high))
     form = f"{sign},.0f" if largest >= 1000 else f"{sign}.1f" if largest >= 10 else f"{sign}.3f"
     said = f"{one.estimate:{form}}"

@@ -14,8 +14,8 @@ from transfusion_lib.stats.cases import delong as delong
 from transfusion_lib.stats.cases import delong_difference as delong_difference
 from transfusion_lib.stats.cases import over_cases as over_cases
 from transfusion_lib.stats.cases import over_seeds_and_cases as over_seeds_and_cases
+from transfusion_lib.stats.draws import Scored as Scored
 from transfusion_lib.stats.draws import Spread as Spread
-from transfusion_lib.stats.draws import Tested as Tested
 from transfusion_lib.stats.draws import over_draws as over_draws
 from transfusion_lib.stats.draws import over_draws_and_cases as over_draws_and_cases
 from transfusion_lib.stats.interval import Interval as Interval

@@ -14,7 +14,7 @@ from transfusion_lib.stats.seeds import over_seeds
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tested:
+class Scored:
     """What one run said of each of its test cases."""
 
     scores: NDArray[np.float64]
@@ -63,7 +63,7 @@ def over_draws(values: ArrayLike, *, shared: float, of_draw: float = 1.0, level:
 
 
 def over_draws_and_cases(
-    values: ArrayLike, tested: Sequence[Sequence[Tested]], weights: Sequence[float], *, level: float = 0.95
+    values: ArrayLike, tested: Sequence[Sequence[Scored]], weights: Sequence[float], *, level: float = 0.95
 ) -> Spread:
     """Return the mean of one contrast per draw, with the variance over runs and that over clustered test cases.
 
@@ -90,7 +90,7 @@ def over_draws_and_cases(
     return _spread(plain, plain.se**2, of_images, df, "draw of the split, seed and test case", level)
 
 
-def _influences(run: Tested) -> NDArray[np.float64]:
+def _influences(run: Scored) -> NDArray[np.float64]:
     """Return by how much each case moves the run's score, to first order; they sum to 0."""
     scores = vector(run.scores, "scores of test cases", least=2)
     if len(run.units) != len(scores):
