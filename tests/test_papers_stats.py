@@ -19,7 +19,7 @@ BCG = (
 def effects(y: tuple[float, ...], v: tuple[float, ...]) -> list[stats.Interval]:
     """Intervals with these estimates and variances."""
     return [
-        stats.Interval(estimate=a, low=a, high=a, what_varies="seed", n=10, se=math.sqrt(b))
+        stats.Interval(estimate=a, low=a, high=a, what_varies="seed", n=10, se=math.sqrt(b), df=9)
         for a, b in zip(y, v, strict=True)
     ]
 
@@ -118,9 +118,10 @@ def test_the_plain_variance_of_overlapping_draws_is_too_small_and_the_corrected_
         plain += stats.over_seeds(values).p_differs() < 0.05
         corrected += stats.over_draws(values, shared=0.4).interval.p_differs() < 0.05
         by_cases += stats.over_draws_and_cases(values, [tested], [1.0]).interval.p_differs() < 0.05
-    print(f"errors of {studies}: plain {plain}, Nadeau and Bengio {corrected}, test cases {by_cases}; 30 promised")
+    counts = f"plain {plain}, Nadeau and Bengio {corrected}, test cases {by_cases}"
+    print(f"errors of {studies}, 30 promised: {counts}")  # noqa: T201
     assert plain > 120
-    assert corrected <= 52  # 30 promised, 99.99 % of the binomial
+    assert corrected <= 52  # 99.99 % of the binomial
     assert 10 <= by_cases <= 52
 
 
@@ -130,8 +131,8 @@ def test_influences_give_the_variance_of_a_bootstrap_of_whole_patients() -> None
     patients = np.repeat(np.arange(150), 2)
     labels = (generator.random(150) < 0.4)[patients].astype(int)
     common = generator.normal(0, 1, 150)[patients]
-    a = labels + common + generator.normal(0, 0.5, 300)
-    b = 0.8 * labels + common + generator.normal(0, 0.5, 300)
+    a = labels + common + generator.normal(0, 0.5, 150)[patients]
+    b = 0.8 * labels + common + generator.normal(0, 0.5, 150)[patients]
     whole = stats.over_cases(
         stats.auroc, labels, a, minus=b, units=patients.tolist(), generator=np.random.default_rng(5), repeats=1500
     )
@@ -144,7 +145,7 @@ def test_influences_give_the_variance_of_a_bootstrap_of_whole_patients() -> None
 
 
 def test_levels_of_two_looks_make_alpha_together() -> None:
-    """Pocock-type spending gives the first look of 8 of 12 runs 0.76 of alpha; simulated normal looks err as promised."""
+    """Pocock-type spending gives 8 of 12 runs 0.76 of alpha; simulated normal looks err as promised."""
     first, last = stats.levels(0.025, first=8, last=12)
     assert first == pytest.approx(0.025 * math.log(1 + (math.e - 1) * 8 / 12))
     assert first < 0.025 > last > 0.025 - first

@@ -105,7 +105,7 @@ def _t4() -> dict[str, list[Case]]:
         small = paper.TABLE_3[name]
         values = {"large, random": large[0], "large, pretrained": large[1]}
         values |= {"small, random": small[0], "small, pretrained": small[1]}
-        cases.append(Case(network=name, task=RETINA, measure=_fractions(values)))
+        cases.append(Case(what=name, task=RETINA, measure=_fractions(values)))
     return {"interaction": cases}
 
 

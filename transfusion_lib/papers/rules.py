@@ -60,7 +60,8 @@ def within(margin: float) -> Region:
 
 def speaks(interval: Interval) -> bool:
     """Tell whether an interval can decide anything: finite, and with a spread where one is expected."""
-    spread = interval.se > 0 or interval.scale == "proportion" or interval.what_varies == "nothing"
+    rounding = 1e-9 * max(1.0, abs(interval.estimate))  # equal numbers differ by their rounding
+    spread = interval.se > rounding or interval.scale == "proportion" or interval.what_varies == "nothing"
     return math.isfinite(interval.estimate) and math.isfinite(interval.se) and spread
 
 

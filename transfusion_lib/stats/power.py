@@ -1,5 +1,6 @@
 """Power of a test before the runs, and the number of runs that it takes."""
 
+import bisect
 import math
 
 import numpy as np
@@ -54,9 +55,15 @@ def runs_needed(
     if kind not in regions:
         raise MeasureError(f'unknown kind of test "{kind}"; known: {", ".join(regions)}')
     low, high = regions[kind]
-    for n in range(2, MOST + 1):
-        if power(effect=effect, se=sd * math.sqrt(2 / n), df=2 * n - 2, low=low, high=high, alpha=alpha) >= share:
-            return n
+
+    def enough(n: int) -> bool:
+        se = sd * math.sqrt(2 / n)
+        return power(effect=effect, se=se, df=2 * n - 2, low=low, high=high, alpha=alpha) >= share
+
+    candidates = range(2, MOST + 1)
+    n = bisect.bisect_left(candidates, True, key=enough)
+    if n < len(candidates):
+        return candidates[n]
     raise MeasureError(f"more than {MOST} runs an arm: the effect {effect:g} lies too near the margin {margin:g}")
 
 
