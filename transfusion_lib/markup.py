@@ -22,6 +22,12 @@ def grid(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return f"<table><thead><tr>{words}</tr></thead><tbody>{lines}</tbody></table>"
 
 
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table; a ``|`` inside a cell is escaped."""
+    lines = (head, ["---"] * len(head), *([cell.replace("|", r"\|") for cell in row] for row in rows))
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
 def sparkline(values: Sequence[float], *, width: int = 120, height: int = 24) -> str:
     """Return a curve in the size of a word, SVG: evenly spaced, from its lowest to its highest value."""
     if len(values) < 2:

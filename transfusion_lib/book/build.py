@@ -17,6 +17,7 @@ from transfusion_lib.book import (
     address,
     check,
     compare,
+    judging,
     landing,
     manual,
     networks,
@@ -196,6 +197,7 @@ def _finish(
     verdicts.write_scoreboard(chapters, build)
     landing.write(chapters, build)
     networks.write(build)
+    judging.write(build)
     manual.write(chapters, build, allowed=allowed)
     measured = speed.page(project.build / "bench", project.root / "results" / "bench")
     (build.source / "speed.md").write_text(measured, encoding="utf-8")

@@ -1,10 +1,10 @@
 """The tables of the page "The networks", from the table of networks itself."""
 
 import json
-from collections.abc import Iterable, Sequence
 
 from transfusion_lib import models
 from transfusion_lib.book.execute import Build
+from transfusion_lib.markup import markdown
 from transfusion_lib.models import Architecture, Description
 from transfusion_lib.spec import ModelSpec, Slim, Truncate
 
@@ -32,12 +32,12 @@ def write(build: Build) -> None:
         "smallest image",
         "weights",
     )
-    _write(build, "sizes", _table(head, (_size(row, found) for row, found in rows)))
+    _write(build, "sizes", markdown(head, (_size(row, found) for row, found in rows)))
     head = ("variant", "parameters (M)", "paper", "multiply-adds (G)", "paper")
-    _write(build, "variants", _table(head, (_variant(*variant) for variant in VARIANTS)))
+    _write(build, "variants", markdown(head, (_variant(*variant) for variant in VARIANTS)))
     _write(build, "cuts", "\n".join(f"{found.name}\n: {', '.join(found.cut_points)}\n" for _, found in rows))
     head = ("network", "top-1", "top-5", "paper's top-5", "steps", "made again by")
-    _write(build, "weights", _table(head, (_weights(row) for row, _ in rows if row.record.is_file())))
+    _write(build, "weights", markdown(head, (_weights(row) for row, _ in rows if row.record.is_file())))
 
 
 def _size(row: Architecture, found: Description) -> tuple[str, ...]:
@@ -56,11 +56,6 @@ def _weights(row: Architecture) -> tuple[str, ...]:
     train = record["spec"]["train"]
     scores = (f"{record['top_1']:.1%}", f"{record['top_5']:.1%}", TOP_5.get(row.name, ""))
     return (row.name, *scores, f"{train['steps']:,} of {train['batch_size']}", f"`{record['command']}`")
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = (head, ["---"] * len(head), *rows)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def _write(build: Build, name: str, text: str) -> None:

@@ -137,6 +137,14 @@ def over_seeds_and_cases(
     return interval(seeds.estimate, se, df=df, level=level, n=seeds.n, varies="seed and test case")
 
 
+def placements(labels: ArrayLike, scores: ArrayLike) -> tuple[Vector, Vector]:
+    """Return, for each positive case, the share of negative ones that it beats, and for each negative the converse.
+
+    Both average to the AUROC; their variances are DeLong's.
+    """
+    return _components(*_cases(labels, scores))
+
+
 def _components(positive: Vector, negative: Vector) -> tuple[Vector, Vector]:
     """Return, for each positive case, the share of negative ones below it, and for each negative the converse."""
     everyone = midranks(np.concatenate([positive, negative]))

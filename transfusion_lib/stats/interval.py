@@ -10,7 +10,19 @@ from numpy.typing import ArrayLike, NDArray
 from transfusion_lib.errors import MeasureError
 
 Vector = NDArray[np.float64]
-Varies = Literal["seed", "test case", "seed and test case", "network", "data set", "point", "repeat", "nothing"]
+Varies = Literal[
+    "seed",
+    "test case",
+    "seed and test case",
+    "draw of the split and seed",
+    "draw of the split, seed and test case",
+    "network",
+    "task",
+    "data set",
+    "point",
+    "repeat",
+    "nothing",
+]
 """What another sample would change; "point" is one of the points of a correlation, "repeat" a measurement of time."""
 Scale = Literal["linear", "log", "rank correlation", "squared correlation", "proportion"]
 """Where an interval is symmetric: on the estimate, its logarithm, Fisher's z; a proportion's is exact."""

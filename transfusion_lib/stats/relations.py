@@ -4,7 +4,7 @@ import math
 from collections.abc import Hashable, Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from transfusion_lib.errors import MeasureError
 from transfusion_lib.stats.interval import Interval, Varies, Vector, interval, midranks, vector
@@ -63,6 +63,50 @@ def trend(x: ArrayLike, y: ArrayLike, *, level: float = 0.95) -> Interval:
     rest = b - b.mean() - slope * (a - a.mean())
     se = math.sqrt(float(rest @ rest) / (len(a) - 2) / spread)
     return interval(slope, se, df=len(a) - 2, level=level, n=len(a), varies="seed")
+
+
+def slope_over_networks(
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    networks: Sequence[Hashable],
+    tasks: Sequence[Hashable],
+    level: float = 0.95,
+) -> Interval:
+    """Return the slope of ``y`` on ``x`` within tasks, over points of which several belong to one network.
+
+    Points (n,) are means of runs: one for each network, length of its source's training, and task. Each task has its
+    own intercept. Points of a network resemble each other, so the interval leaves out one network after the other
+    (cluster jackknife, CV3; Student's t with one degree of freedom less than networks): the simple robust equivalent
+    of a mixed model with a random intercept for each network, whose own variance five networks do not determine.
+    Needs 4 networks.
+    """
+    a, b = vector(x, "x", least=4), vector(y, "y", least=4)
+    if not len(a) == len(b) == len(networks) == len(tasks):
+        raise MeasureError("every point needs its x, y, network and task")
+    names = list(dict.fromkeys(networks))
+    if len(names) < 4:
+        raise MeasureError(f"a slope over networks needs at least 4 networks, got {len(names)}")
+    of = np.array([names.index(name) for name in networks])
+    kinds = list(dict.fromkeys(tasks))
+    task = np.array([kinds.index(name) for name in tasks])
+
+    def slope(rows: NDArray[np.bool_]) -> float:
+        u, v = a[rows].copy(), b[rows].copy()
+        for kind in range(len(kinds)):
+            its = task[rows] == kind
+            if its.any():
+                u[its] -= u[its].mean()
+                v[its] -= v[its].mean()
+        spread = float(u @ u)
+        if spread <= 1e-24 * max(1.0, float(a @ a)):
+            raise MeasureError("a slope needs x to vary within tasks, whichever network is left out")
+        return float(u @ v) / spread
+
+    without = np.array([slope(of != one) for one in range(len(names))])
+    whole, g = slope(np.ones(len(a), bool)), len(names)
+    se = math.sqrt((g - 1) / g * float(((without - whole) ** 2).sum()))
+    return interval(whole, se, df=g - 1, level=level, n=g, varies="network")
 
 
 def _squared(r: float, se: float, df: float, n: int, varies: Varies, level: float) -> Interval:
