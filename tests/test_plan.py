@@ -117,9 +117,9 @@ def test_written_rates_are_read_back_and_kept_beside_new_ones(plan: Plan, tmp_pa
 def test_a_name_that_does_not_exist_is_a_fault_of_the_plan(plan: Plan) -> None:
     first = plan.cells[0]
     for wrong, message in (
-        ({"tasks": ("knee",)}, r"cell B: .*task.*knee.*knees"),
-        ({"networks": ("resnet5",)}, r"cell B: .*network.*resnet50"),
-        ({"arms": {"x": Arm(source="resnet50 at 501")}}, r"cell B: .*source.*resnet50 at 500"),
+        ({"tasks": ("knee",)}, r"cell B.arms: .*task.*knee.*knees"),
+        ({"networks": ("resnet5",)}, r"cell B.arms: .*network.*resnet50"),
+        ({"arms": {"x": Arm(source="resnet50 at 501")}}, r"cell B.arms: .*source.*resnet50 at 500"),
     ):
         with pytest.raises(SpecError, match=message):
             plan.replace(cells=(first.replace(**wrong), *plan.cells[1:]))
