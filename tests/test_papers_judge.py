@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Hashable
 
 import numpy as np
 import pytest
@@ -319,7 +320,7 @@ def _case(part: papers.Part, task: str, inside: bool) -> Case:
         across = [(a, b) for a in nets["random"] for b in nets["pretrained"]]
         by = {"random, pretrained": across, "random, random": within_pairs}
         values = {n: means[names.index(n)] + generator.normal(0, 1e-3, len(by[n])) for n in names}
-        kinds = {net: kind for kind, those in nets.items() for net in those}
+        kinds: dict[Hashable, Hashable] = {net: kind for kind, those in nets.items() for net in those}
         return Case(what=task, measure=Pairs(values=values, pairs=by, kinds=kinds))
     runs = {
         name: Arm(scores=mean + generator.normal(0, 1e-3, 10), draws=range(10))

@@ -409,7 +409,7 @@ class _Writer:
         if outcome == "supported":
             worst = max(kept, key=lambda unit: _nearness(unit, part.region))
             exact = all(unit.interval.what_varies == "nothing" for unit in kept)
-            all_of = f"all {len(kept)} {'numbers' if exact else 'intervals'}"
+            all_of = f"{'both' if len(kept) == 2 else f'all {len(kept)}'} {'numbers' if exact else 'intervals'}"
             more = f"; {all_of} do, and this one is the nearest to the bound" if kept[1:] else ""
             return f"{self._seen(part, worst)}, which lies {part.region} as {part.asks} asks{more}."
         if outcome == "partly":
