@@ -10,13 +10,15 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from transfusion_lib import stats
 from transfusion_lib.papers import Arm, Arms, Case, Evidence, Pairs, Relation, Slope, judge, two_looks
 from transfusion_lib.papers.rules import ALPHA
 
 SD = 0.006
-many = pytest.mark.parametrize("studies", [300, pytest.param(2000, marks=pytest.mark.slow)])
+SLOW = (pytest.mark.slow, pytest.mark.timeout(1800))
+many = pytest.mark.parametrize("studies", [300, pytest.param(2000, marks=SLOW)])
 Make = Callable[[np.random.Generator], Evidence]
 
 
@@ -46,11 +48,11 @@ def outcomes(claim: str, make: Make, studies: int, label: str) -> Counter[str]:
     return found
 
 
-def arms(generator: np.random.Generator, runs: int = 10, sd: float = SD, **means: float) -> Arms:
-    """Arms of ``runs`` draws each, normal around their means; names with underscores for blanks."""
+def arms(generator: np.random.Generator, sd: float = SD, **means: float) -> Arms:
+    """Arms of ten draws each, normal around their means; names with underscores for blanks."""
     return Arms(
         arms={
-            name.replace("_", " "): Arm(scores=generator.normal(mean, sd, runs), draws=range(runs))
+            name.replace("_", " "): Arm(scores=generator.normal(mean, sd, 10), draws=range(10))
             for name, mean in means.items()
         }
     )
@@ -69,23 +71,10 @@ def pooling(generator: np.random.Generator, effect: float, task: str = "a") -> C
 
 def change(generator: np.random.Generator, effect: float, name: str = "net") -> Case:
     """One case of claim T1's large set, equivalence within 0.015, with random starts that are final."""
-    means = {"pretrained": 0.85 + effect, "random": 0.85}
-    of = arms(generator, **means).arms
-    doubled = Arm(scores=np.full(10, 0.85) + np.arange(10) * 1e-6, draws=range(10))
-    steady = {"random": Arm(scores=np.full(10, 0.85), draws=range(10)), "random, doubled": doubled}
-    return Case(network=name, task="large", measure=Both(arms=of | {"random": of["random"]}, final=Arms(arms=steady)))
-
-
-class Both(Arms):
-    """Arms whose premise is read from other runs, so that premises do not thin out the simulation."""
-
-    def __init__(self, *, arms: dict[str, Arm], final: Arms) -> None:
-        super().__init__(arms=arms)
-        object.__setattr__(self, "final", final)
-
-    def spread(self, weights):  # type: ignore[no-untyped-def]
-        """Return the premise's spread from its own runs."""
-        return (self.final if "random, doubled" in weights else super()).spread(weights)  # type: ignore[attr-defined]
+    of = arms(generator, pretrained=0.85 + effect, random=0.85)
+    random = np.asarray(of.arms["random"].scores)
+    doubled = Arm(scores=random - 0.001 + 1e-5 * np.arange(10), draws=range(10))
+    return Case(network=name, task="large", measure=Arms(arms={**of.arms, "random, doubled": doubled}))
 
 
 def large(cases: list[Case]) -> Evidence:
@@ -317,7 +306,7 @@ def test_two_looks_err_as_one(studies: int) -> None:
     for _ in range(studies):
         scores = {name: generator.normal(0.85, SD, 12) for name in ("second stage", "first stage")}
 
-        def at(runs: int, scores: dict[str, np.ndarray] = scores) -> Evidence:  # type: ignore[type-arg]
+        def at(runs: int, scores: dict[str, NDArray[np.float64]] = scores) -> Evidence:
             cut = {name: Arm(scores=values[:runs], draws=range(runs)) for name, values in scores.items()}
             return Evidence(parts={"difference": [Case(network="net", task="a", measure=Arms(arms=cut))]})
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Hashable
 
 import numpy as np
 import pytest
@@ -319,13 +320,59 @@ def _case(part: papers.Part, task: str, inside: bool) -> Case:
         across = [(a, b) for a in nets["random"] for b in nets["pretrained"]]
         by = {"random, pretrained": across, "random, random": within_pairs}
         values = {n: means[names.index(n)] + generator.normal(0, 1e-3, len(by[n])) for n in names}
-        kinds = {net: kind for kind, those in nets.items() for net in those}
+        kinds: dict[Hashable, Hashable] = {net: kind for kind, those in nets.items() for net in those}
         return Case(what=task, measure=Pairs(values=values, pairs=by, kinds=kinds))
     runs = {
         name: Arm(scores=mean + generator.normal(0, 1e-3, 10), draws=range(10))
         for name, mean in zip(names, means, strict=True)
     }
     return Case(task=task, measure=Arms(arms=runs))
+
+
+def hostile(part: papers.Part, values: list[float]) -> Case:
+    """Evidence of a part whose every number is one of ``values``."""
+    n, names = len(values), sorted({name for one in part.contrasts.values() for name in one})
+    pairs = [(f"a{i}", f"b{i}") for i in range(n)]
+    if part.takes is Slope:
+        return Case(measure=Slope(x=values, y=values, networks=list(range(n)), tasks=["t"] * n))
+    if part.takes is Relation:
+        return Case(measure=Relation(x=values, y=values, pairs=pairs))
+    if part.takes is Pairs:
+        kinds: dict[Hashable, Hashable] = {name: name[0] for pair in pairs for name in pair}
+        return Case(measure=Pairs(values=dict.fromkeys(names, values), pairs=dict.fromkeys(names, pairs), kinds=kinds))
+    if part.takes is Counts:
+        return Case(measure=Counts(values=dict.fromkeys(names, values[0] if values else math.nan)))
+    return Case(measure=Arms(arms={name: Arm(scores=values, draws=range(n)) for name in names}))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[], [0.8], [0.8, 0.9], [math.nan] * 5, [0.8, math.nan, 0.9, 0.7, 0.8], [math.inf] * 5, [0.8] * 9, [0.0] * 9],
+    ids=str,
+)
+def test_no_claim_is_decided_by_numbers_that_say_nothing(values: list[float]) -> None:
+    """Empty, one, two, NaN, infinite, constant: for each of the 29, in all parts at once, and beside a good case.
+
+    Constant AUROCs of 0 have learnt nothing, so that the good case beside them counts alone, and the sentence says so.
+    """
+    for claim in CLAIMS.values():
+        ill = {name: [hostile(part, values)] for name, part in claim.parts.items() if part.takes is not Counts}
+        assert judge(claim, Evidence(parts=ill)).outcome in ("undecided", "not tested here"), claim.id
+        mixed = {
+            name: [_case(part, "knees", True), *ill.get(name, [])] if name in ill else [_case(part, "knees", True)]
+            for name, part in claim.parts.items()
+        }
+        verdict = judge(claim, Evidence(parts=mixed))
+        left_out = verdict.outcome == "supported" and "Left out: " in verdict.sentence and values[:1] == [0.0]
+        assert verdict.outcome in ("undecided", "not tested here") or left_out, (claim.id, verdict.sentence)
+
+
+def test_a_count_that_is_no_number_is_open() -> None:
+    """Counts have no interval, but they must be numbers."""
+    nothing = Case(what="FTL", measure=Counts(values={"TTL": math.nan, "other": 23.5}))
+    found = judge("R2", Evidence(parts={"smaller": [nothing]}))
+    assert found.outcome == "undecided"
+    assert "it is no number" in found.sentence
 
 
 def test_rules_on_states_alone() -> None:

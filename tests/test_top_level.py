@@ -226,7 +226,7 @@ def imports(path: Path) -> Iterator[str]:
                 yield node.module
 
 
-# Each imports only from the lines above it. "similarity" and "stats" know only arrays.
+# Each imports only from the lines above it. "similarity" and "stats" know only arrays, "papers" nothing else but specs.
 LAYERS = (
     {"errors", "places", "paper", "markup"},
     {"interrupts", "heartbeat", "kernels"},
@@ -234,7 +234,7 @@ LAYERS = (
     {"spec", "device", "similarity", "stats", "metrics", "synthetic", "store", "figures"},
     {"data", "models", "provenance", "claims"},
     {"init", "surgery", "weights", "costs", "export", "paper_rethinking"},
-    {"train", "run"},
+    {"train", "run", "papers"},
     {"trainer", "recheck"},
     {"grid"},
     {"runs"},
@@ -259,6 +259,7 @@ NEVER = {
     "tables": {"train"},
     "figures": {"train"},
     "claims": {"train"},
+    "papers": {"places", "data", "models", "figures", "claims", "device", "init", "surgery", "weights", "store"},
 }
 
 

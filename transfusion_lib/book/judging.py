@@ -73,7 +73,7 @@ def _details(row: Row) -> Iterator[str]:
     yield f"**{row.id}.** *{row.words}* ({row.source})\n"
     yield f"- measured: {row.estimand}"
     yield f"- holds if: {row.rule}"
-    yield f"- planned: {row.plan}; cells {row.cells} of the study"
+    yield f"- planned (cells of the study: {row.cells}): {row.plan}"
     parts = "; ".join(f"{name} {value:.2f}" for name, value in row.power.parts.items())
     yield f"- power: {row.power}" + (f" ({parts})" if len(row.power.parts) > 1 else "")
     yield f"- the paper's number: {row.printed}"

@@ -51,7 +51,8 @@ class Plan:
     effect: float
     """The smallest effect that the plan shall find; for "no change" and "no worse" the truth is no difference."""
     runs: int = 10
-    """Of each arm; networks or searches where those vary."""
+    """Of each arm, or as many of what ``counts`` says."""
+    counts: str = "runs"
     sd: float = 0.006
     """Deviation of one arm over draws and seeds, as the pilot gave it with decay; of a slope, of a network's part."""
     images_se: float = 0.0
@@ -238,7 +239,7 @@ _CLAIMS = (
                 effect="Ten points more of top-5 accuracy on the source changed the final AUROC by {number}",
                 asks="'does not predict'",
                 takes=Slope,
-                plan=Plan(effect=0.004, runs=5, sd=0.003),
+                plan=Plan(effect=0.004, runs=5, counts="networks", sd=0.003),
             )
         },
         cells="E, J",
@@ -287,7 +288,7 @@ _CLAIMS = (
                 asks="'less alike'",
                 contrasts={"": {"random, pretrained": 1.0, "random, random": -1.0}},
                 takes=Pairs,
-                plan=Plan(effect=-0.03, sd=0.02, cases=2),
+                plan=Plan(effect=-0.03, sd=0.02, counts="networks of each start", cases=2),
             ),
             "small": Part(
                 estimand="the same of CBR-Small",
@@ -296,7 +297,7 @@ _CLAIMS = (
                 asks="'hardly different'",
                 contrasts={"": {"random, pretrained": 1.0, "random, random": -1.0}},
                 takes=Pairs,
-                plan=Plan(effect=0.0, sd=0.01, cases=2),
+                plan=Plan(effect=0.0, sd=0.01, counts="networks of each start", cases=2),
             ),
         },
         cells="E",
@@ -372,7 +373,7 @@ _CLAIMS = (
                 effect="Similarity at initialisation explained {number} of the variance of that after training {of}",
                 asks="'predicts'",
                 takes=Relation,
-                plan=Plan(effect=0.8, runs=20, cases=2),
+                plan=Plan(effect=0.8, runs=20, counts="networks", cases=2),
             ),
             "the rest": Part(
                 estimand="the same for higher stages of ResNet-50 and all of CBR-Small, pooled",
@@ -380,7 +381,7 @@ _CLAIMS = (
                 effect="Similarity at initialisation explained {number} of the variance of that after training {of}",
                 asks="'does not predict'",
                 takes=Relation,
-                plan=Plan(effect=0.1, runs=20, cases=2),
+                plan=Plan(effect=0.1, runs=20, counts="networks", cases=2),
             ),
         },
         cells="E, F",
@@ -729,7 +730,7 @@ _CLAIMS = (
                 effect="The rule ordered the cut points as the search did with a rank correlation of {number}",
                 asks="'agrees more than chance'",
                 contrasts={"": {"rank correlation": 1.0}},
-                plan=Plan(effect=0.3, sd=0.35, runs=12),
+                plan=Plan(effect=0.3, sd=0.35, runs=12, counts="searches"),
             )
         },
         cells="C",
@@ -867,7 +868,7 @@ _CLAIMS = (
                 effect="Similarity before against after explained {number} of the variance of the gain",
                 asks="'does not predict'",
                 takes=Relation,
-                plan=Plan(effect=0.1, runs=24),
+                plan=Plan(effect=0.1, runs=24, counts="points"),
             )
         },
         cells="C, E",

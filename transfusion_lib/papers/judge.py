@@ -116,6 +116,8 @@ class _Unit:
     reason: str = ""
     void: bool = False
     """Left out: it has no subject, or its scores say nothing."""
+    without: tuple["_Unit", ...] = ()
+    """Of an average, the cases that were left out."""
 
     @property
     def interval(self) -> Interval:
@@ -246,7 +248,8 @@ def _group(part: str, label: str, its: Sequence[tuple[Case, Weights, _Unit]]) ->
     pool = _pool([(case, weights) for case, weights, _ in kept], [unit for *_, unit in kept])
     if pool is None:
         return _Unit(part=part, name=label, spread=None, reason="its tasks cannot be averaged")
-    return _Unit(part=part, name=label, spread=_spread_of(pool, kept))
+    without = tuple(unit for *_, unit in its if unit.void)
+    return _Unit(part=part, name=label, spread=_spread_of(pool, kept), without=without)
 
 
 def _spread_of(pool: stats.Pooled, kept: Sequence[tuple[Case, Weights, _Unit]]) -> Spread:
@@ -271,7 +274,9 @@ def _case(claim: Claim, name: str, case: Case, variant: str, weights: Weights, e
     if saturated:
         return _Unit(part=name, name=called, spread=spread, reason=saturated, void=True)
     if not speaks(spread.interval):
-        return _Unit(part=name, name=called, spread=None, reason="its numbers do not vary, so they have no interval")
+        finite = math.isfinite(spread.interval.estimate)
+        why = "its numbers do not vary, so they have no interval" if finite else "it is no number"
+        return _Unit(part=name, name=called, spread=None, reason=why)
     return _Unit(part=name, name=called, spread=spread)
 
 
@@ -288,6 +293,8 @@ def _premises(claim: Claim, case: Case, evidence: Evidence) -> tuple[str, bool]:
             found = its[0].measure.spread(part.contrasts[""]).interval
         except MeasureError as error:
             return f"{part.asks} has no number: {error}", False
+        if not part.by_estimate and not speaks(found):
+            return f"{part.asks} has no number: its runs do not vary", False
         held = found.estimate in part.region if part.by_estimate else states([found], [part.region])[0] == "inside"
         if not held:
             number = _number(found, part, evidence.unit)
@@ -401,7 +408,14 @@ class _Writer:
     state: Mapping[int, State]
 
     def part(self, name: str, outcome: Outcome, units: Sequence[_Unit], pool: stats.Pooled | None) -> str:
-        """Return the sentences of one part, without its verdict's name."""
+        """Return the sentences of one part, without its verdict's name; cases that were left out are named."""
+        said = self._part(name, outcome, units, pool)
+        void = [one for unit in units for one in (unit, *unit.without) if one.void]
+        if outcome == "not tested here" or not void:
+            return said
+        return f"{said} Left out: {_names(void)} ({void[0].reason})."
+
+    def _part(self, name: str, outcome: Outcome, units: Sequence[_Unit], pool: stats.Pooled | None) -> str:
         part, kept = self.claim.parts[name], [unit for unit in units if not unit.void]
         if outcome == "not tested here":
             return _capital("; ".join(_reasons(units)) or self.evidence.missing.get(name, "it was not measured")) + "."
@@ -409,7 +423,7 @@ class _Writer:
         if outcome == "supported":
             worst = max(kept, key=lambda unit: _nearness(unit, part.region))
             exact = all(unit.interval.what_varies == "nothing" for unit in kept)
-            all_of = f"all {len(kept)} {'numbers' if exact else 'intervals'}"
+            all_of = f"{'both' if len(kept) == 2 else f'all {len(kept)}'} {'numbers' if exact else 'intervals'}"
             more = f"; {all_of} do, and this one is the nearest to the bound" if kept[1:] else ""
             return f"{self._seen(part, worst)}, which lies {part.region} as {part.asks} asks{more}."
         if outcome == "partly":

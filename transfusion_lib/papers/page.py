@@ -54,7 +54,7 @@ def _row(claim: Claim) -> Row:
 def _plan(claim: Claim) -> str:
     planned = {name: part.plan for name, part in claim.asked.items() if part.plan is not None}
     return "; ".join(
-        (f"{name}: " if len(claim.asked) > 1 else "") + f"{plan.runs} runs, {plan.cases} "
+        (f"{name}: " if len(claim.asked) > 1 else "") + f"{plan.runs} {plan.counts}, {plan.cases} "
         f"{'case' if plan.cases == 1 else 'cases'}, effect {plan.effect:g}"
         for name, plan in planned.items()
     )
