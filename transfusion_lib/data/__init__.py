@@ -39,6 +39,7 @@ __all__ = [
     "Line",
     "Source",
     "Split",
+    "called",
     "check",
     "datasheet",
     "default_cache",
@@ -203,6 +204,11 @@ def _at_hand(source: Source, spec: DataSpec) -> bool:
     except DataError:
         return False
     return found is not None and found.exists()
+
+
+def called(name: str) -> str:
+    """Return a data set's name as a sentence has it."""
+    return TABLE[name].info.called or name.replace("_", " ")
 
 
 def listing() -> list[Line]:

@@ -93,8 +93,7 @@ def source_words(spec: RunSpec) -> str:
     """Return what the medical source is, in a sentence's part."""
     count = f"{spec.data.train:,} images" if spec.data.train else "all images"
     start = "random weights" if spec.init.method == "random" else "pretrained weights"
-    called = data.TABLE[spec.data.name].info.called or spec.data.name.replace("_", " ")
-    return f"{count} of {called}, {spec.train.steps:,} steps from {start}"
+    return f"{count} of {data.called(spec.data.name)}, {spec.train.steps:,} steps from {start}"
 
 
 def evidence_r8(found: Mapping[str, Found]) -> Evidence | None:

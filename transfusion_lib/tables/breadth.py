@@ -84,8 +84,8 @@ def _known(one: Interval) -> bool:
 def cell_name(run: Run) -> str:
     """Return what a run was trained on in words: the set, what is asked of it, size, images, steps."""
     about, spec = run.record["dataset"], run.spec.data
-    called = data.TABLE[spec.name].info.called or spec.name.replace("_", " ")
-    return f"{called}, {task_of(run)}, {spec.size} px, {about['cases']['train']:,} images, {run.spec.train.steps} steps"
+    images = f"{about['cases']['train']:,} images"
+    return f"{data.called(spec.name)}, {task_of(run)}, {spec.size} px, {images}, {run.spec.train.steps} steps"
 
 
 def lead_table(found: pd.DataFrame, *, early: int) -> pd.DataFrame:

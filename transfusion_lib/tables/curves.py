@@ -52,8 +52,7 @@ def start_of(spec: RunSpec) -> str:
 
 def subject(run: Run) -> str:
     """Return what a case of a claim is about, in English: the data, what is asked of them, and the network."""
-    called = data.TABLE[run.spec.data.name].info.called or run.spec.data.name.replace("_", " ")
-    return f"{called}, {task_of(run)}, {NETWORKS[run.spec.model.name]}"
+    return f"{data.called(run.spec.data.name)}, {task_of(run)}, {NETWORKS[run.spec.model.name]}"
 
 
 def task_of(run: Run) -> str:

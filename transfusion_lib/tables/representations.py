@@ -165,8 +165,8 @@ def floor_words(own: pd.DataFrame) -> str:
         return "No floor is above what independent samples of the same number would give."
     return (
         f"Floors can be above what independent samples of the same number would give: {row['stage']} of "
-        f"{row['network']} has {row['cca_floor']:.2f}, where that is {row['expected']:.2f}. A floor from a formula alone "
-        "would have let this pass for similarity."
+        f"{row['network']} has {row['cca_floor']:.2f}, where that is {row['expected']:.2f}. A floor from a formula "
+        "alone would have let this pass for similarity."
     )
 
 
@@ -229,8 +229,8 @@ def start_end_title(predicted: pd.DataFrame) -> str:
     if not measured:
         return "Too few pairs to say whether similarity at the start predicts similarity after training"
     few = len(shown) - len(measured)
-    text = f"R² of similarity at the start with that after training is clearly above 0.5 in {len(strong)} of {len(measured)}"
-    return f"{text} panels" + (f"; {few} have too few pairs" if few else "")
+    text = f"R² of similarity at the start with that after training: in {len(strong)} of {len(measured)} panels clearly"
+    return f"{text} above 0.5" + (f"; {few} have too few pairs" if few else "")
 
 
 def travelled_titles(travelled: pd.DataFrame) -> dict[str, str]:
