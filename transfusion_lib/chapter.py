@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from transfusion_lib import claims, data, figures, provenance, records, runs
 from transfusion_lib import device as devices
-from transfusion_lib.book import profiles, verdicts
+from transfusion_lib.book import pilot, profiles, project, verdicts
 from transfusion_lib.book.execute import VERDICTS, leave_out_slow_import
 from transfusion_lib.claims import Evidence, Verdict
 from transfusion_lib.live import Reporter
@@ -64,7 +64,7 @@ class Chapter:
 
     def judge(self, claim: str, evidence: Evidence | None) -> Verdict:
         """Judge a claim by its rule, show the verdict with what it rests on, and keep it for the scoreboard."""
-        verdict = claims.judge(claim, evidence)
+        verdict = pilot.judge(claim, evidence) if self.profile.pilot else claims.judge(claim, evidence)
         file = os.environ.get(VERDICTS)
         if file:
             claims.write(Path(file), [verdict], profile=self.profile.name)
@@ -109,12 +109,16 @@ def open_chapter(study: Study) -> Chapter:
     chapter = Chapter(study)
     sets = study.data()
     kinds = [f"{name}: {data.TABLE[name].info.what}" for name in dict.fromkeys(spec.name for spec in sets)]
+    if any(data.TABLE[spec.name].info.shifts(spec.task) for spec in sets):
+        kinds.append("scores marked (shift) are of test images of another distribution; they measure robustness to it")
     kinds += [
         f"{split}_images={asked:,} is more than there are, so all are used"
         for split in ("train", "val", "test")
         if (asked := getattr(study, f"{split}_images", None)) and any(_all_of(spec, split, asked) for spec in sets)
     ]
     live = "runs are trained live where the store lacks them" if chapter.profile.live else "recorded runs only"
+    if chapter.profile.pilot:
+        display(HTML(verdicts.noted(pilot.line(project.find()))))
     judged = verdicts.placeholder(study.name)
     if judged:
         display(HTML(judged))

@@ -195,6 +195,7 @@ def _finish(
     status.write(rows, profile, build)
     verdicts.write_scoreboard(chapters, build)
     landing.write(chapters, build)
+    landing.write_pilot(project, profile, build)
     networks.write(build)
     manual.write(chapters, build, allowed=allowed)
     measured = speed.page(project.build / "bench", project.root / "results" / "bench")

@@ -15,6 +15,7 @@ Knows intervals, not runs; never imports training.
 """
 
 from transfusion_lib.claims.judge import COLUMNS as COLUMNS
+from transfusion_lib.claims.judge import WITHDRAWN as WITHDRAWN
 from transfusion_lib.claims.judge import Arrival as Arrival
 from transfusion_lib.claims.judge import Evidence as Evidence
 from transfusion_lib.claims.judge import Finding as Finding

@@ -12,7 +12,8 @@ from transfusion_lib.errors import MeasureError, unknown
 from transfusion_lib.stats import Interval
 from transfusion_lib.stats.words import told
 
-Outcome = Literal["supported", "contradicted", "inconclusive", "not tested"]
+Outcome = Literal["supported", "contradicted", "inconclusive", "not tested", "not tested as the paper means it"]
+WITHDRAWN: Outcome = "not tested as the paper means it"
 Cases = Mapping[str, Mapping[str, Interval]]
 
 LARGEST_FLOOR = 0.5

@@ -100,7 +100,11 @@ class Info:
 
     def asked(self, task: str) -> str:
         """Return what a task asks, in English, and "(shift)" behind it where its scores measure that."""
-        return self.asks.get(task, task.replace("_", " ")) + (" (shift)" if task in self.shifted else "")
+        return self.asks.get(task, task.replace("_", " ")) + (" (shift)" if self.shifts(task) else "")
+
+    def shifts(self, task: str | None) -> bool:
+        """Tell whether the test images of a task, the default one for None, are of another distribution."""
+        return (self.tasks[0] if task is None else task) in self.shifted
 
 
 def choose_task(spec: DataSpec, tasks: tuple[str, ...]) -> str:

@@ -57,7 +57,8 @@ def subject(run: Run) -> str:
 
 def task_of(run: Run) -> str:
     """Return what is asked of a run's images, in English; "(shift)" behind it where its scores measure that."""
-    return data.TABLE[run.spec.data.name].info.asked(run.record["dataset"]["task"])
+    info = data.TABLE[run.spec.data.name].info
+    return info.asked(run.spec.data.task or info.tasks[0])
 
 
 def curves(runs: Sequence[Run]) -> pd.DataFrame:
