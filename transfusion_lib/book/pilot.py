@@ -52,7 +52,7 @@ def judge(claim: str, evidence: Evidence | None) -> Verdict:
     if kept:
         known = {name: cases for name, cases in evidence.parts.items() if name in kept}
         rest = claims.judge(replace(whole, parts=kept), replace(evidence, parts=known))
-        reason += f" The other half is {rest.outcome} here. {rest.reason}"
+        reason += f" The other half is {rest.outcome} in the pilot. {rest.reason}"
     return replace(verdict, outcome=WITHDRAWN, reason=reason)
 
 

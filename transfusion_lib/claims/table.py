@@ -218,7 +218,7 @@ _CLAIMS = (
             "good_part": Part(
                 f"the speed-up of Mean Var minus {GOOD_PART:g} of that of pretrained, in steps, per large network",
                 above(0),
-                said="the steps that Mean Var saves minus a quarter of those that pretrained weights save",
+                said="the number of steps that Mean Var saves minus a quarter of those that pretrained weights save",
             ),
         },
         needs=("scores", "arrivals"),
@@ -235,12 +235,12 @@ _CLAIMS = (
             "lowest": Part(
                 "the speed-up of transfusing up to block2 minus half of that of full transfer, in steps",
                 above(0),
-                said="the steps that the stages up to block2 save minus half of those that full transfer saves",
+                said="the number of steps that the stages up to block2 save minus half of those that full transfer saves",
             ),
             "conv1": Part(
                 "the marginal speed-up of conv1 minus that of each other stage, in steps, per other stage",
                 above(0),
-                said="the steps that conv1 saves minus those that this further stage saves",
+                said="the number of steps that conv1 saves minus those that this further stage saves",
             ),
         },
         needs=("scores", "arrivals"),
@@ -257,7 +257,7 @@ _CLAIMS = (
             "speed": Part(
                 f"mean steps of Slim minus those of full transfer minus {MATCH:g} of the speed-up of full transfer",
                 below(0),
-                said="the steps by which Slim is later than full transfer, beyond a fifth of what full transfer saves,",
+                said="the number of steps by which Slim is later than full transfer, beyond a fifth of what full transfer saves,",
             ),
             "performance": Part(
                 "final test AUROC, Slim minus full transfer",
@@ -284,7 +284,7 @@ _CLAIMS = (
                 f"mean steps with Gabors minus those with pretrained conv1 minus {MATCH:g} of the speed-up of "
                 "pretrained conv1",
                 below(0),
-                said="the steps by which Gabors are later than a pretrained conv1, beyond a fifth of what that saves,",
+                said="the number of steps by which Gabors are later than a pretrained conv1, beyond a fifth of what that saves,",
             ),
         },
         needs=("scores", "arrivals"),

@@ -85,7 +85,7 @@ def by_source_finding(runs: Mapping[str, Sequence[Run]]) -> str:
     """Return the finding: the final AUROC from each source, and which is highest, if one is."""
     means = {SOURCES[name]: scores.mean(group, "test_auroc") for name, group in runs.items()}
     best = extreme(means)
-    said = f"{best} highest" if best else "no source clearly highest"
+    said = f"{best} highest" if best else "none clearly highest"
     return f"final AUROC, {said}: " + ", ".join(f"{name} {told(one)}" for name, one in means.items())
 
 

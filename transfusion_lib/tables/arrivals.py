@@ -137,9 +137,12 @@ def arrival_order(found: Mapping[str, Arm]) -> str:
     means = {start: arm.times.mean for start, arm in found.items() if arm.times and start not in never}
     shares = {start: arm.reached / len(arm.steps) for start, arm in found.items()}
     said = in_order(order(means, unless=lambda first, second: shares[first] < shares[second]))
-    parts = [f"at the threshold {said}"] if said else []
-    parts += [f"no run of {listed(never)} reaches the threshold"] if never else []
-    return "; ".join(parts) or ("one start" if len(found) == 1 else "no clear order of arrival")
+    if said:
+        return f"at the threshold {said}" + (f"; no run of {listed(never)} gets there" if never else "")
+    if never:
+        there = [f"{arm.reached} of {len(arm.steps)} runs of {start}" for start, arm in found.items() if arm.reached]
+        return f"{listed(there)} reach the threshold, none of {listed(never)}"
+    return "one start" if len(found) == 1 else "no clear order of arrival"
 
 
 def arrivals(found: Arms) -> pd.DataFrame:

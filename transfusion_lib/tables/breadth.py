@@ -6,14 +6,13 @@ from typing import Any
 
 import pandas as pd
 
-from transfusion_lib import data
 from transfusion_lib.claims.table import AUC
 from transfusion_lib.errors import MeasureError
 from transfusion_lib.runs import Run
 from transfusion_lib.stats import Interval, holm, over_seeds
 from transfusion_lib.stats.words import told
 from transfusion_lib.tables.arrivals import rise
-from transfusion_lib.tables.curves import NETWORKS, curves, task_of
+from transfusion_lib.tables.curves import NETWORKS, curves, data_of, task_of
 from transfusion_lib.tables.performance import CLEAR, RANDOM, TRANSFER, effect
 
 
@@ -85,7 +84,7 @@ def cell_name(run: Run) -> str:
     """Return what a run was trained on in words: the set, what is asked of it, size, images, steps."""
     about, spec = run.record["dataset"], run.spec.data
     images = f"{about['cases']['train']:,} images"
-    return f"{data.called(spec.name)}, {task_of(run)}, {spec.size} px, {images}, {run.spec.train.steps} steps"
+    return f"{data_of(run)}, {spec.size} px, {images}, {run.spec.train.steps} steps"
 
 
 def lead_table(found: pd.DataFrame, *, early: int) -> pd.DataFrame:

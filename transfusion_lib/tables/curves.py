@@ -52,7 +52,13 @@ def start_of(spec: RunSpec) -> str:
 
 def subject(run: Run) -> str:
     """Return what a case of a claim is about, in English: the data, what is asked of them, and the network."""
-    return f"{data.called(run.spec.data.name)}, {task_of(run)}, {NETWORKS[run.spec.model.name]}"
+    return f"{data_of(run)}, {NETWORKS[run.spec.model.name]}"
+
+
+def data_of(run: Run) -> str:
+    """Return a run's data and what is asked of them, in English; the data once where the question names them."""
+    called, asked = data.called(run.spec.data.name), task_of(run)
+    return asked if called.removesuffix("s") in asked else f"{called}, {asked}"
 
 
 def task_of(run: Run) -> str:

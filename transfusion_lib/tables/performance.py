@@ -272,7 +272,7 @@ def _changes(rows: pd.DataFrame) -> str:
         names = [f"{row['network']}{', ' + row['task'] if several else ''} by {_told(row)}" for row in some]
         said += [f"transfer {verb} that of {listed(names)}"] if names else []
     left = len(rows) - len(clear)
-    said += [f"no clear change in {'the other ' if said else ''}{left} of {len(rows)}"] if left else []
+    said += [f"no clear change in {left} of {len(rows)} comparisons"] if left else []
     return "; ".join(said)
 
 

@@ -119,8 +119,8 @@ def probe_titles(scores: pd.DataFrame) -> dict[str, str]:
             values = {str(stage): one.tolist() for stage, one in rows.groupby("stage", sort=False)["auroc"]}
             best = extreme({stage: over_seeds(some) for stage, some in values.items() if len(some) > 1})
             said += [f"{best} ({init})"] if best else []
-        which = f"from {listed(said)}" if said else "clearly from no stage"
-        titles[str(network)] = f"{network}: linear probes read most {which}"
+        which = f"linear probes read most from {listed(said)}" if said else "no stage is clearly best for linear probes"
+        titles[str(network)] = f"{network}: {which}"
     return titles
 
 

@@ -19,7 +19,7 @@ from transfusion_lib.runs import Run
 from transfusion_lib.search import validation_score
 from transfusion_lib.stats import Interval, over_seeds
 from transfusion_lib.stats.words import share, told
-from transfusion_lib.tables.curves import task_of
+from transfusion_lib.tables.curves import data_of
 
 WHOLE = "whole"
 
@@ -77,9 +77,8 @@ def difference(found: pd.DataFrame, cut: str) -> Interval | None:
 def evidence(runs: Sequence[Run], found: pd.DataFrame, cut: str) -> Evidence:
     """Return what claim R11 asks for: the best cut on validation against the whole network, on the test images."""
     measured = difference(found, cut)
-    case = f"{data.called(runs[0].spec.data.name)}, {task_of(runs[0])}"
     return Evidence(
-        parts={"difference": {case: measured} if measured else {}},
+        parts={"difference": {data_of(runs[0]): measured} if measured else {}},
         seeds=found["seed"].nunique(),
         scores={name: float(found[found["cut"] == name]["dice"].mean()) for name in (cut, WHOLE)},
         runs=tuple(run.key for run in runs if cut_of(run) in (cut, WHOLE)),
