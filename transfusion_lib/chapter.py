@@ -109,7 +109,8 @@ def open_chapter(study: Study) -> Chapter:
     chapter = Chapter(study)
     sets = study.data()
     kinds = [f"{name}: {data.TABLE[name].info.what}" for name in dict.fromkeys(spec.name for spec in sets)]
-    if any(data.TABLE[spec.name].info.shifts(spec.task) for spec in sets):
+    shift = any(data.TABLE[spec.name].info.shifts(spec.task) for spec in sets)
+    if shift:
         kinds.append("scores marked (shift) are of test images of another distribution; they measure robustness to it")
     kinds += [
         f"{split}_images={asked:,} is more than there are, so all are used"
@@ -118,7 +119,7 @@ def open_chapter(study: Study) -> Chapter:
     ]
     live = "runs are trained live where the store lacks them" if chapter.profile.live else "recorded runs only"
     if chapter.profile.pilot:
-        display(HTML(verdicts.noted(pilot.line(project.find()))))
+        display(HTML(verdicts.noted(pilot.line(project.find(), shift=shift))))
     judged = verdicts.placeholder(study.name)
     if judged:
         display(HTML(judged))

@@ -40,7 +40,9 @@ def write(chapters: Sequence[Chapter], build: Build) -> None:
 def write_pilot(project: Project, profile: Profile, build: Build) -> None:
     """Write what the page on the pilot includes, and the line on it that the landing page includes, if it is shown."""
     (build.source / "pilot-verdicts.md").write_text(f"```{{raw}} html\n{pilot.table(project)}\n```\n", encoding="utf-8")
-    (build.source / "pilot-line.md").write_text(f"{pilot.line(project) if profile.pilot else ''}\n", encoding="utf-8")
+    (build.source / "pilot-line.md").write_text(
+        f"{pilot.line(project, shift=True) if profile.pilot else ''}\n", encoding="utf-8"
+    )
 
 
 def _executed(chapter: Chapter, build: Build) -> dict[str, Any]:

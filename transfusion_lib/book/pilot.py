@@ -33,10 +33,14 @@ def entries(project: Project) -> Mapping[str, Entry]:
     return {claim: Entry(**fields) for claim, fields in _file(project).items() if isinstance(fields, dict)}
 
 
-def line(project: Project) -> str:
-    """Return what stands at the head of every page with the pilot's results, in Markdown."""
-    made = f"**Pilot:** {_file(project)['line']}; replaced as the study's records arrive."
-    return f"{made} What was wrong: [The pilot](/pilot.md)."
+def line(project: Project, *, shift: bool) -> str:
+    """Return what stands at the head of every page with the pilot's results, in Markdown.
+
+    ``shift`` tells whether some of its scores are of test images of another distribution.
+    """
+    words = _file(project)
+    made = f"**Pilot:** {words['line']}{', ' + str(words['shift']) if shift else ''}"
+    return f"{made}; replaced as the study's records arrive. What was wrong: [The pilot](/pilot.md)."
 
 
 def judge(claim: str, evidence: Evidence | None) -> Verdict:

@@ -235,7 +235,7 @@ _CLAIMS = (
             "lowest": Part(
                 "the speed-up of transfusing up to block2 minus half of that of full transfer, in steps",
                 above(0),
-                said="the number of steps that the stages up to block2 save minus half of those that full transfer saves",
+                said="the number of steps that the stages up to block2 save minus half of what full transfer saves",
             ),
             "conv1": Part(
                 "the marginal speed-up of conv1 minus that of each other stage, in steps, per other stage",
@@ -257,7 +257,7 @@ _CLAIMS = (
             "speed": Part(
                 f"mean steps of Slim minus those of full transfer minus {MATCH:g} of the speed-up of full transfer",
                 below(0),
-                said="the number of steps by which Slim is later than full transfer, beyond a fifth of what full transfer saves,",
+                said="the number of steps by which Slim is later than full transfer, less a fifth of what that saves,",
             ),
             "performance": Part(
                 "final test AUROC, Slim minus full transfer",
@@ -284,7 +284,7 @@ _CLAIMS = (
                 f"mean steps with Gabors minus those with pretrained conv1 minus {MATCH:g} of the speed-up of "
                 "pretrained conv1",
                 below(0),
-                said="the number of steps by which Gabors are later than a pretrained conv1, beyond a fifth of what that saves,",
+                said="the number of steps by which Gabors are later than a pretrained conv1, less a fifth of its gain,",
             ),
         },
         needs=("scores", "arrivals"),
