@@ -79,7 +79,7 @@ _CLAIMS = (
         chapter="performance",
         parts={
             "interaction": Part(
-                "final test AUROC with little data: (pretrained minus random) of a large network minus that of a "
+                "final test AUROC with little data: (pretrained minus random) of an ImageNet architecture minus that of a "
                 "small one, per pair",
                 above(0),
                 said="what pretraining adds to the AUROC of the first network minus what it adds to the second's",
@@ -151,7 +151,7 @@ _CLAIMS = (
                 plain=True,
             ),
             "others": Part(
-                "the same for the higher stages of the large network and for all stages of a small one",
+                "the same for the higher stages of that architecture and for all stages of a small one",
                 below(PREDICTS),
                 said=_R2,
                 plain=True,
@@ -204,7 +204,7 @@ _CLAIMS = (
         statement="Transfer converges faster than random.",
         source=f"{RAGHU}, Figures 6 to 8",
         chapter="convergence",
-        parts={"speed_up": Part(f"{_GAIN} pretrained, per large network", above(0), said=_SAVED)},
+        parts={"speed_up": Part(f"{_GAIN} pretrained, per ImageNet architecture", above(0), said=_SAVED)},
         needs=("scores", "arrivals"),
     ),
     Claim(
@@ -214,9 +214,9 @@ _CLAIMS = (
         chapter="convergence",
         # A contrast instead of a ratio: its interval is exact where the speed-up is uncertain (Fieller).
         parts={
-            "speed_up": Part(f"{_GAIN} pretrained, per large network", above(0), presupposed=True, said=_SAVED),
+            "speed_up": Part(f"{_GAIN} pretrained, per ImageNet architecture", above(0), presupposed=True, said=_SAVED),
             "good_part": Part(
-                f"the speed-up of Mean Var minus {GOOD_PART:g} of that of pretrained, in steps, per large network",
+                f"the speed-up of Mean Var minus {GOOD_PART:g} of that of pretrained, in steps, per architecture",
                 above(0),
                 said="the number of steps that Mean Var saves minus a quarter of those that pretrained weights save",
             ),
