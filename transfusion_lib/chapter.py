@@ -26,6 +26,7 @@ from transfusion_lib.metrics import headline
 from transfusion_lib.runs import Run
 from transfusion_lib.spec import DataSpec
 from transfusion_lib.studies.study import Study
+from transfusion_lib.tables.curves import data_of
 
 SCORES = {"test_auroc": "test AUROC", "test_dice": "test Dice"}
 
@@ -157,7 +158,7 @@ def _data_line(run: Run) -> str:
     about = run.record["dataset"]
     cases = ", ".join(f"{count} {part}" for part, count in about["cases"].items())
     synthetic = " <b>synthetic</b>" if about["synthetic"] else ""
-    name = f"{about['name']} ({about['task']}), {run.spec.data.size} px"
+    name = f"{about['name']}: {data_of(run)}, {run.spec.data.size} px"
     cases += f"; {len(about['left_out']):,} files left out" if about["left_out"] else ""
     return f"{text(name)}:{synthetic} {cases}; fingerprint <code>{text(about['fingerprint'][:12])}</code>"
 

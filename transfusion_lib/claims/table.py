@@ -79,8 +79,8 @@ _CLAIMS = (
         chapter="performance",
         parts={
             "interaction": Part(
-                "final test AUROC with little data: (pretrained minus random) of an ImageNet architecture minus that of a "
-                "small one, per pair",
+                "final test AUROC with little data: (pretrained minus random) of an ImageNet architecture minus that "
+                "of a small one, per pair",
                 above(0),
                 said="what pretraining adds to the AUROC of the first network minus what it adds to the second's",
             )
