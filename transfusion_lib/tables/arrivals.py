@@ -270,30 +270,23 @@ def speed_up_table(found: Arms) -> pd.DataFrame:
     rows = []
     for _, row in speed_ups(found).iterrows():
         arm, base = (found[row["network"]][start] for start in (row["init"], BASE))
-        several = min(len(arm.steps), len(base.steps)) > 1
-
-        def cell(name: str, low: str, high: str, *, several: bool = several, row: pd.Series = row) -> str:
-            return told((row[name], row[low], row[high]), signed=True) if several else "one seed"
-
-        steps = cell("gain", "low", "high")
-        if row["lower_bound"] and several:
-            steps = f"at least {number(row['gain'], places=0)}" if arm.reached else "neither arrives"
-        part = _share_cell(row, "share") if several else "one seed"
-        way_part = _share_cell(row, "way_share") if several else "one seed"
+        steps = told((row["gain"], row["low"], row["high"]), signed=True)
+        way = told((row["way"], row["way_low"], row["way_high"]), signed=True)
+        part, way_part = (_share_cell(row, name) for name in ("share", "way_share"))
         if row["lower_bound"]:
+            steps = f"at least {number(row['gain'], places=0)}" if arm.reached else "neither arrives"
             part = "not known: random too late"
         if row["init"] == FULL:
             part = way_part = ""
-        rows.append(
-            {
-                "network": row["network"],
-                "init": row["init"],
-                "speed-up in steps": steps,
-                "share of full transfer's": part,
-                "gain in mean AUROC on the way": cell("way", "way_low", "way_high"),
-                "share of full transfer's gain": way_part,
-            }
-        )
+        cells = {
+            "speed-up in steps": steps,
+            "share of full transfer's": part,
+            "gain in mean AUROC on the way": way,
+            "share of full transfer's gain": way_part,
+        }
+        if min(len(arm.steps), len(base.steps)) < 2:
+            cells = {name: "one seed" if cell else "" for name, cell in cells.items()}
+        rows.append({"network": row["network"], "init": row["init"], **cells})
     return pd.DataFrame(rows)
 
 
