@@ -32,14 +32,14 @@ def share(value: float) -> str:
 
 
 def places(low: float, high: float, *, marks: Sequence[float] = (0.0,)) -> int:
-    """Return the decimals that an interval supports: two digits of its half width, none of one above 1.
+    """Return the decimals that an interval supports: two digits of its half width, none of one above 3.
 
     More where an end would else be rounded to one of ``marks``, so that it seems to touch what it does not.
     """
     half = (high - low) / 2
     if not (math.isfinite(half) and half > 0):
         return PLACES
-    found = 0 if half >= 1 else min(MOST, 1 - math.floor(math.log10(half)))
+    found = 0 if half >= 3 else min(MOST, 1 - math.floor(math.log10(half)))
     ends = [(end, mark) for end in (low, high) for mark in marks if math.isfinite(mark) and end != mark]
     while found < MOST and any(round(end, found) == round(mark, found) for end, mark in ends):
         found += 1
