@@ -105,4 +105,4 @@ def test_a_card_shows_reason_rule_and_numbers_as_text() -> None:
     assert "Supported if for every case" in shown
     assert "<img" not in shown
     assert "<script" not in shown
-    assert ">11 (9 to 13)<" in shown
+    assert ">11.0 (8.5 to 13.5)<" in shown
