@@ -131,9 +131,9 @@ def test_leads_are_differences_of_seeds_early_and_late() -> None:
     assert found["end"].iloc[1] == pytest.approx(0.1, abs=0.02)
     assert found["seeds"].tolist() == [3, 3, 3, 2, 2]
     assert found["cell"].unique().tolist() == [
-        "synthetic fundus, 64 px, 200 images, 60 steps",
-        "synthetic fundus, 128 px, 200 images, 120 steps",
-        "chest, 64 px, 200 images, 60 steps",
+        "synthetic fundus photographs, referable retinopathy, 64 px, 200 images, 60 steps",
+        "synthetic fundus photographs, referable retinopathy, 128 px, 200 images, 120 steps",
+        "synthetic chest x-rays, five pathologies, 64 px, 200 images, 60 steps",
     ]
 
 
@@ -168,9 +168,10 @@ def test_a_data_set_counts_once_in_the_mean() -> None:
     assert means[["early", "end"]].to_numpy()[1].tolist() == pytest.approx([0.025, 0.06])
     half = (0.06 - 0.02) * 12.706  # Student's quantile with one degree of freedom, times the standard error
     assert means[["end low", "end high"]].to_numpy()[1].tolist() == pytest.approx([0.06 - half, 0.06 + half], rel=1e-4)
-    assert tables.lead_title(found, early=20) == (
-        "On synthetic data transfer's lead goes from +0.15 to +0.01 (EfficientNet-Lite0), "
-        "from +0.03 to +0.06 (CBR-Tiny)"
+    assert tables.lead_title(found, early=20).replace("\N{MINUS SIGN}", "-") == (
+        "Mean lead of transfer over synthetic data sets: "
+        "EfficientNet-Lite0 +0.1 (-1.1 to +1.4) after 20 steps, +0.01 (-0.12 to +0.14) at the end; "
+        "CBR-Tiny +0.03 (-0.29 to +0.34) after 20 steps, +0.06 (-0.45 to +0.57) at the end"
     )
     page = tables.mean_table(found, early=20)
     assert page["data sets"].tolist() == [2, 2]
@@ -188,14 +189,16 @@ def test_synthetic_sets_do_not_count_beside_real_ones() -> None:
     assert means["early"].tolist() == pytest.approx([0.15, 0.025])
     assert tables.with_means(real)["early"].tolist() == [*means["early"], *real["early"]]
     assert tables.with_means(found).equals(found)
-    assert tables.lead_title(real, early=20).startswith("On real data transfer's lead goes from +0.15 to ")
+    assert tables.lead_title(real, early=20).startswith(
+        "Mean lead of transfer over real data sets: EfficientNet-Lite0 +0.1"
+    )
 
 
 def test_one_seed_has_no_interval_and_no_p_value() -> None:
     found = tables.leads(cells(HEAD_START, cells=[{"seeds": [0]}]), early=20)
     assert found[["early low", "end high", "early p", "end p", "equivalent p"]].isna().all(axis=None)
     page = tables.lead_table(found, early=20)
-    assert page["lead at the end"].str.endswith("(one seed)").all()
+    assert page["lead at the end"].str.endswith(", one seed").all()
     styled(page).to_html()
 
 

@@ -104,19 +104,24 @@ def test_steps_to_the_threshold_keep_who_never_arrived(curves: pd.DataFrame) -> 
 
 def test_the_title_says_the_order_that_was_measured(curves: pd.DataFrame) -> None:
     def title(frame: pd.DataFrame) -> str:
-        return tables.convergence_titles(tables.steps_to(frame, threshold=0.8, in_a_row=2))["Net"]
+        return tables.convergence_titles(tables.arms(frame, threshold=0.8, in_a_row=2))["Net"]
 
-    assert title(curves) == "Net: pretrained first, then Mean Var; random not in time"
-    turned = curves.replace({"init": {"pretrained": "random", "random": "pretrained"}})
-    assert title(turned) == "Net: random first, then Mean Var; pretrained not in time"
-    late = pd.concat([curves, curves[curves["step"] == 30].assign(step=40, auroc=0.9)])
-    late.loc[(late["init"] == "random") & (late["step"] == 20), "auroc"] = 0.6
-    late.loc[(late["init"] == "random") & (late["step"] == 30), "auroc"] = 0.9
-    assert title(late) == "Net: pretrained first, then Mean Var, then random"
-    assert title(curves[curves["init"] != "Mean Var"]) == "Net: pretrained first; random not in time"
-    assert title(curves.assign(auroc=0.9)) == "Net: no start is faster"
-    assert title(curves.assign(auroc=0.6)) == "Net: no start arrives in time"
-    assert title(curves[curves["init"] == "random"]) == "Net: random weights only, no others to compare"
+    never = "2 of 2 runs of pretrained and 1 of 2 runs of Mean Var reach the threshold, none of random"
+    assert title(curves) == f"Net: {never}", "two seeds, one of them censored, give no order"
+    many = pd.concat([curves[curves["seed"] == 0].assign(seed=seed) for seed in range(4)])
+    assert title(many) == "Net: 4 of 4 runs of pretrained reach the threshold, none of Mean Var and random"
+    late = pd.concat([many, many[many["step"] == 30].assign(step=40, auroc=0.9)])
+    late.loc[(late["init"] == "random") & (late["step"] >= 30), "auroc"] = 0.9
+    late.loc[(late["init"] == "Mean Var") & (late["step"] == 20), "auroc"] = 0.9
+    assert title(late) == "Net: at the threshold pretrained and Mean Var first, then random", "a tie has no order"
+    late.loc[(late["init"] == "Mean Var") & (late["step"] == 10), "auroc"] = 0.6
+    assert title(late) == "Net: at the threshold pretrained first, then Mean Var, then random"
+    turned = late.replace({"init": {"pretrained": "random", "random": "pretrained"}})
+    assert title(turned) == "Net: at the threshold random first, then Mean Var, then pretrained"
+    assert title(late[late["seed"] == 0]) == "Net: no clear order of arrival", "one seed"
+    assert title(many.assign(auroc=0.9)) == "Net: no clear order of arrival"
+    assert title(many.assign(auroc=0.6)) == "Net: no run reaches the threshold"
+    assert title(late[late["init"] == "random"]) == "Net: one start"
 
 
 def test_the_share_still_waiting_keeps_who_never_arrived(curves: pd.DataFrame) -> None:
@@ -130,7 +135,9 @@ def test_the_share_still_waiting_keeps_who_never_arrived(curves: pd.DataFrame) -
         "Mean Var": [(0.0, 1.0), (20.0, 0.5), (30.0, 0.5)],
         "random": [(0.0, 1.0), (30.0, 1.0)],
     }
-    assert tables.waiting_titles(found) == {"Net": "Net arrives: 2 of 2 pretrained, 1 of 2 Mean Var, 0 of 2 random"}
+    assert tables.waiting_titles(found) == {
+        "Net": "Net, runs that arrive: 2 of 2 pretrained, 1 of 2 Mean Var, 0 of 2 random"
+    }
     figure = figures.waiting(found, threshold=0.8, titles=tables.waiting_titles(found))
     assert {"pretrained", "Mean Var", "random"} <= {text.get_text() for text in figure.axes[0].texts}
     one_seed = curves[curves["seed"] == 0]

@@ -144,8 +144,9 @@ def test_marginal_gains_add_up_to_the_whole() -> None:
     found = tables.marginal_gains(arms(curves(_reached())))
     assert found["stage"].tolist() == ["conv1", "block2", "pretrained"]
     assert found["steps"].sum() == pytest.approx(470 / 3 - 80 / 3)
-    assert tables.transfusion_titles(arms(curves(_reached())))[LARGE] == (
-        f"{LARGE}: transfusing up to conv1 gains most over the start before it"
+    assert tables.marginal_title(found) == (
+        f"{LARGE}, steps saved: conv1 +77 (+65 to +89) and block2 +43 (+31 to +55); "
+        f"{LARGE}, AUROC on the way gained: conv1 +0.088 (+0.076 to +0.100) and block2 +0.050 (+0.032 to +0.068)"
     )
 
 
@@ -199,7 +200,7 @@ def test_one_size_of_the_training_set_says_nothing_of_little_data() -> None:
     [
         ({"sd": 0.001, "seeds": 2}, "2 seeds"),
         ({"sd": 0.001, "seeds": 1}, "1 seed;"),
-        ({"sd": 0.03}, "it open"),
+        ({"sd": 0.03}, "Open"),
         ({"sd": 0.0}, "numbers that do not vary"),
         ({"sd": 0.001, "rise": 0.05}, "Not final"),
     ],
@@ -256,20 +257,20 @@ def test_the_title_counts_effects_after_their_correction() -> None:
     one = scores({(LARGE, "random"): 0.95, (LARGE, "pretrained"): 0.93}, sd=0.008)
     found = tables.effects(one)
     assert found["high"].iloc[0] < 0
-    assert tables.effect_title(found).endswith("in 0 of 1 cases, lowers it in 1")
+    assert tables.effect_title(found).startswith(f"Final score: transfer lowers that of {LARGE} by \N{MINUS SIGN}0.02")
     rest = [
         scores({("CBR-Tiny", "random"): 0.9, ("CBR-Tiny", "pretrained"): 0.9}, sd=0.01).assign(task=k) for k in "abc"
     ]
     family = tables.effects(pd.concat([one, *rest]))
     assert family["high"].iloc[0] < 0
-    assert tables.effect_title(family).endswith("in 0 of 4 cases, lowers it in 0")
+    assert tables.effect_title(family) == "Final score: no clear change in 4 of 4 comparisons"
 
 
 def test_the_title_of_little_data_calls_a_gain_clear_after_its_correction() -> None:
     gain = {(LARGE, "random"): 0.90, (LARGE, "pretrained"): 0.93, ("CBR-Tiny", "random"): 0.9}
     for sd, end in (
-        (0.05, f"no gain from transfer is clear; largest: {LARGE} (+0.030)"),
-        (0.002, f"adds to {LARGE} (+0.030)"),
+        (0.05, "images: no clear change in 2 of 2 comparisons"),
+        (0.002, f"raises that of {LARGE} by +0.0300 (+0.0255 to +0.0345); no clear change in 1 of 2 comparisons"),
     ):
         found = tables.effects(little(scores({**gain, ("CBR-Tiny", "pretrained"): 0.9}, sd=sd)))
         assert tables.small_title(found).endswith(end)

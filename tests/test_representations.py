@@ -137,8 +137,10 @@ def test_findings_say_what_was_planted() -> None:
     own, higher = representations.before_after(found), representations.higher(found)
     assert "less alike than (random, random)" in representations.higher_titles(higher)[LARGE]
     assert "not told apart" in representations.higher_titles(higher)[SMALL]
-    assert representations.per_layer_titles(own)[LARGE].endswith("keep more of their start in 2 of 4 stages")
-    assert "they agree on which stages keep their start (rank correlation 1.00)" in representations.agreement(own)
+    assert representations.per_layer_titles(own)[LARGE].endswith(
+        "more of their start than random ones in 2 of 4 stages (CCA above the floors)"
+    )
+    assert f"{LARGE} +1.000 (" in representations.agreement(own)
     assert "9 (random, pretrained)" in representations.few_pairs(found)
     assert "3 (random, random)" in representations.few_pairs(found)
     assert representations.few_channels(found) == "Every stage is compared on all of its channels."
@@ -216,8 +218,8 @@ def test_t10_planted_gabors_that_are_erased_or_stay_are_seen() -> None:
     assert judge("T10", stay).outcome == "contradicted"
     assert filters.t10_evidence(erased[erased["init"] == "random"], []) is None
     title = filters.gabor_titles(scores(after=0.05))[SMALL]
-    assert "random 5% before, 7% after and pretrained 50% before, 7% after" in title
-    assert "too few" in filters.gabor_titles(scores(after=0.05).assign(threshold=0.95))[SMALL]
+    assert "random 5 % before, 7 % after and pretrained 50 % before, 7 % after" in title
+    assert "too small to tell" in filters.gabor_titles(scores(after=0.05).assign(threshold=0.95))[SMALL]
     assert filter_figures.gabor_scores(scores(after=0.05), titles={SMALL: title}).axes[0].get_xlim() == (0, 1)
 
 
@@ -251,7 +253,7 @@ def test_a_stage_that_costs_nothing_is_told_from_one_that_does() -> None:
         for stage, lost in (("pool1", 0.3), ("pool2", -0.01))
     ]
     frame = pd.DataFrame(rows)
-    assert reuse.set_back_titles(frame)[SMALL] == f"{SMALL}: no clear loss for 1 of 2 stages (random)"
+    assert reuse.set_back_titles(frame)[SMALL] == f"{SMALL}: a clear loss for 1 of 2 stages (random)"
     means = reuse.set_back_means(frame)
     assert means[means["stage"] == "pool1"]["mean"].tolist() == pytest.approx([0.31, 0.31])
     assert len(reuse_figures.set_back(means, titles={SMALL: "a finding"}).axes) == 2

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from transfusion_lib import claims, data, figures, provenance, records, runs
 from transfusion_lib import device as devices
-from transfusion_lib.book import profiles, verdicts
+from transfusion_lib.book import pilot, profiles, project, verdicts
 from transfusion_lib.book.execute import VERDICTS, leave_out_slow_import
 from transfusion_lib.claims import Evidence, Verdict
 from transfusion_lib.live import Reporter
@@ -26,6 +26,7 @@ from transfusion_lib.metrics import headline
 from transfusion_lib.runs import Run
 from transfusion_lib.spec import DataSpec
 from transfusion_lib.studies.study import Study
+from transfusion_lib.tables.curves import data_of
 
 SCORES = {"test_auroc": "test AUROC", "test_dice": "test Dice"}
 
@@ -64,7 +65,7 @@ class Chapter:
 
     def judge(self, claim: str, evidence: Evidence | None) -> Verdict:
         """Judge a claim by its rule, show the verdict with what it rests on, and keep it for the scoreboard."""
-        verdict = claims.judge(claim, evidence)
+        verdict = pilot.judge(claim, evidence) if self.profile.pilot else claims.judge(claim, evidence)
         file = os.environ.get(VERDICTS)
         if file:
             claims.write(Path(file), [verdict], profile=self.profile.name)
@@ -109,12 +110,17 @@ def open_chapter(study: Study) -> Chapter:
     chapter = Chapter(study)
     sets = study.data()
     kinds = [f"{name}: {data.TABLE[name].info.what}" for name in dict.fromkeys(spec.name for spec in sets)]
+    shift = any(data.TABLE[spec.name].info.shifts(spec.task) for spec in sets)
+    if shift:
+        kinds.append("scores marked (shift) are of test images of another distribution; they measure robustness to it")
     kinds += [
         f"{split}_images={asked:,} is more than there are, so all are used"
         for split in ("train", "val", "test")
         if (asked := getattr(study, f"{split}_images", None)) and any(_all_of(spec, split, asked) for spec in sets)
     ]
     live = "runs are trained live where the store lacks them" if chapter.profile.live else "recorded runs only"
+    if chapter.profile.pilot:
+        display(HTML(verdicts.noted(pilot.line(project.find(), shift=shift))))
     judged = verdicts.placeholder(study.name)
     if judged:
         display(HTML(judged))
@@ -152,7 +158,7 @@ def _data_line(run: Run) -> str:
     about = run.record["dataset"]
     cases = ", ".join(f"{count} {part}" for part, count in about["cases"].items())
     synthetic = " <b>synthetic</b>" if about["synthetic"] else ""
-    name = f"{about['name']} ({about['task']}), {run.spec.data.size} px"
+    name = f"{about['name']}: {data_of(run)}, {run.spec.data.size} px"
     cases += f"; {len(about['left_out']):,} files left out" if about["left_out"] else ""
     return f"{text(name)}:{synthetic} {cases}; fingerprint <code>{text(about['fingerprint'][:12])}</code>"
 

@@ -19,7 +19,10 @@ def assemble(project: Project, chapters: Sequence[Chapter], profile: Profile, bu
     ``{{ profile_description }}``.
     """
     shutil.copytree(
-        project.pages, build.source, dirs_exist_ok=True, ignore=shutil.ignore_patterns("profiles", "_toc.yml", ".*")
+        project.pages,
+        build.source,
+        dirs_exist_ok=True,
+        ignore=shutil.ignore_patterns("profiles", "_toc.yml", "*.toml", ".*"),
     )
     toc = contents(project, chapters)
     order = list(pages(toc))

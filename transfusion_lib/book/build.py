@@ -196,6 +196,7 @@ def _finish(
     status.write(rows, profile, build)
     verdicts.write_scoreboard(chapters, build)
     landing.write(chapters, build)
+    landing.write_pilot(project, profile, build)
     networks.write(build)
     judging.write(build)
     manual.write(chapters, build, allowed=allowed)

@@ -5,9 +5,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from transfusion_lib.book import pilot
 from transfusion_lib.book.check import alternative
 from transfusion_lib.book.execute import Build
-from transfusion_lib.book.project import Chapter, read_notebook
+from transfusion_lib.book.profiles import Profile
+from transfusion_lib.book.project import Chapter, Project, read_notebook
 
 SENTENCES = {
     "performance": "The end of training",
@@ -33,6 +35,14 @@ def write(chapters: Sequence[Chapter], build: Build) -> None:
         lines += ["", "```{figure} landing.svg", f":alt: {alt}", ":class: dark-light", ":width: 100%", ""]
         lines += [f"From [{own[FIGURE].title}](/{own[FIGURE].page}.ipynb), where its data and code are.", "```"]
     (build.source / "landing.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def write_pilot(project: Project, profile: Profile, build: Build) -> None:
+    """Write what the page on the pilot includes, and the line on it that the landing page includes, if it is shown."""
+    (build.source / "pilot-verdicts.md").write_text(f"```{{raw}} html\n{pilot.table(project)}\n```\n", encoding="utf-8")
+    (build.source / "pilot-line.md").write_text(
+        f"{pilot.line(project, shift=True) if profile.pilot else ''}\n", encoding="utf-8"
+    )
 
 
 def _executed(chapter: Chapter, build: Build) -> dict[str, Any]:

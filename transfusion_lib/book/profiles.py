@@ -32,6 +32,8 @@ class Profile(BaseModel):
     """One sentence: what is computed, on what data, at what cost."""
     live: bool
     """Whether chapters may train what the store lacks; otherwise they read the published records and nothing else."""
+    pilot: bool = False
+    """Whether its records are the pilot's; its pages then say so at their head."""
     chapters: Annotated[tuple[str, ...] | None, Field(strict=False)] = None
     """The chapters that the profile has parameters for; None is all."""
     title: str | None = None

@@ -13,7 +13,7 @@ _NO_PROSE = re.compile(
     r"(^```.*?^```|^:::.*?^:::|^#.*?$|^\|.*?$|`[^`]*`|\$[^$]*\$|\{[\w:]+\}`[^`]*`|!?\[[^\]]*\]\([^)]*\)|\[[^\]]*\]\[[^\]]*\])",
     re.M | re.S,
 )
-UNLINKED = {"run", "key", "transfusion"}
+UNLINKED = {"run", "key", "transfusion", "shift", "pilot"}
 """Terms that are also plain verbs, nouns or the paper's name: a link on the wrong one misleads."""
 
 

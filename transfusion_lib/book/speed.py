@@ -19,7 +19,7 @@ TITLES = {
 def page(*folders: Path) -> str:
     """Return the page in Markdown; of each benchmark the result in the first folder that has one."""
     lines = [
-        "# Speed",
+        "# Benchmarks",
         "",
         "Each figure comes from `transfusion bench`; the machine stands above it.",
         "",

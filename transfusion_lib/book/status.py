@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from transfusion_lib import places, recheck
+from transfusion_lib import data, places, recheck
 from transfusion_lib.book.execute import Build
 from transfusion_lib.book.profiles import Profile
 from transfusion_lib.book.project import Chapter, read_notebook
@@ -106,7 +106,8 @@ def _records(folder: Path) -> Iterator[str]:
 
 def _data(record: dict[str, Any]) -> str:
     about, size = record["dataset"], record["spec"]["data"]["size"]
-    return f"{about['name']} ({about['task']}), {size} px{', synthetic' if about['synthetic'] else ''}"
+    asked = data.TABLE[about["name"]].info.asked(about["task"]) if about["name"] in data.TABLE else about["task"]
+    return f"{about['name']} ({asked}), {size} px{', synthetic' if about['synthetic'] else ''}"
 
 
 def _hours(record: dict[str, Any], *, gpu: bool) -> float:

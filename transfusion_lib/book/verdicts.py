@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from transfusion_lib import claims
+from transfusion_lib import claims, markup
 from transfusion_lib.book.execute import Build
 from transfusion_lib.book.project import Chapter, read_notebook, write_notebook
-from transfusion_lib.claims import TABLE, Claim, Verdict
+from transfusion_lib.claims import TABLE, WITHDRAWN, Claim, Verdict
 
-MARKS = {"supported": "✓", "contradicted": "✗", "inconclusive": "?", "not tested": "–"}
+MARKS = {"supported": "✓", "contradicted": "✗", "inconclusive": "?", WITHDRAWN: "–", "not tested": "–"}
+_NOTE = '<p class="tf-pilot">'
 _CLAIMS = '<div class="tf-claims">'
 PAPERS = {"T": "Transfusion (Raghu et al. 2019)", "R": "TruncatedTL (Peng et al. 2023)"}
 
@@ -18,21 +19,11 @@ PAPERS = {"T": "Transfusion (Raghu et al. 2019)", "R": "TruncatedTL (Peng et al.
 def card(verdict: Verdict) -> str:
     """Return a claim, its verdict, the reason, and every number that it rests on."""
     claim = TABLE[verdict.claim]
-    rows = "".join(
-        f"<tr><td>{_text(one.part)}</td><td>{_text(one.case)}</td><td>{one.estimate:.3g}</td>"
-        f"<td>{one.low:.3g} to {one.high:.3g}</td><td>{_text(one.what_varies)}, {one.n}</td>"
-        f"<td>{_text(one.region)}</td></tr>"
-        for one in verdict.findings
-    )
-    head = "".join(
-        f"<th>{word}</th>" for word in ("quantity", "case", "estimate", "95 % interval", "what varies", "claim says")
-    )
-    numbers = f"<details><summary>numbers</summary><table><tr>{head}</tr>{rows}</table></details>" if rows else ""
-    advice = claims.in_practice(verdict)
-    practice = f"<p><b>In practice.</b> {_text(advice)}</p>" if advice else ""
+    rows = [one.row for one in verdict.findings]
+    numbers = f"<details><summary>numbers</summary>{markup.grid(claims.COLUMNS, rows)}</details>" if rows else ""
     return (
         f'<div class="tf-claim" id="{claim.id}"><p>{badge(verdict)} <b>{claim.id}.</b> {_text(claim.statement)} '
-        f'<span class="tf-source">{_text(claim.source)}</span></p><p>{_text(verdict.reason)}</p>{practice}'
+        f'<span class="tf-source">{_text(claim.source)}</span></p><p>{_text(verdict.reason)}</p>'
         f"<details><summary>the rule</summary><p>{_text(claim.estimand)}.</p>"
         f"<p>{_text(claim.rule)}</p></details>{numbers}</div>"
     )
@@ -51,28 +42,38 @@ def placeholder(chapter: str) -> str | None:
     return f"{_CLAIMS}{lines}</div>" if lines else None
 
 
+def noted(line: str) -> str:
+    """Return a line of Markdown that ``place`` puts at the head of the page."""
+    return f"{_NOTE}{_text(line)}</p>"
+
+
 def place(notebook: Path, build: Build) -> None:
-    """Put the verdicts of an executed chapter below its question, in place of the output that announced its claims."""
+    """Put the verdicts of an executed chapter below its question, in place of the output that announced its claims.
+
+    A line that is ``noted`` goes above the question.
+    """
     document = read_notebook(notebook)
     made = document["metadata"]["transfusion"]
     chapter = made["chapter"]
     known = claims.read(build.verdicts, profile=made["profile"])
-    announced = False
+    taken: list[str] = []
     for cell in document["cells"]:
-        kept = [output for output in cell.get("outputs", []) if not _announces(output)]
-        announced |= len(kept) < len(cell.get("outputs", []))
         if "outputs" in cell:
-            cell["outputs"] = kept
-    if announced:
+            taken += [found for output in cell["outputs"] if (found := _announced(output))]
+            cell["outputs"] = [output for output in cell["outputs"] if not _announced(output)]
+    notes = [html.unescape(one.removeprefix(_NOTE).removesuffix("</p>")) for one in taken if one.startswith(_NOTE)]
+    boxes = [f"```{{raw}} html\n{_CLAIMS}{_lines(known, chapter)}</div>\n```"] if len(taken) > len(notes) else []
+    if taken:
         opening = document["cells"][0]
         heading, question, *rest = opening["source"].split("\n\n")
-        box = f"```{{raw}} html\n{_CLAIMS}{_lines(known, chapter)}</div>\n```"
-        opening["source"] = "\n\n".join([heading, question, box, *rest])
+        opening["source"] = "\n\n".join([heading, *notes, question, *boxes, *rest])
     write_notebook(notebook, document)
 
 
-def _announces(output: Mapping[str, Any]) -> bool:
-    return "".join(output.get("data", {}).get("text/html", "")).startswith(_CLAIMS)
+def _announced(output: Mapping[str, Any]) -> str:
+    """Return the HTML of an output that belongs at the head of the page, an empty text of any other."""
+    found = "".join(output.get("data", {}).get("text/html", ""))
+    return found if found.startswith((_CLAIMS, _NOTE)) else ""
 
 
 def write_scoreboard(chapters: Sequence[Chapter], build: Build) -> None:

@@ -14,12 +14,13 @@ keeps it for the scoreboard. A verdict is *supported*, *contradicted*, *inconclu
 Knows intervals, not runs; never imports training.
 """
 
+from transfusion_lib.claims.judge import COLUMNS as COLUMNS
+from transfusion_lib.claims.judge import WITHDRAWN as WITHDRAWN
 from transfusion_lib.claims.judge import Arrival as Arrival
 from transfusion_lib.claims.judge import Evidence as Evidence
 from transfusion_lib.claims.judge import Finding as Finding
 from transfusion_lib.claims.judge import Verdict as Verdict
 from transfusion_lib.claims.judge import judge as judge
-from transfusion_lib.claims.practice import in_practice as in_practice
 from transfusion_lib.claims.record import read as read
 from transfusion_lib.claims.record import scoreboard as scoreboard
 from transfusion_lib.claims.record import write as write

@@ -10,8 +10,10 @@ from transfusion_lib.claims.rules import LEVEL, SETTLED, Claim, Part, Region, in
 from transfusion_lib.claims.table import TABLE
 from transfusion_lib.errors import MeasureError, unknown
 from transfusion_lib.stats import Interval
+from transfusion_lib.stats.words import told
 
-Outcome = Literal["supported", "contradicted", "inconclusive", "not tested"]
+Outcome = Literal["supported", "contradicted", "inconclusive", "not tested", "not tested as the paper means it"]
+WITHDRAWN: Outcome = "not tested as the paper means it"
 Cases = Mapping[str, Mapping[str, Interval]]
 
 LARGEST_FLOOR = 0.5
@@ -69,6 +71,15 @@ class Finding:
     region: str
     """What the claim says of it."""
 
+    @property
+    def row(self) -> tuple[str, ...]:
+        """The cells of a table with the columns ``COLUMNS``."""
+        return (in_words(self.part), self.case, told((self.estimate, self.low, self.high)),
+                f"{self.what_varies}, {self.n}", self.region)  # fmt: skip
+
+
+COLUMNS = ("quantity", "case", "estimate (95 % interval)", "what varies", "claim says")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
@@ -85,15 +96,10 @@ class Verdict:
 
     def _repr_html_(self) -> str:
         """Show in a notebook the claim, the outcome, the reason, and the numbers that it rests on."""
-        head = ("quantity", "case", "estimate", "95 % interval", "what varies", "claim says")
-        rows = [
-            (one.part, one.case, f"{one.estimate:.3g}", f"{one.low:.3g} to {one.high:.3g}",
-             f"{one.what_varies}, {one.n}", one.region)
-            for one in self.findings
-        ]  # fmt: skip
+        rows = [one.row for one in self.findings]
         said = f"<b>{markup.text(self.claim)}: {self.outcome}.</b>"
         said += f" {markup.text(TABLE[self.claim].statement)}" if self.claim in TABLE else ""
-        return f"<p>{said}</p><p>{markup.text(self.reason)}</p>{markup.grid(head, rows) if rows else ''}"
+        return f"<p>{said}</p><p>{markup.text(self.reason)}</p>{markup.grid(COLUMNS, rows) if rows else ''}"
 
 
 def judge(claim: str | Claim, evidence: Evidence | None) -> Verdict:
@@ -145,39 +151,40 @@ def _decide(claim: Claim, evidence: Evidence) -> tuple[Outcome, str]:
     asked = {name: cases for name, cases in evidence.parts.items() if not claim.parts[name].presupposed}
     for name, case, interval in _each(given):
         if not _inside(interval.at(LEVEL), claim.parts[name].region):
-            return "inconclusive", f"The claim has no subject: {_say(claim, name, case, interval.at(LEVEL))}."
+            return "inconclusive", f"Nothing to judge yet: {_say(claim, name, case, interval.at(LEVEL))}."
     number = sum(len(cases) for cases in asked.values())
     level = 1 - (1 - LEVEL) / number
     undecided = []
     for name, case, interval in _each(asked):
         if _outside(interval.at(level), claim.parts[name].region):
-            corrected = f", corrected for {number} cases" if number > 1 else ""
+            corrected = f" (interval corrected for {number} cases)" if number > 1 else ""
             return "contradicted", f"{_capital(_say(claim, name, case, interval.at(level)))}{corrected}."
         if not _inside(interval.at(LEVEL), claim.parts[name].region):
             undecided.append(_say(claim, name, case, interval.at(LEVEL)))
     if undecided:
-        open_ones = f"{len(undecided)} of {number} intervals leave it open, first"
-        return "inconclusive", f"{'The interval leaves it open:' if number == 1 else open_ones} {undecided[0]}."
-    regions = ", ".join(f"{in_words(name)} {claim.parts[name].region}" for name in asked)
-    lie = "The interval lies" if number == 1 else f"All {number} intervals lie"
-    return "supported", f"{lie} where the claim says ({regions}), over {evidence.seeds} seeds."
+        among = f"Open in {len(undecided)} of {number} cases, for example: " if number > 1 else "Open: "
+        return "inconclusive", f"{among}{undecided[0]}."
+    regions = "; ".join(f"{_quantity(claim, name)} is {claim.parts[name].region}" for name in asked)
+    found = "" if number > 1 else f" {_told(claim, *_each(asked)[0])}"
+    cases = f"in all {number} cases" if number > 1 else "with its whole interval"
+    return "supported", f"{_capital(regions)} {cases}, over {evidence.seeds} seeds{':' if found else ''}{found}."
 
 
 def _too_little(claim: Claim, evidence: Evidence) -> str | None:
     """Return why the evidence is too little for any verdict, if it is."""
     missing = [name for name in claim.parts if not evidence.parts.get(name)]
     if missing:
-        return f"Not measured: {', '.join(missing)}."
+        return f"Not measured: {'; '.join(_quantity(claim, name).rstrip(',') for name in missing)}."
     counts = [interval.n for *_, interval in _each(evidence.parts) if interval.what_varies.startswith("seed")]
     seeds = min([evidence.seeds, *counts])
     if seeds < claim.min_seeds:
         return f"{seeds} seed{'' if seeds == 1 else 's'}; the rule asks for {claim.min_seeds}."
     for name, case, interval in _each(evidence.parts):
-        where = f"{in_words(name)} of {case}"
+        what = _quantity(claim, name).rstrip(",")
         if interval.what_varies == "test case":
-            return f"The interval of {where} does not cover what another seed would change."
+            return f"For {case} the interval of {what} does not cover what another seed would change."
         if not _finite(interval):
-            return f"Too few runs for an interval: that of {where} is not finite."
+            return f"For {case} there are too few runs for an interval of {what}."
     return None
 
 
@@ -206,8 +213,8 @@ def _saturated(claim: Claim, evidence: Evidence) -> str | None:
             return f"Not final: the mean score of {arm} still rose by {rise:.3f} over the last third of its steps."
     for name, case, interval in _each(evidence.parts):
         if interval.se == 0 and interval.what_varies != "nothing" and interval.scale != "proportion":
-            number = f"{interval.estimate:.3g}"
-            return f"All seeds give {number} for {in_words(name)} of {case}: numbers that do not vary have no interval."
+            what = f"{_quantity(claim, name)} is {_told(claim, name, case, interval)}"
+            return f"In all seeds {what}: numbers that do not vary have no interval."
     for where, floor in evidence.floors.items():
         if not floor <= LARGEST_FLOOR:
             return f"Unrelated data would already be {floor:.2f} alike in {where}: too few samples for its channels."
@@ -231,10 +238,18 @@ def _each(parts: Cases) -> list[tuple[str, str, Interval]]:
 
 
 def _say(claim: Claim, name: str, case: str, interval: Interval) -> str:
-    numbers = f"{interval.estimate:.3g}"
-    if interval.what_varies != "nothing":
-        numbers += f" ({interval.low:.3g} to {interval.high:.3g})"
-    return f"{in_words(name)} of {case} is {numbers}, where the claim says {claim.parts[name].region}"
+    """Return a quantity, its number and its case, and what the claim needs of it."""
+    needs = f"the claim needs {'the whole interval ' if interval.se else 'it '}{claim.parts[name].region}"
+    return f"{_quantity(claim, name)} is {_told(claim, name, case, interval)}; {needs}"
+
+
+def _told(claim: Claim, name: str, case: str, interval: Interval) -> str:
+    part = claim.parts[name]
+    return f"{told(interval, signed=not part.plain, marks=(0.0, part.region.low, part.region.high))} for {case}"
+
+
+def _quantity(claim: Claim, name: str) -> str:
+    return claim.parts[name].said or in_words(name)
 
 
 def _capital(text: str) -> str:

@@ -33,10 +33,12 @@ class Region:
 
     def __str__(self) -> str:
         if math.isinf(self.high):
-            return f"above {self.low:g}"
-        if math.isinf(self.low):
-            return f"below {self.high:g}"
-        return f"within {self.low:g} and {self.high:g}"
+            said = f"above {self.low:g}"
+        elif math.isinf(self.low):
+            said = f"below {self.high:g}"
+        else:
+            said = f"within ±{self.high:g}" if self.low == -self.high else f"between {self.low:g} and {self.high:g}"
+        return said.replace("-", "\N{MINUS SIGN}")
 
 
 def above(bound: float) -> Region:
@@ -63,6 +65,10 @@ class Part:
     region: Region
     presupposed: bool = False
     """Where it fails the claim has no subject (no speed-up to share, say): inconclusive, never contradicted."""
+    said: str = ""
+    """The quantity as a sentence has it, before "is"; the part's name where this is empty."""
+    plain: bool = False
+    """Whether it is a quantity, and not a difference, which is shown with its sign."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,10 @@ PREDICTS = 0.5
 RAGHU, PENG = "Raghu et al. 2019", "Peng et al. 2023"
 
 _GAIN = "mean steps to the threshold (restricted to the last step), random minus"
+_SAVED = "the number of steps that pretrained weights save"
+_PAIRS = "CCA of (random, pretrained) minus that of (random, random) in the two highest stages"
+_KEPT = "similarity to the start, pretrained minus random,"
+_R2 = "R² of similarity at the start with similarity after training"
 _CORRECTED = "similarity above chance, (s - floor) / (1 - floor), of a stage before against after training"
 
 _CLAIMS = (
@@ -29,7 +33,13 @@ _CLAIMS = (
         statement="Transfer does not significantly change final performance with enough data.",
         source=f"{RAGHU}, Tables 1 and 2",
         chapter="performance",
-        parts={"difference": Part("final test AUROC, pretrained minus random, per network and task", within(AUC))},
+        parts={
+            "difference": Part(
+                "final test AUROC, pretrained minus random, per network and task",
+                within(AUC),
+                said="the change of the final AUROC by pretraining",
+            )
+        },
         needs=("scores", "rises"),
     ),
     Claim(
@@ -39,7 +49,9 @@ _CLAIMS = (
         chapter="performance",
         parts={
             "difference": Part(
-                "final test AUROC, CBR minus ImageNet architecture from the same start, per pair", above(-AUC_ACROSS)
+                "final test AUROC, CBR minus ImageNet architecture from the same start, per pair",
+                above(-AUC_ACROSS),
+                said="the final AUROC of the first network minus that of the second",
             )
         },
         needs=("scores", "rises"),
@@ -54,6 +66,7 @@ _CLAIMS = (
             "correlation": Part(
                 "Spearman's rank correlation over networks, accuracy on the source task with final test AUROC",
                 below(0.5),
+                said="the rank correlation of accuracy on the source task with the final AUROC",
             )
         },
         needs=("scores", "rises"),
@@ -66,9 +79,10 @@ _CLAIMS = (
         chapter="performance",
         parts={
             "interaction": Part(
-                "final test AUROC with little data: (pretrained minus random) of a large network minus that of a "
-                "small one, per pair",
+                "final test AUROC with little data: (pretrained minus random) of an ImageNet architecture minus that "
+                "of a small one, per pair",
                 above(0),
+                said="what pretraining adds to the AUROC of the first network minus what it adds to the second's",
             )
         },
         needs=("scores", "rises"),
@@ -83,8 +97,9 @@ _CLAIMS = (
             "large": Part(
                 "CCA of the two highest stages, (random, pretrained) minus (random, random), per large network",
                 below(0),
+                said=_PAIRS,
             ),
-            "small": Part("the same, per small network", within(SIMILARITY)),
+            "small": Part("the same, per small network", within(SIMILARITY), said=_PAIRS),
         },
         needs=("floors",),
     ),
@@ -96,9 +111,15 @@ _CLAIMS = (
         # Corrected for chance: the floor rises with the channels, which alone would lift the higher stages.
         parts={
             "trend": Part(
-                f"slope over depth (0 first stage, 1 last) of the {_CORRECTED}, per network and start", below(0)
+                f"slope over depth (0 first stage, 1 last) of the {_CORRECTED}, per network and start",
+                below(0),
+                said="the slope over depth of a stage's similarity to its start",
             ),
-            "large": Part("the same slope, large network minus small, per pair", below(0)),
+            "large": Part(
+                "the same slope, large network minus small, per pair",
+                below(0),
+                said="the slope over depth of a stage's similarity to its start, first network minus second,",
+            ),
         },
         needs=("floors",),
     ),
@@ -108,8 +129,10 @@ _CLAIMS = (
         source=f"{RAGHU}, Figure 3",
         chapter="representations",
         parts={
-            "lowest": Part(f"{_CORRECTED}, pretrained minus random, in each of the lowest two stages", above(CLEAR)),
-            "higher": Part("the same in each higher stage", below(CLEAR)),
+            "lowest": Part(
+                f"{_CORRECTED}, pretrained minus random, in each of the lowest two stages", above(CLEAR), said=_KEPT
+            ),
+            "higher": Part("the same in each higher stage", below(CLEAR), said=_KEPT),
         },
         needs=("floors",),
     ),
@@ -124,10 +147,14 @@ _CLAIMS = (
                 "R^2 over pairs of networks of CCA at initialisation with CCA after training, conv1 of a large "
                 "network, (random, random) and (random, pretrained)",
                 above(PREDICTS),
+                said=_R2,
+                plain=True,
             ),
             "others": Part(
-                "the same for the higher stages of the large network and for all stages of a small one",
+                "the same for the higher stages of that architecture and for all stages of a small one",
                 below(PREDICTS),
+                said=_R2,
+                plain=True,
             ),
         },
         needs=("floors",),
@@ -142,6 +169,7 @@ _CLAIMS = (
                 "distance that conv1's weights travel relative to their first norm, small network minus large, per "
                 "start and pair",
                 above(0),
+                said="how far conv1 moves relative to its first norm, first network minus second,",
             )
         },
     ),
@@ -156,9 +184,19 @@ _CLAIMS = (
                 "share of conv1's filters that are Gabors, pretrained before training (an exact count)",
                 above(0.1),
                 presupposed=True,
+                said="the share of Gabors among the pretrained filters",
+                plain=True,
             ),
-            "scratch": Part("rise of that share from random initialisation to the end of training", below(0.1)),
-            "erased": Part("half of the pretrained share before training minus the share after", above(0)),
+            "scratch": Part(
+                "rise of that share from random initialisation to the end of training",
+                below(0.1),
+                said="the change of the share of Gabors by training from scratch",
+            ),
+            "erased": Part(
+                "half of the pretrained share before training minus the share after",
+                above(0),
+                said="half of the share of Gabors before training minus the share after",
+            ),
         },
     ),
     Claim(
@@ -166,7 +204,7 @@ _CLAIMS = (
         statement="Transfer converges faster than random.",
         source=f"{RAGHU}, Figures 6 to 8",
         chapter="convergence",
-        parts={"speed_up": Part(f"{_GAIN} pretrained, per large network", above(0))},
+        parts={"speed_up": Part(f"{_GAIN} pretrained, per ImageNet architecture", above(0), said=_SAVED)},
         needs=("scores", "arrivals"),
     ),
     Claim(
@@ -176,10 +214,11 @@ _CLAIMS = (
         chapter="convergence",
         # A contrast instead of a ratio: its interval is exact where the speed-up is uncertain (Fieller).
         parts={
-            "speed_up": Part(f"{_GAIN} pretrained, per large network", above(0), presupposed=True),
+            "speed_up": Part(f"{_GAIN} pretrained, per ImageNet architecture", above(0), presupposed=True, said=_SAVED),
             "good_part": Part(
-                f"the speed-up of Mean Var minus {GOOD_PART:g} of that of pretrained, in steps, per large network",
+                f"the speed-up of Mean Var minus {GOOD_PART:g} of that of pretrained, in steps, per architecture",
                 above(0),
+                said="the number of steps that Mean Var saves minus a quarter of those that pretrained weights save",
             ),
         },
         needs=("scores", "arrivals"),
@@ -192,12 +231,16 @@ _CLAIMS = (
         source=f"{RAGHU}, Figure 7",
         chapter="transfusion",
         parts={
-            "speed_up": Part(f"{_GAIN} full transfer", above(0), presupposed=True),
+            "speed_up": Part(f"{_GAIN} full transfer", above(0), presupposed=True, said=_SAVED),
             "lowest": Part(
-                "the speed-up of transfusing up to block2 minus half of that of full transfer, in steps", above(0)
+                "the speed-up of transfusing up to block2 minus half of that of full transfer, in steps",
+                above(0),
+                said="the number of steps that the stages up to block2 save minus half of what full transfer saves",
             ),
             "conv1": Part(
-                "the marginal speed-up of conv1 minus that of each other stage, in steps, per other stage", above(0)
+                "the marginal speed-up of conv1 minus that of each other stage, in steps, per other stage",
+                above(0),
+                said="the number of steps that conv1 saves minus those that this further stage saves",
             ),
         },
         needs=("scores", "arrivals"),
@@ -210,12 +253,17 @@ _CLAIMS = (
         source=f"{RAGHU}, Figure 8",
         chapter="hybrids",
         parts={
-            "speed_up": Part(f"{_GAIN} full transfer", above(0), presupposed=True),
+            "speed_up": Part(f"{_GAIN} full transfer", above(0), presupposed=True, said=_SAVED),
             "speed": Part(
                 f"mean steps of Slim minus those of full transfer minus {MATCH:g} of the speed-up of full transfer",
                 below(0),
+                said="the number of steps by which Slim is later than full transfer, less a fifth of what that saves,",
             ),
-            "performance": Part("final test AUROC, Slim minus full transfer", above(-AUC)),
+            "performance": Part(
+                "final test AUROC, Slim minus full transfer",
+                above(-AUC),
+                said="the final AUROC of Slim minus that of full transfer",
+            ),
         },
         needs=("scores", "arrivals"),
         shares=True,
@@ -226,11 +274,17 @@ _CLAIMS = (
         source=f"{RAGHU}, Figure 8",
         chapter="hybrids",
         parts={
-            "speed_up": Part(f"{_GAIN} pretrained conv1 alone", above(0), presupposed=True),
+            "speed_up": Part(
+                f"{_GAIN} pretrained conv1 alone",
+                above(0),
+                presupposed=True,
+                said="the number of steps that a pretrained conv1 saves",
+            ),
             "speed": Part(
                 f"mean steps with Gabors minus those with pretrained conv1 minus {MATCH:g} of the speed-up of "
                 "pretrained conv1",
                 below(0),
+                said="the number of steps by which Gabors are later than a pretrained conv1, less a fifth of its gain,",
             ),
         },
         needs=("scores", "arrivals"),
@@ -241,7 +295,13 @@ _CLAIMS = (
         statement="Differential transfer (TF, LWFT, TTL) is at least as good as full fine-tuning.",
         source=f"{PENG}, Tables 1 and 2",
         chapter="differential",
-        parts={"difference": Part("final test AUROC, each method minus full fine-tuning, per task", above(-AUC))},
+        parts={
+            "difference": Part(
+                "final test AUROC, each method minus full fine-tuning, per task",
+                above(-AUC),
+                said="the final AUROC minus that of full fine-tuning",
+            )
+        },
         needs=("scores",),
     ),
     Claim(
@@ -250,9 +310,21 @@ _CLAIMS = (
         source=f"{PENG}, Tables 1 and 2",
         chapter="differential",
         parts={
-            "best": Part("final test AUROC, TTL minus each other method, per task", above(0)),
-            "smallest": Part("parameters, TTL minus each other method", below(0)),
-            "fastest": Part("latency in ms, TTL minus each other method", below(0)),
+            "best": Part(
+                "final test AUROC, TTL minus each other method, per task",
+                above(0),
+                said="the final AUROC of TTL minus that of the other method",
+            ),
+            "smallest": Part(
+                "parameters, TTL minus each other method",
+                below(0),
+                said="the number of parameters of TTL minus that of the other method",
+            ),
+            "fastest": Part(
+                "latency in ms, TTL minus each other method",
+                below(0),
+                said="the latency in ms of TTL minus that of the other method",
+            ),
         },
         needs=("scores",),
     ),
@@ -261,7 +333,13 @@ _CLAIMS = (
         statement="The layer-wise second stage of the search improves on block cut-offs.",
         source=f"{PENG}, Tables 1 and 2",
         chapter="differential",
-        parts={"difference": Part("final test AUROC, TTL-2 minus TTL-1, per task", above(0))},
+        parts={
+            "difference": Part(
+                "final test AUROC, TTL-2 minus TTL-1, per task",
+                above(0),
+                said="the final AUROC after the second stage minus that after the first",
+            )
+        },
         needs=("scores",),
     ),
     Claim(
@@ -270,8 +348,17 @@ _CLAIMS = (
         source=f"{PENG}, Figure 4 i",
         chapter="cutpoint",
         parts={
-            "trend": Part(f"slope over depth (0 first block, 1 last) of the {_CORRECTED} (SVCCA)", below(0)),
-            "top": Part(f"{_CORRECTED} (SVCCA) in the top block", below(0.1)),
+            "trend": Part(
+                f"slope over depth (0 first block, 1 last) of the {_CORRECTED} (SVCCA)",
+                below(0),
+                said="the slope over depth of a block's similarity to its start",
+            ),
+            "top": Part(
+                f"{_CORRECTED} (SVCCA) in the top block",
+                below(0.1),
+                said="the similarity of the top block to its start",
+                plain=True,
+            ),
         },
         needs=("floors",),
     ),
@@ -280,7 +367,13 @@ _CLAIMS = (
         statement="After fine-tuning, top blocks become more like lower blocks.",
         source=f"{PENG}, Figure 4 ii",
         chapter="cutpoint",
-        parts={"change": Part("SVCCA of the top block with block2 and with block3, after minus before", above(0))},
+        parts={
+            "change": Part(
+                "SVCCA of the top block with block2 and with block3, after minus before",
+                above(0),
+                said="the change of SVCCA by fine-tuning",
+            )
+        },
         needs=("floors",),
     ),
     Claim(
@@ -294,6 +387,7 @@ _CLAIMS = (
                 "test AUROC of a classifier on the lower block that is best on the validation set minus one on the "
                 "top block",
                 above(0),
+                said="the AUROC of a classifier on the best lower block minus that of one on the top",
             )
         },
         needs=("scores",),
@@ -309,6 +403,8 @@ _CLAIMS = (
                 "share of searches (seeds and tasks) whose SVCCA cut-off is the searched cut point or a neighbour of "
                 "it",
                 above(0.5),
+                said="the share of searches that agree with the SVCCA cut-off",
+                plain=True,
             )
         },
     ),
@@ -317,7 +413,13 @@ _CLAIMS = (
         statement="Pooling before the head costs no performance.",
         source=f"{PENG}, Figure 6",
         chapter="ablations",
-        parts={"difference": Part("final test AUROC, TTL pooled minus not pooled, per task", above(-AUC))},
+        parts={
+            "difference": Part(
+                "final test AUROC, TTL pooled minus not pooled, per task",
+                above(-AUC),
+                said="the final AUROC with pooling minus that without",
+            )
+        },
         needs=("scores",),
     ),
     Claim(
@@ -325,7 +427,13 @@ _CLAIMS = (
         statement="TTL helps large, middle and small architectures alike.",
         source=f"{PENG}, Table 3",
         chapter="ablations",
-        parts={"difference": Part("final test AUROC, TTL minus full fine-tuning, per architecture", above(0))},
+        parts={
+            "difference": Part(
+                "final test AUROC, TTL minus full fine-tuning, per architecture",
+                above(0),
+                said="the final AUROC of TTL minus that of full fine-tuning",
+            )
+        },
         needs=("scores",),
     ),
     Claim(
@@ -336,8 +444,17 @@ _CLAIMS = (
         # Added after the first quick runs, whose medical source gave hardly more than random weights: that natural
         # images do better than a source that is none says nothing of medical images.
         parts={
-            "source": Part("final test AUROC, medical source minus none", above(0), presupposed=True),
-            "difference": Part("final test AUROC, medical minus natural source, per target task", below(AUC)),
+            "source": Part(
+                "final test AUROC, medical source minus none",
+                above(0),
+                presupposed=True,
+                said="the final AUROC from the medical source minus that from none",
+            ),
+            "difference": Part(
+                "final test AUROC, medical minus natural source, per target task",
+                below(AUC),
+                said="the final AUROC from the medical source minus that from natural images",
+            ),
         },
         needs=("scores",),
     ),
@@ -349,7 +466,9 @@ _CLAIMS = (
         # Which block is chosen on the validation set, as in R6. A Dice near 0 or 1 leaves nothing to compare.
         parts={
             "difference": Part(
-                "test Dice, U-Net cut where the validation Dice is best minus the whole one", above(-AUC)
+                "test Dice, U-Net cut where the validation Dice is best minus the whole one",
+                above(-AUC),
+                said="the test Dice of the cut U-Net minus that of the whole one",
             )
         },
         needs=("scores",),

@@ -40,6 +40,7 @@ __all__ = [
     "Line",
     "Source",
     "Split",
+    "called",
     "check",
     "datasheet",
     "default_cache",
@@ -73,6 +74,8 @@ class Source(Protocol):
 FUNDUS = ComputedSource(
     info=Info(
         what="synthetic fundus photographs with diabetic retinopathy",
+        called="synthetic fundus photographs",
+        asks={"referable": "referable retinopathy", "grade": "retinopathy grade", "lesions": "outlines of the lesions"},
         tasks=("referable", "grade", "lesions"),
         licence="MIT, like this program",
         source="computed by transfusion_lib.data.fundus",
@@ -85,6 +88,8 @@ FUNDUS = ComputedSource(
 SYNTHETIC_CHEST = ComputedSource(
     info=Info(
         what="synthetic chest x-rays with five pathologies",
+        called="synthetic chest x-rays",
+        asks={"pathologies": "five pathologies", "lungs": "outline of the lungs"},
         tasks=("pathologies", "lungs"),
         licence="MIT, like this program",
         source="computed by transfusion_lib.data.chest",
@@ -97,6 +102,7 @@ SYNTHETIC_CHEST = ComputedSource(
 SYNTHETIC_ADRENAL = ComputedSource(
     info=Info(
         what="synthetic volumes of adrenal-like shapes, some with a mass",
+        called="synthetic adrenal shapes",
         tasks=("mass",),
         licence="MIT, like this program",
         source="computed by transfusion_lib.data.adrenal",
@@ -202,6 +208,11 @@ def _at_hand(source: Source, spec: DataSpec) -> bool:
     except DataError:
         return False
     return found is not None and found.exists()
+
+
+def called(name: str) -> str:
+    """Return a data set's name as a sentence has it."""
+    return TABLE[name].info.called or name.replace("_", " ")
 
 
 def listing() -> list[Line]:

@@ -85,10 +85,26 @@ class Info:
     """Which splits are official and which are drawn here."""
     layout: str
     """How the files must lie, and where they come from."""
+    called: str = ""
+    """The set as a sentence has it: skin lesions."""
+    asks: Mapping[str, str] = field(default_factory=dict)
+    """What a task asks, in English, where its name does not say it."""
+    shifted: tuple[str, ...] = ()
+    """Tasks whose test images are of another distribution than the training images: scores measure robustness to that
+    shift, not performance."""
 
     def notes(self) -> dict[str, str]:
         """Return the lines by name."""
-        return {name: text for name, text in asdict(self).items() if isinstance(text, str)}
+        lines = {name: text for name, text in asdict(self).items() if isinstance(text, str)}
+        return {name: text for name, text in lines.items() if name != "called"}
+
+    def asked(self, task: str) -> str:
+        """Return what a task asks, in English, and "(shift)" behind it where its scores measure that."""
+        return self.asks.get(task, task.replace("_", " ")) + (" (shift)" if self.shifts(task) else "")
+
+    def shifts(self, task: str | None) -> bool:
+        """Tell whether the test images of a task, the default one for None, are of another distribution."""
+        return (self.tasks[0] if task is None else task) in self.shifted
 
 
 def choose_task(spec: DataSpec, tasks: tuple[str, ...]) -> str:

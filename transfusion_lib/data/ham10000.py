@@ -72,6 +72,8 @@ def read(files: Files, spec: DataSpec, problems: Problems) -> Catalogue:
 
 SOURCE = FileSource(
     info=Info(
+        called="skin lesions",
+        asks={"dx": "skin lesion diagnosis", "melanoma": "melanoma or naevus", "lesion": "outline of the lesion"},
         what="dermoscopy of pigmented skin lesions",
         tasks=TASKS,
         licence="CC BY-NC 4.0",

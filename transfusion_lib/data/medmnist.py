@@ -62,6 +62,14 @@ NAMES = (
     "synapsemnist3d",
 )
 POSITIVE = {"retinamnist": (2, 3, 4), "breastmnist": (0,)}  # referable; malignant. Other binary sets: class 1
+CALLED = {
+    "retinamnist": ("small fundus photographs", "referable retinopathy"),
+    "breastmnist": ("breast ultrasounds", "malignant lesion"),
+    "pneumoniamnist": ("small chest x-rays of children", "pneumonia"),
+    "dermamnist": ("small pictures of skin lesions", "skin lesion diagnosis"),
+    "adrenalmnist3d": ("adrenal glands", "adrenal mass"),
+}
+"""What a set shows and what it asks, of those that the book has."""
 TIMEOUT = 30  # seconds without a byte
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "val", "test")
 
@@ -92,7 +100,11 @@ class MedMNISTSource:
     def info(self) -> Info:
         """The lines of the datasheet; the package adds the rest when the data are loaded."""
         dimensions = "3D" if self.name.endswith("3d") else "2D"
+        called, asks = CALLED.get(self.name, (self.name, "classes"))
         return Info(
+            called=called,
+            asks={"classes": asks},
+            shifted=("classes",) if self.name == "pneumoniamnist" else (),  # Kermany's official test folder
             what=f"MedMNIST v2, {dimensions}, 28 px and up",
             tasks=("classes",),
             licence="CC BY-NC 4.0" if self.name == "dermamnist" else "CC BY 4.0",

@@ -27,9 +27,9 @@ from transfusion_lib.tables.curves import mean_curves as mean_curves
 from transfusion_lib.tables.curves import styled as styled
 from transfusion_lib.tables.hybrids import first_stage as first_stage
 from transfusion_lib.tables.hybrids import gabor_evidence as gabor_evidence
-from transfusion_lib.tables.hybrids import hybrid_titles as hybrid_titles
 from transfusion_lib.tables.hybrids import paper_figure_8 as paper_figure_8
 from transfusion_lib.tables.hybrids import slim_evidence as slim_evidence
+from transfusion_lib.tables.performance import effect_finding as effect_finding
 from transfusion_lib.tables.performance import effect_table as effect_table
 from transfusion_lib.tables.performance import effect_title as effect_title
 from transfusion_lib.tables.performance import effects as effects
@@ -44,9 +44,9 @@ from transfusion_lib.tables.performance import small_title as small_title
 from transfusion_lib.tables.performance import source_evidence as source_evidence
 from transfusion_lib.tables.performance import transfer_evidence as transfer_evidence
 from transfusion_lib.tables.transfusion import marginal_gains as marginal_gains
+from transfusion_lib.tables.transfusion import marginal_title as marginal_title
 from transfusion_lib.tables.transfusion import paper_figure_7 as paper_figure_7
 from transfusion_lib.tables.transfusion import reached as reached
 from transfusion_lib.tables.transfusion import transfusion_evidence as transfusion_evidence
-from transfusion_lib.tables.transfusion import transfusion_titles as transfusion_titles
 from transfusion_lib.tables.waiting import waiting as waiting
 from transfusion_lib.tables.waiting import waiting_titles as waiting_titles

@@ -6,14 +6,15 @@ from typing import Any
 
 import pandas as pd
 
-from transfusion_lib import models, scores
+from transfusion_lib import data, models, scores
 from transfusion_lib.claims import Evidence
 from transfusion_lib.runs import Run
 from transfusion_lib.search import Found
 from transfusion_lib.spec import RunSpec
 from transfusion_lib.stats import Interval
+from transfusion_lib.stats.words import extreme, share, told
 from transfusion_lib.studies.cuts import Arm
-from transfusion_lib.tables.curves import NETWORKS, signed, subject
+from transfusion_lib.tables.curves import NETWORKS, subject
 
 SOURCES = {"random": "no source", "natural": "natural images", "medical": "medical images"}
 
@@ -39,12 +40,11 @@ def pooling(found: Mapping[str, Found]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def pooling_finding(frame: pd.DataFrame) -> str:
+def pooling_finding(found: Mapping[str, Found]) -> str:
     """Return the finding: where validation chose with each head, and the difference of their AUROCs."""
-    best = {row["head"]: row for row in frame[frame["chosen"]].to_dict("records")}
-    pooled, plain = best["pooled"], best["not pooled"]
-    gap = signed(pooled["auroc"] - plain["auroc"])
-    return f"pooled at {pooled['cut']} has {gap} AUROC over not pooled at {plain['cut']}"
+    pooled, plain = (found[head].chosen for head in ("pooled", "not pooled"))
+    gap = told(scores.between(pooled.runs, plain.runs), signed=True)
+    return f"test AUROC, pooled at {pooled.cut} minus not pooled at {plain.cut}, {gap}"
 
 
 def architectures(arms: Mapping[str, tuple[Arm, Arm]]) -> pd.DataFrame:
@@ -60,14 +60,14 @@ def architectures(arms: Mapping[str, tuple[Arm, Arm]]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def architectures_finding(frame: pd.DataFrame) -> str:
+def architectures_finding(arms: Mapping[str, tuple[Arm, Arm]]) -> str:
     """Return the finding: what truncation changes in each network."""
     words = []
-    for network, rows in frame.groupby("network", sort=False):
-        full, cut = rows.iloc[0], rows.iloc[1]
-        share = cut["parameters"] / full["parameters"]
-        words.append(f"{network} {signed(cut['auroc'] - full['auroc'])} at {share:.0%} of its parameters")
-    return f"change of AUROC: {'; '.join(words)}"
+    for network, (full, cut) in arms.items():
+        kept = _costs(cut.runs[0]).parameters / _costs(full.runs[0]).parameters
+        gap = told(scores.between(cut.runs, full.runs), signed=True)
+        words.append(f"{NETWORKS[network]} {gap} at {share(kept)} of its parameters")
+    return f"change of test AUROC: {'; '.join(words)}"
 
 
 def by_source(runs: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
@@ -82,17 +82,18 @@ def by_source(runs: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
 
 
 def by_source_finding(runs: Mapping[str, Sequence[Run]]) -> str:
-    """Return the finding: the order of the sources by the final AUROC."""
-    means = {SOURCES[name]: scores.mean(group, "test_auroc").estimate for name, group in runs.items()}
-    ordered = sorted(means.items(), key=lambda pair: -pair[1])
-    return "final AUROC: " + ", ".join(f"{name} {value:.3f}" for name, value in ordered)
+    """Return the finding: the final AUROC from each source, and which is highest, if one is."""
+    means = {SOURCES[name]: scores.mean(group, "test_auroc") for name, group in runs.items()}
+    best = extreme(means)
+    said = f"{best} highest" if best else "none clearly highest"
+    return f"final AUROC, {said}: " + ", ".join(f"{name} {told(one)}" for name, one in means.items())
 
 
 def source_words(spec: RunSpec) -> str:
     """Return what the medical source is, in a sentence's part."""
     count = f"{spec.data.train:,} images" if spec.data.train else "all images"
     start = "random weights" if spec.init.method == "random" else "pretrained weights"
-    return f"{count} of {spec.data.name.replace('_', ' ')}, {spec.train.steps:,} steps from {start}"
+    return f"{count} of {data.called(spec.data.name)}, {spec.train.steps:,} steps from {start}"
 
 
 def evidence_r8(found: Mapping[str, Found]) -> Evidence | None:

@@ -7,6 +7,7 @@ censored at the last step. "Mean AUROC on the way", the area under the learning 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ import pandas as pd
 from transfusion_lib.errors import MeasureError
 from transfusion_lib.runs import Run
 from transfusion_lib.stats import Interval, Survival, combine, over_seeds, share_of_gain, survival, time_to_threshold
+from transfusion_lib.stats.words import in_order, listed, number, order, share, told
 from transfusion_lib.tables.curves import NETWORKS, curves, mean_curves
 
 BASE, FULL = "random", "pretrained"
@@ -119,6 +121,26 @@ def rise(part: pd.DataFrame, *, score: str = "auroc") -> float:
     means = part.groupby("step")[score].mean()
     last = means.index.max()
     return float(means[last] - means[means.index <= 2 / 3 * last].iloc[-1])
+
+
+def arrival_order(found: Mapping[str, Arm]) -> str:
+    """Return the order in which the starts of one network arrive at the threshold, as far as there is one.
+
+    A start is before another only where the interval of the difference of their restricted means leaves 0 out, and no
+    smaller share of its runs arrives. Starts of which no run arrives are said apart.
+    """
+    never = [start for start, arm in found.items() if not arm.reached]
+    if len(never) == len(found):
+        return "no run reaches the threshold"
+    means = {start: arm.times.mean for start, arm in found.items() if arm.times and start not in never}
+    shares = {start: arm.reached / len(arm.steps) for start, arm in found.items()}
+    said = in_order(order(means, unless=lambda first, second: shares[first] < shares[second]))
+    if said:
+        return f"at the threshold {said}" + (f"; no run of {listed(never)} gets there" if never else "")
+    if never:
+        there = [f"{arm.reached} of {len(arm.steps)} runs of {start}" for start, arm in found.items() if arm.reached]
+        return f"{listed(there)} reach the threshold, none of {listed(never)}"
+    return "one start" if len(found) == 1 else "no clear order of arrival"
 
 
 def arrivals(found: Arms) -> pd.DataFrame:
@@ -245,30 +267,30 @@ def speed_up_table(found: Arms) -> pd.DataFrame:
     """Return ``speed_ups`` for a page: an estimate with its interval in one cell, and words where it is unknown."""
     rows = []
     for _, row in speed_ups(found).iterrows():
-        arm, one = found[row["network"]][row["init"]], {"network": row["network"], "init": row["init"]}
-        steps = _cell(row["gain"], row["low"], row["high"], ".0f")
-        if row["lower_bound"] and len(arm.steps) > 1:
-            steps = f"at least {row['gain']:.0f}" if arm.reached else "neither arrives"
-        shares = {
-            "share of full transfer's": _cell(row["share"], row["share_low"], row["share_high"], ".0%"),
-            "share of full transfer's gain": _cell(
-                row["way_share"], row["way_share_low"], row["way_share_high"], ".0%"
-            ),
-        }
+        arm, base = (found[row["network"]][start] for start in (row["init"], BASE))
+        steps = told((row["gain"], row["low"], row["high"]), signed=True)
+        way = told((row["way"], row["way_low"], row["way_high"]), signed=True)
+        part, way_part = (_share_cell(row, name) for name in ("share", "way_share"))
         if row["lower_bound"]:
-            shares["share of full transfer's"] = "unknown: random too late"
+            steps = f"at least {number(row['gain'], places=0)}" if arm.reached else "neither arrives"
+            part = "not known: random too late"
         if row["init"] == FULL:
-            shares = dict.fromkeys(shares, "")
-        way = _cell(row["way"], row["way_low"], row["way_high"], ".3f")
-        one |= {"speed-up in steps": steps, "share of full transfer's": shares["share of full transfer's"]}
-        rows.append(one | {"gain in mean AUROC on the way": way} | shares)
+            part = way_part = ""
+        cells = {
+            "speed-up in steps": steps,
+            "share of full transfer's": part,
+            "gain in mean AUROC on the way": way,
+            "share of full transfer's gain": way_part,
+        }
+        if min(len(arm.steps), len(base.steps)) < 2:
+            cells = {name: "one seed" if cell else "" for name, cell in cells.items()}
+        rows.append({"network": row["network"], "init": row["init"], **cells})
     return pd.DataFrame(rows)
 
 
-def _cell(estimate: float, low: float, high: float, how: str) -> str:
-    """Return an estimate and its interval as text."""
-    if math.isnan(estimate):
-        return "one seed"
-    if math.isinf(low):
-        return f"{estimate:{how}} (anything)"
-    return f"{estimate:{how}} ({low:{how}} to {high:{how}})"
+def _share_cell(row: "pd.Series[Any]", name: str) -> str:
+    """Return a share with its interval, or that it is not known where the whole may be nothing."""
+    estimate, low, high = (float(row[column]) for column in (name, f"{name}_low", f"{name}_high"))
+    if math.isnan(estimate) or math.isinf(low) or math.isinf(high):
+        return "not known: full transfer's gain is open"
+    return f"{share(estimate)} ({share(low)} to {share(high)})"

@@ -10,8 +10,9 @@ from transfusion_lib.claims.table import AUC
 from transfusion_lib.errors import MeasureError
 from transfusion_lib.runs import Run
 from transfusion_lib.stats import Interval, holm, over_seeds
+from transfusion_lib.stats.words import told
 from transfusion_lib.tables.arrivals import rise
-from transfusion_lib.tables.curves import NETWORKS, curves, signed
+from transfusion_lib.tables.curves import NETWORKS, curves, data_of, task_of
 from transfusion_lib.tables.performance import CLEAR, RANDOM, TRANSFER, effect
 
 
@@ -48,7 +49,7 @@ def _rows(runs: Sequence[Run], early: int) -> list[dict[str, Any]]:
                 "data": run.spec.data.name,
                 "synthetic": run.record["dataset"]["synthetic"],
                 "network": network,
-                "task": run.record["dataset"]["task"],
+                "task": task_of(run),
                 "size": run.spec.data.size,
                 "images": run.record["dataset"]["cases"]["train"],
                 "steps": steps,
@@ -80,12 +81,10 @@ def _known(one: Interval) -> bool:
 
 
 def cell_name(run: Run) -> str:
-    """Return what a run was trained on in words: the set, its task if the spec names one, size, images, steps."""
+    """Return what a run was trained on in words: the set, what is asked of it, size, images, steps."""
     about, spec = run.record["dataset"], run.spec.data
-    name = spec.name.replace("_", " ").removeprefix("synthetic ")
-    task = f", {spec.task.replace('_', ' ')}" if spec.task else ""
-    synthetic = "synthetic " if about["synthetic"] else ""
-    return f"{synthetic}{name}{task}, {spec.size} px, {about['cases']['train']:,} images, {run.spec.train.steps} steps"
+    images = f"{about['cases']['train']:,} images"
+    return f"{data_of(run)}, {spec.size} px, {images}, {run.spec.train.steps} steps"
 
 
 def lead_table(found: pd.DataFrame, *, early: int) -> pd.DataFrame:
@@ -103,7 +102,7 @@ def lead_table(found: pd.DataFrame, *, early: int) -> pd.DataFrame:
 
 
 def _span(value: float, low: float, high: float) -> str:
-    return f"{signed(value)} (one seed)" if math.isnan(low) else f"{signed(value)} ({signed(low)} to {signed(high)})"
+    return f"{told((value, low, high), signed=True)}{', one seed' if math.isnan(low) else ''}"
 
 
 def mean_leads(found: pd.DataFrame) -> pd.DataFrame:
@@ -146,14 +145,14 @@ def with_means(found: pd.DataFrame) -> pd.DataFrame:
 
 def lead_title(found: pd.DataFrame, *, early: int) -> str:
     """Return each network's mean lead early and at the end; with one data set, in how many rows it is clear."""
-    means = mean_leads(found)
-    told = [
-        f"from {signed(row['early'], places=2)} to {signed(row['end'], places=2)} ({row['network']})"
-        for _, row in means.iterrows()
+    said = [
+        f"{row['network']} {_span(row['early'], row['early low'], row['early high'])} after {early} steps, "
+        f"{_span(row['end'], row['end low'], row['end high'])} at the end"
+        for _, row in mean_leads(found).iterrows()
     ]
-    if told:
+    if said:
         kind = "synthetic" if found["synthetic"].all() else "real"
-        return f"On {kind} data transfer's lead goes {', '.join(told)}"
+        return f"Mean lead of transfer over {kind} data sets: {'; '.join(said)}"
     return f"Transfer clearly leads in {counted(found, early=early)}"
 
 

@@ -4,7 +4,9 @@ import pandas as pd
 
 from transfusion_lib.claims import Evidence
 from transfusion_lib.claims.table import GOOD_PART
-from transfusion_lib.tables.arrivals import BASE, FULL, Arm, Arms
+from transfusion_lib.stats import combine, over_seeds
+from transfusion_lib.stats.words import extreme, told
+from transfusion_lib.tables.arrivals import BASE, FULL, Arm, Arms, arrival_order
 from transfusion_lib.tables.curves import LARGE
 from transfusion_lib.tables.evidence import contrast, evidence, scaled, speed_up, total
 
@@ -50,49 +52,35 @@ def _large(arms: Arms, starts: tuple[str, ...]) -> dict[str, dict[str, Arm]]:
     }
 
 
-def convergence_titles(steps: pd.DataFrame) -> dict[str, str]:
-    """Return each panel's finding: the order of arrival at the threshold, or that there is nothing to order."""
-    return {network: f"{network}: {_arrival(steps, network)}" for network in dict.fromkeys(steps["network"])}
+def convergence_titles(arms: Arms) -> dict[str, str]:
+    """Return each panel's finding: the order of arrival at the threshold, as far as there is one."""
+    return {network: f"{network}: {arrival_order(found)}" for network, found in arms.items()}
 
 
-def convergence_finding(steps: pd.DataFrame) -> str:
+def convergence_finding(arms: Arms) -> str:
     """Return the finding of every network in a sentence each."""
-    return " ".join(f"{title}." for title in convergence_titles(steps).values())
+    return " ".join(f"{title}." for title in convergence_titles(arms).values())
 
 
-def convergence_alt(steps: pd.DataFrame, *, threshold: float) -> str:
-    """Return what the figure shows, for who cannot see it."""
-    return f"Test AUROC over training steps, threshold {threshold:g}. {convergence_finding(steps)}"
+def convergence_alt(arms: Arms, *, threshold: float) -> str:
+    """Return what the figure shows, for readers who cannot see it."""
+    return f"Test AUROC over training steps, threshold {threshold:g}. {convergence_finding(arms)}"
 
 
 def controls_title(arms: Arms) -> str:
-    """Return what the controls show: which start keeps the statistics and comes closest to full transfer on the way."""
-    best = {
-        network: max((start for start in found if start not in (BASE, FULL)), key=lambda start: _way(found[start]))
-        for network, found in arms.items()
-        if FULL in found and BASE in found and len(found) > 2
-    }
-    if not best:
-        return "No network has pretrained weights whose statistics could be kept"
-    said = [f"{start} comes closest to pretrained in {network}" for network, start in best.items()]
-    return "Of the starts without features, " + ", ".join(said)
+    """Return which start without features has the highest mean AUROC on the way, where one is apart from the others.
 
-
-def _way(arm: Arm) -> float:
-
-    return sum(arm.ways) / len(arm.ways)
-
-
-def _arrival(steps: pd.DataFrame, network: str) -> str:
-    """Return the order of arrival at the threshold by mean step, those apart of whose seeds none arrived."""
-    rows = steps[steps["network"] == network]
-    if len(rows) == 1:
-        return f"{rows['init'].iloc[0]} weights only, no others to compare"
-    never = rows["reached"].str.startswith("0 ")
-    groups = [" and ".join(part["init"]) for _, part in rows[~never].groupby("mean step")]
-    if not groups:
-        return "no start arrives in time"
-    if len(groups) == 1 and not never.any():
-        return "no start is faster"
-    first = " first, then ".join([groups[0], ", then ".join(groups[1:])]) if groups[1:] else f"{groups[0]} first"
-    return f"{first}; {' and '.join(rows[never]['init'])} not in time" if never.any() else first
+    Where there is one such start, return what it gains over the random one.
+    """
+    said = []
+    for network, found in arms.items():
+        ways = {start: over_seeds(arm.ways) for start, arm in found.items() if len(arm.ways) > 1}
+        kept = {start: way for start, way in ways.items() if start not in (BASE, FULL)}
+        if len(kept) > 1:
+            best = extreme(kept)
+            said += [f"{network}: {best} is highest on the way" if best else f"{network}: none is clearly highest"]
+        elif kept and BASE in ways:
+            start, way = next(iter(kept.items()))
+            gained = told(combine([way, ways[BASE]], [1, -1]), signed=True)
+            said.append(f"{network}: {start} minus random on the way {gained}")
+    return "Starts without features" + (f". {'; '.join(said)}" if said else "")

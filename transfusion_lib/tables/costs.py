@@ -14,8 +14,9 @@ from transfusion_lib.analyses import stored
 from transfusion_lib.runs import Run, load
 from transfusion_lib.spec import RunSpec
 from transfusion_lib.stats import over_seeds, spearman
+from transfusion_lib.stats.words import told
 from transfusion_lib.store import Store
-from transfusion_lib.tables.curves import NETWORKS, signed
+from transfusion_lib.tables.curves import NETWORKS
 from transfusion_lib.tables.performance import TRANSFER, full_size
 
 
@@ -79,10 +80,19 @@ def paper_scores() -> pd.DataFrame:
 
 
 def cost_title(table: pd.DataFrame) -> str:
-    """Return which network is fastest and which scores highest."""
-    fast = table.nsmallest(1, "latency in ms")["network"].iloc[0]
-    best = table.nlargest(1, "AUROC")["network"].iloc[0]
-    return f"{fast} is the fastest and scores highest" if fast == best else f"{fast} is fastest, {best} scores highest"
+    """Return which network is fastest and which scores highest, each only where its bar is apart from all others."""
+    fast = _ahead(table, "latency in ms, lower quartile", "latency in ms, upper quartile")
+    best = _ahead(table.assign(low=-table["AUROC high"], high=-table["AUROC low"]), "low", "high")
+    said = [f"{fast} is fastest"] if fast else []
+    said += [f"{best} scores highest"] if best else []
+    return f"Score, size and time. {'; '.join(said)}" if said else "Score, size and time"
+
+
+def _ahead(table: pd.DataFrame, low: str, high: str) -> str | None:
+    """Return the network whose bar ends below where all others begin, None where there is none or no other."""
+    first, *others = table.sort_values(high, na_position="last").to_dict("records")
+    apart = others and all(first[high] < other[low] for other in others)
+    return str(first["network"]) if apart else None
 
 
 def source_title(table: pd.DataFrame) -> str:
@@ -94,9 +104,8 @@ def source_title(table: pd.DataFrame) -> str:
     shared = ours[ours["source task"] == ours["source task"].value_counts().idxmax()]
     if most < 4 or shared["source top-5 share"].nunique() < 2 or shared["AUROC"].nunique() < 2:
         return f"{most} of our networks share a source task: too few to rank"
-    one = spearman(shared["source top-5 share"], shared["AUROC"])
-    low, high = (signed(value, places=2) for value in (one.low, one.high))
-    return f"Over {most} networks of one source, rank correlation {signed(one.estimate, places=2)} ({low} to {high})"
+    one = told(spearman(shared["source top-5 share"], shared["AUROC"]), signed=True)
+    return f"Over {most} networks of one source, rank correlation {one}"
 
 
 def source_accuracy(runs: Sequence[Run]) -> pd.DataFrame:

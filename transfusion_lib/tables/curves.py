@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from pandas.io.formats.style import Styler
 
+from transfusion_lib import data
 from transfusion_lib.runs import Run
 from transfusion_lib.spec import RunSpec
 from transfusion_lib.stats import over_seeds
@@ -50,14 +51,20 @@ def start_of(spec: RunSpec) -> str:
 
 
 def subject(run: Run) -> str:
-    """Return what a case of a claim is about: the data, their task where the spec names one, and the network."""
-    task = f" {run.spec.data.task}" if run.spec.data.task else ""
-    return f"{run.spec.data.name}{task}, {NETWORKS[run.spec.model.name]}"
+    """Return what a case of a claim is about, in English: the data, what is asked of them, and the network."""
+    return f"{data_of(run)}, {NETWORKS[run.spec.model.name]}"
 
 
-def signed(value: float, *, places: int = 3) -> str:
-    """Return a difference of scores as a page shows it: with its sign, rounded to ``places``."""
-    return f"{value:+.{places}f}".replace("-", "\N{MINUS SIGN}")
+def data_of(run: Run) -> str:
+    """Return a run's data and what is asked of them, in English; the data once where the question names them."""
+    called, asked = data.called(run.spec.data.name), task_of(run)
+    return asked if called.removesuffix("s") in asked else f"{called}, {asked}"
+
+
+def task_of(run: Run) -> str:
+    """Return what is asked of a run's images, in English; "(shift)" behind it where its scores measure that."""
+    info = data.TABLE[run.spec.data.name].info
+    return info.asked(run.spec.data.task or info.tasks[0])
 
 
 def curves(runs: Sequence[Run]) -> pd.DataFrame:

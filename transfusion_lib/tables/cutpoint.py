@@ -16,10 +16,12 @@ from transfusion_lib.figures.cutpoint import Looked
 from transfusion_lib.gradcam import findings_of
 from transfusion_lib.runs import Run
 from transfusion_lib.search import Found
-from transfusion_lib.stats import Interval, over_seeds, over_seeds_and_cases, share
+from transfusion_lib.stats import Interval, over_seeds, over_seeds_and_cases
+from transfusion_lib.stats import share as exact_share
+from transfusion_lib.stats.words import share, told
 from transfusion_lib.studies.cutpoint import Cutpoint
 from transfusion_lib.studies.cuts import Arm
-from transfusion_lib.tables.curves import signed, subject
+from transfusion_lib.tables.curves import subject
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -93,10 +95,12 @@ def plain(frame: pd.DataFrame) -> pd.DataFrame:
 def reuse_finding(frame: pd.DataFrame) -> str:
     """Return the finding: similarity above chance at the bottom and the top block of full fine-tuning."""
     full = frame[(frame["method"] == "FTL") & frame["stage"].map(is_block)]
-    means = full.groupby("place")["above"].mean()
     names = dict(zip(full["place"], full["stage"], strict=True))
-    bottom, top = means.index.min(), means.index.max()
-    return f"full fine-tuning keeps {means[bottom]:.2f} of {names[bottom]}, {means[top]:.2f} of {names[top]}"
+    kept = [
+        f"{told(scores.over(full.loc[full['place'] == place, 'above'].tolist()))} of {names[place]}"
+        for place in (full["place"].min(), full["place"].max())
+    ]
+    return f"full fine-tuning keeps {', '.join(kept)}"
 
 
 def pairs(study: Cutpoint, full: Arm) -> pd.DataFrame:
@@ -115,8 +119,8 @@ def pairs_finding(frame: pd.DataFrame) -> str:
     if not changes:
         return "too few blocks to compare"
     top = list(dict.fromkeys(frame["second"]))[-1]
-    words = [f"{np.mean(values):+.2f} with {lower}".replace("-", "\N{MINUS SIGN}") for lower, values in changes.items()]
-    return f"{top} changes its likeness by {', '.join(words)}"
+    words = [f"{told(scores.over(values), signed=True)} with {lower}" for lower, values in changes.items()]
+    return f"the likeness of {top} changes by {', '.join(words)}"
 
 
 def probes(study: Cutpoint, full: Arm) -> pd.DataFrame:
@@ -131,14 +135,14 @@ def probes(study: Cutpoint, full: Arm) -> pd.DataFrame:
 
 
 def probes_finding(frame: pd.DataFrame) -> str:
-    """Return the finding: the stage where validation peaks on average, and its test AUROC against the top's."""
-    means = frame.groupby("stage", sort=False)[["val_auprc", "test_auroc"]].mean()
-    tests: dict[Any, float] = means["test_auroc"].to_dict()
-    judged: dict[Any, float] = means["val_auprc"].to_dict()
-    best, top = max(judged, key=lambda stage: judged[stage]), list(tests)[-1]
+    """Return the finding: the stage that validation chooses on average, and its test AUROC minus the top's."""
+    means = frame.groupby("stage", sort=False)["val_auprc"].mean()
+    best, top = str(means.idxmax()), str(means.index[-1])
     if best == top:
-        return f"validation prefers the features of the last stage, {top}"
-    return f"validation prefers {best}: test AUROC {tests[best]:.3f}, against {tests[top]:.3f} on top"
+        return f"validation chooses the features of the last stage, {top}"
+    tests = frame.pivot_table(index="seed", columns="stage", values="test_auroc")
+    gap = told(scores.over((tests[best] - tests[top]).tolist()), signed=True)
+    return f"validation chooses {best}; its test AUROC minus that of the top is {gap}"
 
 
 def overlap(found: Sequence[Mapping[str, float]]) -> pd.DataFrame:
@@ -194,9 +198,8 @@ def rules_styled(frame: pd.DataFrame) -> Styler:
 
 def cuts_finding(ruled: Arm, searched: Found) -> str:
     """Return the finding: where each way cuts, and the difference of their AUROCs."""
-    ours, theirs = (scores.mean(runs, "test_auroc").estimate for runs in (ruled.runs, searched.chosen.runs))
-    gap = signed(ours - theirs)
-    return f"the SVCCA rule cuts at {ruled.cut}, the search at {searched.chosen.cut}; AUROC {gap}"
+    at = f"the SVCCA rule cuts at {ruled.cut or 'no stage'}, the search at {searched.chosen.cut}"
+    return f"{at}; test AUROC, rule minus search, {told(scores.between(ruled.runs, searched.chosen.runs), signed=True)}"
 
 
 def agreement(found: Sequence[Mapping[str, float]], searched: Found, *, threshold: float) -> pd.DataFrame:
@@ -254,9 +257,9 @@ def pointing_finding(frame: pd.DataFrame) -> str:
     if frame.empty:
         return "these data have no masks of findings, so maps cannot be scored"
     means = frame.groupby("arm", sort=False)[["hit", "chance", "centre"]].mean()
-    words = " and ".join(f"{arm} {row['hit']:.0%}" for arm, row in means.iterrows())
-    chance, centre = means["chance"].mean(), means["centre"].mean()
-    return f"strongest point on a finding: {words}; a random point {chance:.0%}, the image's centre {centre:.0%}"
+    words = " and ".join(f"{arm} {share(row['hit'])}" for arm, row in means.iterrows())
+    chance, centre = share(means["chance"].mean()), share(means["centre"].mean())
+    return f"strongest point on a finding: {words}; a random point {chance}, the image's centre {centre}"
 
 
 def looked(run: Run, found: Mapping[str, Mapping[str, Any]]) -> list[Looked]:
@@ -358,7 +361,7 @@ def evidence_r7(agreed: pd.DataFrame, full: Arm) -> Evidence | None:
     """Return the share of seeds whose SVCCA cut point is the searched one or next to it."""
     if agreed.empty:
         return None
-    found = share(int(agreed["agrees"].sum()), len(agreed))
+    found = exact_share(int(agreed["agrees"].sum()), len(agreed))
     return _evidence({"agreement": {subject(full.runs[0]): found}}, full)
 
 

@@ -15,8 +15,9 @@ from transfusion_lib.claims import Evidence
 from transfusion_lib.runs import Run
 from transfusion_lib.search import Found
 from transfusion_lib.stats import Interval, exact, over_seeds
+from transfusion_lib.stats.words import number, share, told
 from transfusion_lib.studies.cuts import Arm
-from transfusion_lib.tables.curves import signed, subject
+from transfusion_lib.tables.curves import subject
 
 LONG = {
     "FTL": "full fine-tuning",
@@ -32,13 +33,15 @@ Networks = Mapping[str, Mapping[str, Any]]
 def methods(arms: Sequence[Arm], networks: Networks) -> pd.DataFrame:
     """Return a row per arm: accuracy with its interval over seeds, and cost.
 
-    Columns: arm, method, cut, validation (AUPRC), auroc, auroc_low, auroc_high, auprc, auprc_low, auprc_high,
+    Columns: arm, method, cut, validation (AUPRC), gain, gain_low and gain_high (test AUROC minus that of full
+    fine-tuning; without an interval for one seed), auroc, auroc_low, auroc_high, auprc, auprc_low, auprc_high,
     parameters, macs, ms_B for each batch size B (median), memory (bytes).
     """
     rows = []
     for arm in arms:
         row: dict[str, Any] = {"arm": arm.name, "method": arm.method, "cut": arm.cut or ""}
         row["validation"] = scores.mean(arm.runs, "val_auprc").estimate
+        row |= dict(zip(("gain", "gain_low", "gain_high"), _gain(arm, arms), strict=True))
         for score in ("auroc", "auprc"):
             found = scores.mean(arm.runs, f"test_{score}")
             row |= {score: found.estimate, f"{score}_low": found.low, f"{score}_high": found.high}
@@ -115,6 +118,12 @@ def paper_source() -> str:
     return paper_rethinking.SOURCE
 
 
+def _gain(arm: Arm, arms: Sequence[Arm]) -> tuple[float, float, float]:
+    full = _named(arms, "FTL")
+    found = scores.over([math.nan]) if full is None else scores.between(arm.runs, full.runs)
+    return found.estimate, found.low, found.high
+
+
 def frontier(frame: pd.DataFrame) -> list[str]:
     """Return the arms on the accuracy-cost frontier: no other has at least its AUROC at fewer MACs."""
     kept = []
@@ -127,29 +136,29 @@ def frontier(frame: pd.DataFrame) -> list[str]:
 
 
 def differential_finding(frame: pd.DataFrame) -> str:
-    """Return the finding in a sentence: what the best truncated network saves and what it costs or gains in AUROC."""
+    """Return the finding in a sentence: the size of the best truncated network, and its change of AUROC."""
     by_arm = frame.set_index("arm")
     full = by_arm.loc["FTL"]
     name = _best(frame, "TTL")
     if name is None:
-        return f"full fine-tuning reaches an AUROC of {full['auroc']:.3f}; nothing was truncated"
+        return f"full fine-tuning reaches an AUROC of {number(full['auroc'])}; nothing was truncated"
     cut = by_arm.loc[name]
-    gap = cut["auroc"] - full["auroc"]
-    words = "the AUROC of" if abs(gap) < 0.0005 else f"{abs(gap):.3f} AUROC {'above' if gap > 0 else 'below'}"
     return (
-        f"{name} has {cut['parameters'] / full['parameters']:.0%} of the parameters and "
-        f"{cut['macs'] / full['macs']:.0%} of the MACs, {words} full fine-tuning"
+        f"{name} has {share(cut['parameters'] / full['parameters'])} of the parameters and "
+        f"{share(cut['macs'] / full['macs'])} of the MACs of full fine-tuning, and an AUROC that differs from its by "
+        f"{_told(cut)}"
     )
 
 
 def searched_titles(frame: pd.DataFrame) -> dict[str, str]:
-    """Return each method's finding, in two lines: where validation chose, and how far the next best lay behind."""
+    """Return each method's finding, in two lines: what validation chose, and how many others it is hardly ahead of."""
     titles = {}
     for method, rows in frame.groupby("method", sort=False):
         best = rows[rows["chosen"]].iloc[0]
         others = rows[~rows["chosen"]]
-        behind = f",\nthe next {best['score'] - others['score'].max():.3f} behind" if len(others) else ""
-        titles[str(method)] = f"{method}: {best['cut']}{behind}"
+        near = int((others["score"] >= best["low"]).sum()) if not math.isnan(best["low"]) else len(others)
+        behind = f",\n{near} of {len(others)} others lie in its interval" if len(others) else ""
+        titles[str(method)] = f"{method}: {best['cut']} chosen{behind}"
     return titles
 
 
@@ -164,9 +173,11 @@ def differential_title(frame: pd.DataFrame) -> str:
     if name is None:
         return "Accuracy against cost"
     full, cut = (frame.set_index("arm").loc[arm] for arm in ("FTL", name))
-    aurocs: dict[Any, float] = frame.set_index("arm")["auroc"].to_dict()
-    gap = signed(aurocs[name] - aurocs["FTL"])
-    return f"{name}: {cut['macs'] / full['macs']:.0%} of the MACs of full fine-tuning, {gap} AUROC"
+    return f"{name}: {share(cut['macs'] / full['macs'])} of the MACs of full fine-tuning, AUROC {_told(cut)}"
+
+
+def _told(row: "pd.Series[Any]") -> str:
+    return told((row["gain"], row["gain_low"], row["gain_high"]), signed=True)
 
 
 def evidence_r1(arms: Sequence[Arm]) -> Evidence | None:

@@ -12,7 +12,8 @@ from transfusion_lib import gabor, movement, visualise
 from transfusion_lib.claims import Evidence
 from transfusion_lib.runs import Run
 from transfusion_lib.stats import Interval, difference, exact, over_seeds
-from transfusion_lib.tables.stages import by_network, cases_or_none, described, kinds_of_network, listed, seeds_of
+from transfusion_lib.stats.words import extreme, listed, share
+from transfusion_lib.tables.stages import by_network, cases_or_none, described, kinds_of_network, seeds_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,12 +143,15 @@ def median_movement(movement: pd.DataFrame) -> dict[tuple[str, str], float]:
 
 
 def movement_title(movement: pd.DataFrame) -> str:
-    """Return the finding on movement: whose filters move more, by their median."""
-    medians = movement.groupby(["network", "init"], sort=False)["moved"].median().sort_values()
-    if len(medians) == 1:
-        return "How far the filters of conv1 moved"
-    least, most = (" ".join(medians.index[place]) for place in (0, -1))
-    return f"conv1 moves least in {least} and most in {most}: {medians.iloc[-1] / medians.iloc[0]:.0f} times as far"
+    """Return the finding on movement: whose filters move least and most, by the median of each run, as far as clear."""
+    runs = movement.groupby(["network", "init", "seed"], sort=False)["moved"].median()
+    by_start: dict[str, list[float]] = {}
+    for (network, init, _), value in runs.items():
+        by_start.setdefault(f"{network} {init}", []).append(float(value))
+    medians = {name: over_seeds(values) for name, values in by_start.items() if len(values) > 1}
+    said = [f"{word} in {name}" for word, name in (("least", extreme(medians, highest=False)),
+                                                   ("most", extreme(medians))) if name]  # fmt: skip
+    return f"Relative to its norm, conv1 moves {listed(said)}" if said else "How far the filters of conv1 move"
 
 
 def gabor_titles(scores: pd.DataFrame) -> dict[str, str]:
@@ -156,12 +160,15 @@ def gabor_titles(scores: pd.DataFrame) -> dict[str, str]:
     for network, part in scores.groupby("network", sort=False):
         kernel, threshold = int(part["kernel"].iloc[0]), float(part["threshold"].iloc[0])
         if threshold > 0.9:
-            titles[str(network)] = f"{network}: {kernel} x {kernel} pixels are too few, random filters fit as well"
+            words = f"filters of {kernel} x {kernel} pixels are too small to tell, since Gabors fit random ones too"
+            titles[str(network)] = f"{network}: {words}"
             continue
         shares = part[part["when"] != "null"].groupby(["init", "when"], sort=False)["is_gabor"].mean()
         inits = list(dict.fromkeys(part["init"]))
-        said = [f"{init} {shares[init, 'before']:.0%} before, {shares[init, 'after']:.0%} after" for init in inits]
-        titles[str(network)] = f"{network}: share of Gabors {listed(said)}"
+        said = [
+            f"{init} {share(shares[init, 'before'])} before, {share(shares[init, 'after'])} after" for init in inits
+        ]
+        titles[str(network)] = f"{network}, share of Gabors: {listed(said)}"
     return titles
 
 

@@ -60,20 +60,6 @@ def final_difference(a: Arm, b: Arm) -> Interval:
     return combine([over_seeds(a.finals), over_seeds(b.finals)], [1, -1])
 
 
-def hybrid_titles(arms: Arms) -> dict[str, str]:
-    """Return each network's finding: the start that rises fastest beside full transfer, by the mean on the way."""
-    titles = {}
-    for network, found in arms.items():
-        others = {start: sum(arm.ways) / len(arm.ways) for start, arm in found.items() if start not in (BASE, FULL)}
-        if not others:
-            titles[network] = f"{network}: no hybrid to compare"
-            continue
-        best = max(others, key=lambda start: others[start])
-        beyond = FULL in found and others[best] >= sum(found[FULL].ways) / len(found[FULL].ways)
-        titles[network] = f"{network}: {best} is {'faster than' if beyond else 'fastest after'} full transfer"
-    return titles
-
-
 def paper_figure_8(arms: Arms) -> dict[str, dict[str, float]]:
     """Return, for each network, the paper's steps as fractions of its random start's: of CBR-LargeW for a CBR."""
     found = {}

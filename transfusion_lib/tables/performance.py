@@ -1,7 +1,7 @@
 """Final scores: Tables 1 to 3, the effect of transfer, and what the chapter hands to the judge (claims T1 to T4)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
 
@@ -14,7 +14,8 @@ from transfusion_lib.claims.table import AUC
 from transfusion_lib.errors import MeasureError
 from transfusion_lib.runs import Run
 from transfusion_lib.stats import Interval, delong, difference, holm, interaction, over_seeds, spearman
-from transfusion_lib.tables.curves import LARGE, NETWORKS, start_of
+from transfusion_lib.stats.words import listed, number, told
+from transfusion_lib.tables.curves import LARGE, NETWORKS, start_of, task_of
 from transfusion_lib.tables.evidence import UNKNOWN
 
 RANDOM, TRANSFER = "random", "pretrained"
@@ -38,14 +39,14 @@ def _rows(run: Run, step: int | None) -> list[dict[str, Any]]:
     last = grid.index(step) if step is not None else len(grid) - 1
     early = max(k for k, value in enumerate(grid) if value <= 2 / 3 * grid[last])
     multilabel = data["kind"] == "multilabel"
-    tasks = data["classes"] if multilabel else [data["task"]]
+    tasks = data["classes"] if multilabel else [task_of(run)]
     rows = []
-    for number, task in enumerate(tasks):
+    for place, task in enumerate(tasks):
         now = run.on_the_way[last]
         if last == len(grid) - 1:
-            value = run.final["test_auroc_by_class"][number] if multilabel else run.final["test_auroc"]
+            value = run.final["test_auroc_by_class"][place] if multilabel else run.final["test_auroc"]
             now = math.nan if value is None else float(value)
-        cases = _over_cases(run, number if multilabel else None) if last == len(grid) - 1 else None
+        cases = _over_cases(run, place if multilabel else None) if last == len(grid) - 1 else None
         low, high = (cases.low, cases.high) if cases else (math.nan, math.nan)
         rows.append(
             {
@@ -105,9 +106,8 @@ def performance_table(rows: pd.DataFrame) -> pd.DataFrame:
                 "network": network,
                 "task": task,
                 "start": init,
-                "AUROC": float(part["auroc"].mean()),
+                "AUROC (95 % over seeds)": told(_bounded(spread)) if spread else f"{number(one['auroc'])}, one seed",
                 "SD over seeds": spread.se * math.sqrt(spread.n) if spread else math.nan,
-                "95 % over seeds": f"{spread.low:.3f} to {min(spread.high, 1):.3f}" if spread else "one seed",
                 f"95 % over test cases, seed {one['seed']} (DeLong)": (
                     "" if math.isnan(one["low"]) else f"{one['low']:.3f} to {one['high']:.3f}"
                 ),
@@ -125,6 +125,11 @@ def performance_table(rows: pd.DataFrame) -> pd.DataFrame:
     empty = [name for name in ("paper, CheXpert",) if not table[name].fillna("").any()]
     texts = table.select_dtypes(object).columns
     return table.assign(**{name: table[name].fillna("") for name in texts}).drop(columns=empty)
+
+
+def _bounded(one: Interval) -> tuple[float, float, float]:
+    """Return the interval of a score, cut off at 1."""
+    return one.estimate, one.low, min(one.high, 1.0)
 
 
 def _paper_1(network: str, start: str) -> str:
@@ -198,15 +203,12 @@ def effect_table(rows: pd.DataFrame) -> pd.DataFrame:
     """Return ``effects`` for a page, the interval in one cell."""
     found = effects(rows)
     table = found[["network", "task", "images"]].rename(columns={"images": "training images"})
-    table["AUROC, pretrained minus random"] = found["effect"]
-    table["95 % over seeds"] = [_span(low, high) for low, high in zip(found["low"], found["high"], strict=True)]
+    table["AUROC, pretrained minus random (95 % over seeds)"] = [
+        f"{_told(row)}{'' if row['seeds'] > 1 else ', one seed'}" for row in found.to_dict("records")
+    ]
     table["differs p (Holm)"] = found["p differs"]
     table[f"within {AUC:g} p (TOST)"] = found["p equivalent"]
     return table
-
-
-def _span(low: float, high: float) -> str:
-    return "one seed" if math.isnan(low) else f"{low:+.3f} to {high:+.3f}"
 
 
 def paper_effects() -> pd.DataFrame:
@@ -237,26 +239,44 @@ def paper_small() -> pd.DataFrame:
 
 
 def effect_title(found: pd.DataFrame) -> str:
-    """Return how many effects differ from 0 at 5 % once corrected for their number (Holm), in which direction."""
-    clear = found[found["p differs"] < CLEAR]
-    up = int((clear["effect"] > 0).sum())
-    if not len(found):
-        return "No network was trained from both starts"
-    return f"Transfer raises the score clearly in {up} of {len(found)} cases, lowers it in {len(clear) - up}"
+    """Return which final scores transfer changes clearly, in which direction, by how much."""
+    return f"Final score: {_changes(found)}" if len(found) else "No network was trained from both starts"
+
+
+def effect_finding(found: pd.DataFrame) -> str:
+    """Return every effect with its interval in a sentence."""
+    said = [f"{row['network']}, {row['task']}: {_told(row)}" for row in found.to_dict("records")]
+    return f"Final AUROC, pretrained minus random. {'; '.join(said)}" if said else effect_title(found)
 
 
 def small_title(found: pd.DataFrame) -> str:
-    """Return where the effect with the fewest images is largest among those that are clear after correction."""
+    """Return which scores transfer changes clearly with the fewest images, in which direction, by how much."""
     if found.empty or found["images"].nunique() < 2:
         return "Only one size of the training set was tried"
-    rows = found[found["images"] == found["images"].min()]
-    clear = rows[(rows["p differs"] < CLEAR) & (rows["effect"] > 0)]
-    best = (rows if clear.empty else clear).nlargest(1, "effect").iloc[0]
-    what = f"{best['network']} ({best['effect']:+.3f})"
-    if clear.empty:
-        return f"With {best['images']:,} images no gain from transfer is clear; largest: {what}"
-    most = "most " if len(clear) > 1 else ""
-    return f"With {best['images']:,} images transfer clearly adds {most}to {what}"
+    few = found["images"].min()
+    return f"With {few:,} images: {_changes(found[found['images'] == few])}"
+
+
+def _changes(rows: pd.DataFrame) -> str:
+    """Return the clear effects (Holm's p below ``CLEAR``), those that raise the score first."""
+    if rows["seeds"].max() < 2:
+        return "one seed each, no change to tell from chance"
+    clear = rows[rows["p differs"] < CLEAR].to_dict("records")
+    several = rows["task"].nunique() > 1
+    said = []
+    for verb, some in (
+        ("raises", [row for row in clear if row["effect"] > 0]),
+        ("lowers", [row for row in clear if row["effect"] < 0]),
+    ):
+        names = [f"{row['network']}{', ' + row['task'] if several else ''} by {_told(row)}" for row in some]
+        said += [f"transfer {verb} that of {listed(names)}"] if names else []
+    left = len(rows) - len(clear)
+    said += [f"no clear change in {left} of {len(rows)} comparisons"] if left else []
+    return "; ".join(said)
+
+
+def _told(row: Mapping[Any, Any]) -> str:
+    return told((row["effect"], row["low"], row["high"]), signed=True)
 
 
 # Claims

@@ -9,14 +9,13 @@ import pandas as pd
 from transfusion_lib import comparisons, movement
 from transfusion_lib.claims import Evidence
 from transfusion_lib.runs import Run
-from transfusion_lib.stats import Interval, difference, over_pairs, over_seeds, r_squared, spearman
+from transfusion_lib.stats import Interval, difference, over_pairs, over_seeds, r_squared, ratio, spearman
+from transfusion_lib.stats.words import direction, extreme, listed, told
 from transfusion_lib.tables.stages import (
     by_network,
     cases_or_none,
     described,
-    in_words,
     kinds_of_network,
-    listed,
     over_stages,
     seeds_of,
 )
@@ -127,22 +126,17 @@ def travelled_means(travelled: pd.DataFrame) -> pd.DataFrame:
 
 
 def agreement(own: pd.DataFrame) -> str:
-    """Return whether CCA and CKA tell the same: how they rank a network's stages, and which start stays closer."""
+    """Return how alike CCA and CKA rank a network's stages by what they keep of their start."""
     sentences = []
     for network, part in own.groupby("network", sort=False):
         means = part.groupby(["init", "stage"], sort=False)[["cca_above", "cka_above"]].mean()
-        if len(means) < 4:
-            sentences.append(f"{network} has too few stages to rank")
+        if len(means) < 4 or (means.nunique() < 2).any():
+            sentences.append(f"{network}: too few stages to rank")
             continue
-        rank = spearman(means["cca_above"], means["cka_above"]).estimate
-        words = "agree" if rank > 0.7 else "agree in part" if rank > 0.3 else "do not agree"
-        text = f"in {network} they {words} on which stages keep their start (rank correlation {rank:.2f})"
-        if set(part["init"]) >= {"random", "pretrained"}:
-            gaps = means.loc["pretrained"] - means.loc["random"]
-            same = int((np.sign(gaps["cca_above"]) == np.sign(gaps["cka_above"])).sum())
-            text += f", and on whether pretrained or random weights keep more of it in {same} of {len(gaps)} stages"
-        sentences.append(text)
-    return f"Above their floors CCA and CKA {'; '.join(sentences)}.".replace("CKA in ", "CKA: in ", 1)
+        sentences.append(f"{network} {told(spearman(means['cca_above'], means['cka_above']), signed=True)}")
+    return (
+        f"Rank correlation over stages and starts of what CCA and CKA find above their floors: {'; '.join(sentences)}."
+    )
 
 
 def few_pairs(similarities: pd.DataFrame) -> str:
@@ -167,9 +161,12 @@ def few_channels(similarities: pd.DataFrame) -> str:
 def floor_words(own: pd.DataFrame) -> str:
     """Return how high the floors are beside what independent samples would give, in words."""
     row = own.iloc[int((own["cca_floor"] - own["expected"]).to_numpy().argmax())]
+    if row["cca_floor"] <= row["expected"]:
+        return "No floor is above what independent samples of the same number would give."
     return (
-        f"The floors are higher than for independent samples, most of all in {row['stage']} of {row['network']}: "
-        f"{row['cca_floor']:.2f}, where independent samples of the same number would give {row['expected']:.2f}."
+        f"Floors can be above what independent samples of the same number would give: {row['stage']} of "
+        f"{row['network']} has {row['cca_floor']:.2f}, where that is {row['expected']:.2f}. A floor from a formula "
+        "alone would have let this pass for similarity."
     )
 
 
@@ -178,7 +175,7 @@ def higher_gaps(higher: pd.DataFrame) -> str:
     said = []
     for network, part in higher.groupby("network", sort=False):
         gap = _gap(part)
-        said.append(f"{network}: {'too few pairs' if gap is None else in_words(gap, digits=3)}")
+        said.append(f"{network} {'has too few pairs' if gap is None else told(gap, signed=True)}")
     words = "CCA of (random, pretrained) minus (random, random), 95 % interval over networks"
     return f"{words}: {'; '.join(said)}." if said else "One network of each kind is no pair."
 
@@ -191,8 +188,8 @@ def higher_titles(higher: pd.DataFrame) -> dict[str, str]:
         if gap is None:
             titles[str(network)] = f"{network}: one kind of pair, or too few pairs to compare"
             continue
-        word = "less alike than" if gap.high < 0 else "more alike than" if gap.low > 0 else "not told apart from"
-        titles[str(network)] = f"{network}: (random, pretrained) {word} (random, random)"
+        word = ("not told apart from", "more alike than", "less alike than")[direction(gap.low, gap.high)]
+        titles[str(network)] = f"{network}: by CCA (random, pretrained) {word} (random, random)"
     return titles
 
 
@@ -203,13 +200,25 @@ def per_layer_titles(own: pd.DataFrame) -> dict[str, str]:
         stages = list(dict.fromkeys(part["stage"]))
         gaps = _gaps(part)
         if not gaps:
-            mean = part.groupby("stage", sort=False)["cca_above"].mean()
-            titles[str(network)] = f"{network}: {mean.idxmax()} keeps most of its start, {mean.idxmin()} least"
+            titles[str(network)] = f"{network}: {_kept_most(part)}"
             continue
-        clear = [stage for stage in stages if stage in gaps and gaps[stage].low > 0]
-        where = "in no stage" if not clear else f"in {len(clear)} of {len(stages)} stages"
-        titles[str(network)] = f"{network}: pretrained weights keep more of their start {where}"
+        signs = [direction(gap.low, gap.high) for gap in gaps.values()]
+        said = f"more of their start than random ones in {signs.count(1)} of {len(stages)} stages"
+        said += f", less in {signs.count(-1)}" if -1 in signs else ""
+        titles[str(network)] = f"{network}: pretrained weights keep clearly {said} (CCA above the floors)"
     return titles
+
+
+def _kept_most(own: pd.DataFrame) -> str:
+    """Return which stage of one network keeps most of its start and which least, where one is apart from the others."""
+    groups = own.groupby(["init", "stage"], sort=False)["cca_above"]
+    if own["init"].nunique() > 1 or groups.size().min() < 2:
+        return "what each stage keeps of its start"
+    kept = {str(stage): over_seeds(values) for (_, stage), values in groups}
+    most, least = extreme(kept), extreme(kept, highest=False)
+    said = [f"{most} keeps most of its start"] if most else []
+    said += [f"{least} keeps least"] if least else []
+    return ", ".join(said) or "no stage clearly keeps most of its start"
 
 
 def start_end_title(predicted: pd.DataFrame) -> str:
@@ -220,22 +229,23 @@ def start_end_title(predicted: pd.DataFrame) -> str:
     if not measured:
         return "Too few pairs to say whether similarity at the start predicts similarity after training"
     few = len(shown) - len(measured)
-    text = f"Similarity at the start predicts that after training in {len(strong)} of {len(measured)} panels"
-    return text + (f"; {few} have too few pairs" if few else "")
+    text = f"R² of similarity at the start with that after training: in {len(strong)} of {len(measured)} panels clearly"
+    return f"{text} above 0.5" + (f"; {few} have too few pairs" if few else "")
 
 
 def travelled_titles(travelled: pd.DataFrame) -> dict[str, str]:
-    """Return each network's finding: how far its lowest and its highest stage went, by start."""
+    """Return each network's finding: how many times as far its highest stage went as its lowest, by start."""
     last = travelled[(travelled["step"] == travelled["step"].max()) & (travelled["stage"] != "head")]
     titles = {}
     for network, part in last.groupby("network", sort=False):
         stages = list(dict.fromkeys(part["stage"]))
-        means = part.groupby(["init", "stage"], sort=False)["moved"].mean()
-        said = [
-            f"{means[init, stages[-1]] / means[init, stages[0]]:.1f} times as far ({init})"
-            for init in dict.fromkeys(part["init"])
-        ]
-        titles[str(network)] = f"{network}: {stages[-1]} moves, against {stages[0]}, {listed(said)}"
+        said = []
+        for init, rows in part.groupby("init", sort=False):
+            top, bottom = (rows.loc[rows["stage"] == stage, "moved"].tolist() for stage in (stages[-1], stages[0]))
+            if min(len(top), len(bottom)) > 1 and min(np.mean(top), np.mean(bottom)) > 0:
+                said.append(f"{told(ratio(over_seeds(top), over_seeds(bottom)))} ({init})")
+        times = f"{stages[-1]} moves, in times of {stages[0]}, {listed(said)}" if said else "how far each stage moves"
+        titles[str(network)] = f"{network}: {times}"
     return titles
 
 

@@ -10,7 +10,8 @@ from pandas.io.formats.style import Styler
 from transfusion_lib import barriers, probes, robustness
 from transfusion_lib.runs import Run
 from transfusion_lib.stats import over_seeds
-from transfusion_lib.tables.stages import described, listed, over_stages
+from transfusion_lib.stats.words import extreme, listed, number, told
+from transfusion_lib.tables.stages import described, over_stages
 
 PROBES = {"linear": "linear probe", "knn": "k nearest neighbours"}
 RESETS = {"initial": "set back to its start", "fresh": "drawn anew"}
@@ -108,28 +109,32 @@ def shuffled_means(frame: pd.DataFrame) -> pd.DataFrame:
     return over_stages(frame, "auroc", keys=["network", "init", "block"])
 
 
-def probe_titles(means: pd.DataFrame) -> dict[str, str]:
-    """Return each network's finding on probes: the stage whose features say most, by start."""
+def probe_titles(scores: pd.DataFrame) -> dict[str, str]:
+    """Return each network's finding on probes: the stage whose features say most by start, where it is apart."""
     titles = {}
-    for network, part in means[means["probe"] == PROBES["linear"]].groupby("network", sort=False):
+    linear = scores[(scores["probe"] == PROBES["linear"]) & (scores["when"] == "after")].dropna(subset=["auroc"])
+    for network, part in linear.groupby("network", sort=False):
         said = []
         for init, rows in part.groupby("init", sort=False):
-            known = rows.dropna(subset=["mean"]).sort_values("mean")
-            said += [f"{known['stage'].iloc[-1]} ({init})"] if len(known) else []
-        titles[str(network)] = f"{network}: linear probes read most from {listed(said)}" if said else str(network)
+            values = {str(stage): one.tolist() for stage, one in rows.groupby("stage", sort=False)["auroc"]}
+            best = extreme({stage: over_seeds(some) for stage, some in values.items() if len(some) > 1})
+            said += [f"{best} ({init})"] if best else []
+        which = f"linear probes read most from {listed(said)}" if said else "no stage is clearly best for linear probes"
+        titles[str(network)] = f"{network}: {which}"
     return titles
 
 
 def set_back_titles(frame: pd.DataFrame) -> dict[str, str]:
-    """Return each network's finding: the stages that can go back to their start at no clear loss."""
+    """Return each network's finding: in how many stages going back to the start clearly costs."""
     titles = {}
     for network, part in frame[frame["reset"] == RESETS["initial"]].groupby("network", sort=False):
         said = []
         for init, rows in part.groupby("init", sort=False):
             stages = list(dict.fromkeys(rows["stage"]))
-            free = [stage for stage in stages if not _clearly_lost(rows[rows["stage"] == stage]["lost"])]
-            said.append(f"{len(free)} of {len(stages)} stages ({init})")
-        titles[str(network)] = f"{network}: no clear loss for {listed(said)}"
+            if rows["seed"].nunique() > 1:
+                lost = [stage for stage in stages if _clearly_lost(rows[rows["stage"] == stage]["lost"])]
+                said.append(f"{len(lost)} of {len(stages)} stages ({init})")
+        titles[str(network)] = f"{network}: a clear loss for {listed(said)}" if said else f"{network}: one seed each"
     return titles
 
 
@@ -140,7 +145,7 @@ def barrier_titles(paths: pd.DataFrame) -> dict[str, str]:
         said = []
         for init, rows in part.groupby("init", sort=False):
             losses = [barriers.barrier(pair["loss"].tolist()) for _, pair in rows.groupby("pair", sort=False)]
-            said.append(f"{sum(losses) / len(losses):.2f} between {init} starts")
+            said.append(f"{number(sum(losses) / len(losses), places=2)} between {init} starts")
         titles[str(network)] = f"{network}: mean barrier in loss {listed(said)}"
     return titles
 
@@ -151,10 +156,10 @@ def shuffled_titles(means: pd.DataFrame) -> dict[str, str]:
     for network, part in means.groupby("network", sort=False):
         smallest = part["block"].min()
         said = [
-            f"{rows.loc[rows['block'] == smallest, 'mean'].iloc[0]:.2f} ({init})"
+            f"{told(rows.loc[rows['block'] == smallest, ['mean', 'low', 'high']].iloc[0].tolist())}, {init}"
             for init, rows in part.groupby("init", sort=False)
         ]
-        titles[str(network)] = f"{network}: blocks of {smallest} pixels leave AUROC {listed(said)}"
+        titles[str(network)] = f"{network}: blocks of {smallest} pixels leave AUROC {'; '.join(said)}"
     return titles
 
 

@@ -18,7 +18,8 @@ from transfusion_lib.figures.tasks import Picture
 from transfusion_lib.runs import Run
 from transfusion_lib.search import validation_score
 from transfusion_lib.stats import Interval, over_seeds
-from transfusion_lib.tables.curves import signed
+from transfusion_lib.stats.words import share, told
+from transfusion_lib.tables.curves import data_of
 
 WHOLE = "whole"
 
@@ -76,9 +77,8 @@ def difference(found: pd.DataFrame, cut: str) -> Interval | None:
 def evidence(runs: Sequence[Run], found: pd.DataFrame, cut: str) -> Evidence:
     """Return what claim R11 asks for: the best cut on validation against the whole network, on the test images."""
     measured = difference(found, cut)
-    dataset = runs[0].record["dataset"]
     return Evidence(
-        parts={"difference": {f"{dataset['name']}, {dataset['task']}": measured} if measured else {}},
+        parts={"difference": {data_of(runs[0]): measured} if measured else {}},
         seeds=found["seed"].nunique(),
         scores={name: float(found[found["cut"] == name]["dice"].mean()) for name in (cut, WHOLE)},
         runs=tuple(run.key for run in runs if cut_of(run) in (cut, WHOLE)),
@@ -88,11 +88,10 @@ def evidence(runs: Sequence[Run], found: pd.DataFrame, cut: str) -> Evidence:
 def finding(table: pd.DataFrame, found: pd.DataFrame, cut: str) -> str:
     """Return the finding in a sentence: what the best cut changes and saves."""
     row, whole = (table[table["cut"] == name].iloc[0] for name in (cut, WHOLE))
-    saved = 1 - row["parameters (M)"] / whole["parameters (M)"]
-    change = signed(row["test Dice"] - whole["test Dice"])
-    measured = difference(found, cut)
-    word = "as far as these seeds tell" if measured is None or measured.low < 0 < measured.high else "beyond the seeds"
-    return f"Cut after {cut}: Dice {change} against the whole U-Net, {word}, with {saved:.0%} fewer parameters"
+    kept = share(row["parameters (M)"] / whole["parameters (M)"])
+    gap = row["test Dice"] - whole["test Dice"]
+    change = told(difference(found, cut) or (gap, math.nan, math.nan), signed=True)
+    return f"Cut after {cut}: Dice {change} against the whole U-Net, with {kept} of the parameters"
 
 
 def pictures(runs: Sequence[Run], cut: str, *, count: int) -> dict[str, list[Picture]]:

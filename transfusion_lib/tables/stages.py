@@ -46,16 +46,6 @@ def kinds_of_network(frame: pd.DataFrame) -> tuple[list[str], list[str]]:
     return [name for name in networks if name in LARGE], [name for name in networks if name not in LARGE]
 
 
-def in_words(interval: Interval, *, digits: int = 2) -> str:
-    """Return an estimate with its interval as text."""
-    return f"{interval.estimate:.{digits}f} ({interval.low:.{digits}f} to {interval.high:.{digits}f})"
-
-
-def listed(names: Sequence[str]) -> str:
-    """Return names as a list in a sentence: a, b and c."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
 def seeds_of(frame: pd.DataFrame) -> int:
     """Return the smallest number of seeds of any network and start."""
     return int(frame.groupby(["network", "init"])["seed"].nunique().min())

@@ -3,12 +3,14 @@
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import pandas as pd
 
 from transfusion_lib import paper
 from transfusion_lib.claims import Evidence
 from transfusion_lib.stats import Interval, combine, over_seeds
+from transfusion_lib.stats.words import direction, listed, told
 from transfusion_lib.tables.arrivals import BASE, FULL, Arm, Arms
 from transfusion_lib.tables.curves import STARTS
 from transfusion_lib.tables.evidence import contrast, evidence, scaled, speed_up, total
@@ -69,20 +71,15 @@ def transfusion_evidence(arms: Arms, curves: pd.DataFrame, *, network: str) -> E
     )
 
 
-def transfusion_titles(arms: Arms) -> dict[str, str]:
-    """Return each network's finding: which further stage gains most on the way."""
-    gains = marginal_gains(arms)
-    titles = {}
-    for network in arms:
-        rows = gains[gains["network"] == network].dropna()
-        best = rows.nlargest(1, "way").iloc[0] if len(rows) else None
-        if best is None:
-            titles[network] = f"{network}: one seed or start, nothing to compare"
-        elif best["way_low"] > 0:
-            titles[network] = f"{network}: {_until(best['stage'])} gains most over the start before it"
-        else:
-            titles[network] = f"{network}: no further stage gains clearly"
-    return titles
+def marginal_title(gains: pd.DataFrame) -> str:
+    """Return which further stages change the steps to the threshold and the score on the way, by their intervals."""
+    said = []
+    for network, rows in gains.groupby("network", sort=False):
+        for name, what in (("steps", "steps saved"), ("way", "AUROC on the way gained")):
+            clear = [row for row in rows.to_dict("records") if direction(row[f"{name}_low"], row[f"{name}_high"])]
+            one_by_one = listed([_gained(row, name) for row in clear]) if clear else "by no stage clearly"
+            said.append(f"{network}, {what}: {one_by_one}")
+    return "; ".join(said) or "One start, no further stage"
 
 
 def paper_figure_7(order: Sequence[str]) -> dict[str, float]:
@@ -90,8 +87,9 @@ def paper_figure_7(order: Sequence[str]) -> dict[str, float]:
     return {start: paper.FIGURE_7[start] / paper.FIGURE_7[BASE] for start in order if start in paper.FIGURE_7}
 
 
-def _until(stage: str) -> str:
-    return "full transfer" if stage == FULL else f"transfusing up to {stage}"
+def _gained(row: Mapping[Any, Any], name: str) -> str:
+    gained = told((row[name], row[f"{name}_low"], row[f"{name}_high"]), signed=True)
+    return f"{'the rest' if row['stage'] == FULL else row['stage']} {gained}"
 
 
 def _ways(a: Arm, b: Arm) -> Interval:

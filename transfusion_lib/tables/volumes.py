@@ -10,7 +10,7 @@ from pandas.io.formats.style import Styler
 from transfusion_lib import models, stats
 from transfusion_lib.runs import Run
 from transfusion_lib.stats import over_seeds
-from transfusion_lib.tables.curves import signed
+from transfusion_lib.stats.words import share, told
 
 # What the paper prints for ResNeXt3D-101 at its own size: parameters in millions, multiply-adds in billions.
 PAPER = {"FTL": "47.5 M, 66.3 G", "TF": "36.1 M, 64.9 G", "TTL": "60.17 G"}
@@ -61,16 +61,11 @@ def by_method(runs: Sequence[Run], found: pd.DataFrame) -> pd.DataFrame:
 def finding(table: pd.DataFrame, found: pd.DataFrame) -> str:
     """Return the finding in a sentence: the cut network against the whole one."""
     row, whole = (table[table["method"] == name].iloc[0] for name in ("TTL", "FTL"))
-    saved = 1 - row["parameters (M)"] / whole["parameters (M)"]
+    kept = share(row["parameters (M)"] / whole["parameters (M)"])
     mine, full = (found[found["method"] == name]["auroc"].tolist() for name in ("TTL", "FTL"))
-    change = signed(row["test AUROC"] - whole["test AUROC"])
-    if len(mine) < 2:
-        return f"TTL: AUROC {change} against FTL from one seed, with {saved:.0%} fewer parameters"
-    gap = stats.difference(mine, full)
-    return (
-        f"TTL: AUROC {change} against FTL (95 % interval {signed(gap.low)} to {signed(gap.high)} over seeds), "
-        f"with {saved:.0%} fewer parameters"
-    )
+    alone = (row["test AUROC"] - whole["test AUROC"], math.nan, math.nan)
+    change = told(stats.difference(mine, full) if min(len(mine), len(full)) > 1 else alone, signed=True)
+    return f"TTL: AUROC {change} against FTL, with {kept} of the parameters"
 
 
 def styled(table: pd.DataFrame) -> Styler:

@@ -30,5 +30,5 @@ def waiting_titles(rows: pd.DataFrame) -> dict[str, str]:
     for network, part in rows.groupby("network", sort=False):
         starts = part.drop_duplicates("init")
         said = [f"{one.reached} of {one.runs} {one.init}" for one in starts.itertuples()]
-        titles[str(network)] = f"{network} arrives: {', '.join(said)}"
+        titles[str(network)] = f"{network}, runs that arrive: {', '.join(said)}"
     return titles
