@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -29,6 +30,14 @@ def encoded(pixels: NDArray[np.generic] | Image.Image, form: str = "PNG", **opti
 def png(seed: int = 0, *, size: int = 24) -> bytes:
     """Return a small colour PNG, another one for each seed."""
     return encoded(gradient(seed, size=size))
+
+
+def twins() -> tuple[bytes, bytes]:
+    """Return two BMP files of one size and one CRC-32 whose pixels differ."""
+    first = encoded(np.frombuffer(b"plumless" * 32, np.uint8).reshape(16, 16), "BMP")
+    second = first[:-8] + b"buckeroo"
+    assert zlib.crc32(first) == zlib.crc32(second)
+    return first, second
 
 
 def write_files(root: Path, files: Mapping[str, bytes | str]) -> Path:

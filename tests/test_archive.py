@@ -1,18 +1,18 @@
 """Files in folders and zips: the same by every way of packing, and nothing outside is ever read."""
 
+import hashlib
 import os
 import stat
 import struct
 import tracemalloc
 import zipfile
-import zlib
 from pathlib import Path
 
 import pytest
 
 from tests.pictures import write_files, write_zip
 from transfusion_lib.data import archive
-from transfusion_lib.data.archive import Checksums, Folder, Zip, open_files
+from transfusion_lib.data.archive import Digests, Folder, Zip, open_files
 from transfusion_lib.errors import DataError
 
 FILES: dict[str, bytes | str] = {"a/one.png": b"first", "a/b/Two.JPG": b"second", "table.csv": "x,y\n"}
@@ -30,13 +30,13 @@ def files(request: pytest.FixtureRequest, tmp_path: Path) -> archive.Files:
 
 
 def test_reading_is_the_same_everywhere(files: archive.Files) -> None:
-    """Names, sizes, contents and checksums."""
+    """Names, sizes, contents and digests."""
     one = files.find("one")
     assert one is not None
     assert one.endswith("a/one.png")
     assert files.read(one) == files.head(one) == b"first"
     assert files.sizes[one] == 5
-    assert files.checksum(one) == zlib.crc32(b"first")
+    assert files.digest(one) == hashlib.blake2b(b"first", digest_size=32).hexdigest()
     assert not files.refused
     assert [name.rsplit("/", 1)[-1] for name in files.images()] == ["Two.JPG", "one.png"]
     table = files.table("missing.csv", "TABLE.csv")
@@ -188,17 +188,38 @@ def test_what_is_not_there(tmp_path: Path) -> None:
         open_files(tmp_path / "notes.txt")
 
 
-def test_checksums_are_remembered_until_a_file_changes(tmp_path: Path) -> None:
-    """Path, size and time of change decide whether a file is read again."""
-    root = write_files(tmp_path / "set", {"a.png": b"one"})
-    remembered = Checksums()
-    assert Folder(root, checksums=remembered).checksum("a.png") == zlib.crc32(b"one")
+@pytest.mark.parametrize("packed", [False, True])
+def test_digests_are_remembered_until_a_file_changes(tmp_path: Path, packed: bool) -> None:
+    """A file is read again when its place, size or times differ, even where a copy has kept the time of the first."""
+    write = write_zip if packed else write_files
+    root = tmp_path / ("set.zip" if packed else "set")
+    write(root, {"a.png": b"plumless"})
+    file = root if packed else root / "a.png"
+    times = file.stat()
+    remembered = Digests()
+
+    def digest() -> str:
+        return open_files(root, digests=remembered).digest("a.png")
+
+    assert digest() == archive.content_digest(b"plumless")
     stamp = next(iter(remembered.known))
-    remembered.known[stamp] = 7
-    assert Folder(root, checksums=remembered).checksum("a.png") == 7
-    (root / "a.png").write_bytes(b"two")
-    os.utime(root / "a.png", ns=(0, 12345))
-    assert Folder(root, checksums=remembered).checksum("a.png") == zlib.crc32(b"two")
+    remembered.known[stamp] = "7"
+    assert digest() == "7"
+    write(root, {"a.png": b"buckeroo"})  # of the same size and CRC-32
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert digest() == archive.content_digest(b"buckeroo")
+
+
+def test_content_is_checked_on_use(tmp_path: Path) -> None:
+    """A remembered digest that is not that of the content is noticed when the file is read, and read anew after."""
+    root = write_files(tmp_path / "set", {"a.png": b"one"})
+    remembered = Digests()
+    assert Folder(root, digests=remembered).verified("a.png") == b"one"
+    remembered.known = dict.fromkeys(remembered.known, "7")
+    files = Folder(root, digests=remembered)
+    with pytest.raises(DataError, match=r"a.png: its content changed, its size and times did not; load it again"):
+        files.verified("a.png")
+    assert files.verified("a.png") == b"one"
 
 
 def test_stamps_change_with_the_files(tmp_path: Path) -> None:

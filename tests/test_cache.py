@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from transfusion_lib.data import cache
-from transfusion_lib.data.cache import Shelf, StoredChecksums, content_key, keep
+from transfusion_lib.data.cache import Shelf, StoredDigests, content_key, keep
 from transfusion_lib.data.dataset import Dataset, Split
 from transfusion_lib.errors import DataError
 
@@ -242,12 +242,12 @@ def test_nothing_is_kept_of_a_failed_computation(tmp_path: Path) -> None:
     assert same(keep(tmp_path / "set", computed), computed())
 
 
-def test_checksums_outlive_the_process(tmp_path: Path) -> None:
+def test_digests_outlive_the_process(tmp_path: Path) -> None:
     """What is stored is read back; a broken file counts as nothing known."""
-    first = StoredChecksums(tmp_path, root=tmp_path / "r")
-    first.put(("a", 1, 2), 3)
+    first = StoredDigests(tmp_path, root=tmp_path / "r")
+    first.put(("a", 1, 2, 3), "3")
     first.save()
-    assert StoredChecksums(tmp_path, root=tmp_path / "r").get(("a", 1, 2)) == 3
-    assert StoredChecksums(tmp_path, root=tmp_path / "other").get(("a", 1, 2)) is None
+    assert StoredDigests(tmp_path, root=tmp_path / "r").get(("a", 1, 2, 3)) == "3"
+    assert StoredDigests(tmp_path, root=tmp_path / "other").get(("a", 1, 2, 3)) is None
     first.path.write_text("[1,")
-    assert StoredChecksums(tmp_path, root=tmp_path / "r").get(("a", 1, 2)) is None
+    assert StoredDigests(tmp_path, root=tmp_path / "r").get(("a", 1, 2, 3)) is None

@@ -1,5 +1,8 @@
 """Loading: cached, skipped, refused; the datasheet, the list and the check; bad input from end to end."""
 
+import hashlib
+import json
+import os
 import re
 import resource
 from pathlib import Path
@@ -10,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from tests.pictures import class_folders, encoded, gradient, png, write_files, write_zip
+from tests.pictures import class_folders, encoded, gradient, png, twins, write_files, write_zip
 from transfusion_lib import data
-from transfusion_lib.data import archive, computed, decode, filesource, loading
+from transfusion_lib.data import archive, computed, decode, filesource, folder, loading, splits
 from transfusion_lib.data.cache import Rooms
 from transfusion_lib.data.dataset import Dataset
 from transfusion_lib.errors import DataError, SpecError
@@ -131,6 +134,36 @@ def test_fingerprint_is_that_of_the_loaded_set(tmp_path: Path, counted: list[str
     (root / "cat" / "000.png").rename(root / "dog" / "x.png")
     prints["label"] = data.fingerprint(spec(root), cache=cache)
     assert len(set(prints.values())) == len(prints)
+
+
+def test_content_is_told_by_a_cryptographic_hash(tmp_path: Path) -> None:
+    """Files of one size and one CRC-32 are different images: other fingerprint, other pixels, no copies."""
+    one, other = twins()
+    files: Files = {**class_folders(), "cat/000.bmp": one, "dog/000.bmp": other}
+    root, cache = write_files(tmp_path / "set", files), tmp_path / "cache"
+    first = data.load(spec(root), cache=cache)
+    assert not data.check(root).notes
+    times = (root / "cat" / "000.bmp").stat()
+    write_files(root, {"cat/000.bmp": other, "dog/000.bmp": one})
+    for name in ("cat/000.bmp", "dog/000.bmp"):
+        os.utime(root / name, ns=(times.st_atime_ns, times.st_mtime_ns))
+    second = data.load(spec(root), cache=cache)
+    assert second.fingerprint != first.fingerprint
+    assert pixels(second)["cat/000.bmp"] == pixels(first)["dog/000.bmp"] != pixels(first)["cat/000.bmp"]
+
+
+def test_the_fingerprint_is_the_written_one(tmp_path: Path) -> None:
+    """Versions and settings, then a line for each image: split, id, label, unit, digests; nothing of the machine."""
+    root = write_files(tmp_path / "set", class_folders())
+    chosen = folder.SOURCE.choose(spec(root), cache=tmp_path / "cache")
+    versions = [filesource.VERSION, decode.VERSION, splits.VERSION, folder.SOURCE.version]
+    head = [versions, ["classes", "multiclass", chosen.catalogue.classes, [1], []], ["folder", 16, 3, "stretch"]]
+    lines = [json.dumps(head, separators=(",", ":"))]
+    for name, part in chosen.parts.items():
+        for item in part:
+            content = hashlib.blake2b((root / item.file).read_bytes(), digest_size=32).hexdigest()
+            lines.append(f"{json.dumps([name, item.id, item.label, item.unit, [content]])}\n")
+    assert chosen.fingerprint == hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def test_fingerprints_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

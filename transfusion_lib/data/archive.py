@@ -4,6 +4,7 @@ Names are paths with forward slashes relative to the folder or the zip. Nothing 
 ``..``, absolute names and links that lead out are refused, as is a member that claims more than ``LARGEST`` bytes.
 """
 
+import hashlib
 import os
 import stat
 import zipfile
@@ -23,6 +24,9 @@ FAULTS = (zipfile.BadZipFile, OSError, zlib.error, EOFError, NotImplementedError
 LARGEST = 2**30  # bytes; no single image or table here comes near
 IMAGES = (".jpeg", ".jpg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
+Stamp = tuple[str, int, int, int]
+"""Place, size in bytes, and times of change of content and status in ns of a file."""
+
 
 class Files(ABC):
     """The files below one folder or in one zip."""
@@ -32,6 +36,7 @@ class Files(ABC):
     """Bytes of each file by name."""
     refused: tuple[str, ...]
     """One message for each name that is not safe to read."""
+    _digests: "Digests"
 
     @abstractmethod
     def read(self, name: str) -> bytes:
@@ -42,8 +47,21 @@ class Files(ABC):
         """Return the first ``HEAD`` bytes of a file, none where it cannot be read."""
 
     @abstractmethod
-    def checksum(self, name: str) -> int:
-        """Return the CRC-32 of a file's content."""
+    def _stamp(self, name: str) -> Stamp:
+        """Return what changes with a file: place, size, times."""
+
+    def digest(self, name: str) -> str:
+        """Return the identity of a file's content (see ``content_digest``), read once while the file is unchanged."""
+        stamp = self._stamp(name)
+        return self._digests.get(stamp) or self._digests.put(stamp, content_digest(self.read(name)))
+
+    def verified(self, name: str) -> bytes:
+        """Return the content of a file; a ``DataError`` if it is not the one of its ``digest``."""
+        content = self.read(name)
+        if content_digest(content) != self.digest(name):
+            self._digests.forget(self._stamp(name))
+            raise DataError(f"{self.location(name)}: its content changed, its size and times did not; load it again")
+        return content
 
     def location(self, name: str) -> str:
         """Return how messages call a file."""
@@ -69,7 +87,7 @@ class Files(ABC):
             found += self._tails(0).get("/".join(asked[-shorter:]), ())
         if within:
             found = [file for file in found if within in file.lower().split("/")[:-1]]
-        if len({(self.sizes[file], self.checksum(file)) for file in found[:50]}) > 1:  # copies of one file do no harm
+        if len(found) > 1 and len({self.digest(file) for file in found[:50]}) > 1:  # copies of one file do no harm
             raise DataError(f"{self.path}: {name} may be {found[0]} or {found[1]}, which differ; keep one of them")
         return found[0] if found else None
 
@@ -106,10 +124,12 @@ def _agree(asked: list[str], file: str) -> bool:
 class Zip(Files):
     """The members of a zip."""
 
-    def __init__(self, path: Path) -> None:
-        """Read the table of contents of the zip at ``path``."""
+    def __init__(self, path: Path, *, digests: "Digests | None" = None) -> None:
+        """Read the table of contents of the zip at ``path``; ``digests`` remembers what was read earlier."""
         self.path = path
+        self._digests = digests if digests is not None else Digests()
         try:
+            self._times = _times(path.stat())
             self._zip = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, OSError, ValueError) as error:
             raise DataError(f"{path}: not a readable zip ({error}); download it again") from None
@@ -144,9 +164,9 @@ class Zip(Files):
             return file.read(HEAD)
         return b""
 
-    def checksum(self, name: str) -> int:
-        """Return the CRC-32 that the zip's table of contents holds."""
-        return self._members[name].CRC
+    def _stamp(self, name: str) -> Stamp:
+        """Return place and size of a member and the zip's times: some contents that differ have one CRC-32."""
+        return self.location(name), self.sizes[name], *self._times
 
 
 def _fault_of_member(member: zipfile.ZipInfo, *, known: Mapping[str, zipfile.ZipInfo]) -> str | None:
@@ -172,10 +192,10 @@ def _fault_of_member(member: zipfile.ZipInfo, *, known: Mapping[str, zipfile.Zip
 class Folder(Files):
     """The files below a folder."""
 
-    def __init__(self, path: Path, *, checksums: "Checksums | None" = None) -> None:
-        """List the files below ``path``; ``checksums`` remembers what was read in earlier processes."""
+    def __init__(self, path: Path, *, digests: "Digests | None" = None) -> None:
+        """List the files below ``path``; ``digests`` remembers what was read in earlier processes."""
         self.path = path
-        self._checksums = checksums if checksums is not None else Checksums()
+        self._digests = digests if digests is not None else Digests()
         self._status: dict[str, os.stat_result] = {}
         refused = []
         top = os.path.realpath(path)
@@ -213,22 +233,21 @@ class Folder(Files):
             return file.read(HEAD)
         return b""
 
-    def checksum(self, name: str) -> int:
-        """Return the CRC-32 of a file's content, read once per (path, size, time of change)."""
-        status = self._status[name]
-        stamp = (str(self.path / name), status.st_size, status.st_mtime_ns)
-        known = self._checksums.get(stamp)
-        return known if known is not None else self._checksums.put(stamp, zlib.crc32(self.read(name)))
+    def _stamp(self, name: str) -> Stamp:
+        """Return place, size and times of a file."""
+        return self.location(name), self.sizes[name], *_times(self._status[name])
 
 
 class Mounted(Files):
     """A folder in which some files are zips: their members are read as if they lay in a folder of the zip's name."""
 
-    def __init__(self, folder: Folder) -> None:
-        """Open the zips at the top of ``folder``."""
+    def __init__(self, folder: Folder, *, digests: "Digests | None" = None) -> None:
+        """Open the zips at the top of ``folder``; ``digests`` remembers what was read in earlier processes."""
         self.path = folder.path
+        self._digests = digests if digests is not None else Digests()
         tops = [name for name in folder.sizes if name.lower().endswith(".zip") and "/" not in name]
-        self._parts: dict[str, Files] = {"": folder} | {f"{name}/": Zip(folder.path / name) for name in sorted(tops)}
+        self._parts: dict[str, Files] = {"": folder}
+        self._parts |= {f"{name}/": Zip(folder.path / name, digests=digests) for name in sorted(tops)}
         self.sizes = {
             prefix + name: size for prefix, files in self._parts.items() for name, size in files.sizes.items()
         }
@@ -244,10 +263,10 @@ class Mounted(Files):
         files, inner = self._where(name)
         return files.head(inner)
 
-    def checksum(self, name: str) -> int:
-        """Return the CRC-32 of a file or of a zip's member."""
+    def _stamp(self, name: str) -> Stamp:
+        """Return the stamp of a file or of a zip's member."""
         files, inner = self._where(name)
-        return files.checksum(inner)
+        return files._stamp(inner)  # a part of this
 
     def _where(self, name: str) -> tuple[Files, str]:
         head, _, rest = name.partition("/")
@@ -255,35 +274,49 @@ class Mounted(Files):
         return (files, rest) if files else (self._parts[""], name)
 
 
-class Checksums:
-    """CRC-32 by (path, size, time of change)."""
+def content_digest(content: bytes) -> str:
+    """Return the identity of a file's content: 64 hex digits of its BLAKE2b."""
+    return hashlib.blake2b(content, digest_size=32).hexdigest()
 
-    def __init__(self, known: Mapping[tuple[str, int, int], int] | None = None) -> None:
+
+def _times(status: os.stat_result) -> tuple[int, int]:
+    """Return when content and status of a file changed, in ns: a copy may keep the first time, never the second."""
+    return status.st_mtime_ns, status.st_ctime_ns
+
+
+class Digests:
+    """Digests of files by path, size and times of change."""
+
+    def __init__(self, known: Mapping[Stamp, str] | None = None) -> None:
         """Start from what is ``known``."""
         self.known = dict(known or {})
         self.changed = False
 
-    def get(self, stamp: tuple[str, int, int]) -> int | None:
-        """Return the checksum of an unchanged file, or None."""
+    def get(self, stamp: Stamp) -> str | None:
+        """Return the digest of an unchanged file, or None."""
         return self.known.get(stamp)
 
-    def put(self, stamp: tuple[str, int, int], checksum: int) -> int:
-        """Remember and return a checksum."""
-        self.known[stamp] = checksum
+    def put(self, stamp: Stamp, digest: str) -> str:
+        """Remember and return a digest."""
+        self.known[stamp] = digest
         self.changed = True
-        return checksum
+        return digest
+
+    def forget(self, stamp: Stamp) -> None:
+        """Forget a digest that was found wrong."""
+        self.changed = self.known.pop(stamp, None) is not None or self.changed
 
 
-def open_files(path: Path, *, checksums: Checksums | None = None) -> Files:
+def open_files(path: Path, *, digests: Digests | None = None) -> Files:
     """Return the files in the folder or zip at ``path``, zips at the top of a folder included.
 
     A csv stands for the folder that it lies in. A ``DataError`` says what is there instead.
     """
     place = _container(path)
     if place.is_file():
-        return Zip(place)
-    folder = Folder(place, checksums=checksums)
-    return Mounted(folder) if any(name.lower().endswith(".zip") for name in folder.sizes) else folder
+        return Zip(place, digests=digests)
+    folder = Folder(place, digests=digests)
+    return Mounted(folder, digests=digests) if any(name.lower().endswith(".zip") for name in folder.sizes) else folder
 
 
 _seen: ContextVar[dict[Path, str] | None] = ContextVar("_seen", default=None)
@@ -313,16 +346,16 @@ def _stamp(path: Path) -> str:
     place = _container(path)
     if place.is_file():
         status = place.stat()
-        return f"{status.st_size} {status.st_mtime_ns}"
-    digest = 0
+        return f"{status.st_size} {_times(status)}"
+    digest = hashlib.blake2b(digest_size=16)
     for folder, subfolders, names in os.walk(place, onerror=_cannot_list):
         subfolders.sort()
         for name in sorted(names):
             file = f"{folder}/{name}"  # a Path for each of 200,000 files would double the time
             status = os.lstat(file)
-            line = f"{file} {status.st_size} {status.st_mtime_ns}"
-            digest = zlib.crc32(line.encode(errors="surrogateescape"), digest)
-    return f"{digest:08x}"
+            line = f"{file}\0{status.st_size} {_times(status)}\0"
+            digest.update(line.encode(errors="surrogateescape"))
+    return digest.hexdigest()
 
 
 def _container(path: Path) -> Path:

@@ -28,7 +28,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from torch import Tensor
 
-from transfusion_lib.data.archive import Checksums
+from transfusion_lib.data.archive import Digests
 from transfusion_lib.data.dataset import Dataset, Split
 from transfusion_lib.errors import DataError
 
@@ -276,15 +276,18 @@ def _checksum(file: Path) -> int:
     return checksum
 
 
-class StoredChecksums(Checksums):
-    """Checksums of a folder's files that outlive the process."""
+class StoredDigests(Digests):
+    """Digests of a folder's files that outlive the process."""
 
     def __init__(self, cache: Path, *, root: Path) -> None:
         """Read what is known of ``root``; anything unreadable counts as unknown."""
-        self.path = cache / "checksums" / f"{content_key(root):016x}.json"
+        self.path = cache / "digests" / f"{content_key(root):016x}.json"
         try:
             rows = json.loads(self.path.read_text())
-            known = {(str(name), int(size), int(changed)): int(crc) for name, size, changed, crc in rows}
+            known = {
+                (str(name), int(size), int(changed), int(status)): str(digest)
+                for name, size, changed, status, digest in rows
+            }
         except (OSError, ValueError, TypeError):
             known = {}
         super().__init__(known)
@@ -295,7 +298,7 @@ class StoredChecksums(Checksums):
             with disk_errors(self.path):
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 with atomic(self.path) as partial:
-                    partial.write_text(json.dumps([[*stamp, crc] for stamp, crc in self.known.items()]))
+                    partial.write_text(json.dumps([[*stamp, digest] for stamp, digest in self.known.items()]))
             self.changed = False
 
 

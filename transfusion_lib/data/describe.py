@@ -193,10 +193,10 @@ def _decode_all(files: Files, catalogue: Catalogue, spec: DataSpec, problems: Pr
 
 def _repeated(files: Files, parts: splits.Parts) -> list[str]:
     """Return a note on files with the same content: how many groups, across splits, with conflicting labels."""
-    groups: dict[tuple[int, int], list[tuple[str, Item]]] = defaultdict(list)
+    groups: dict[str, list[tuple[str, Item]]] = defaultdict(list)
     for split, part in parts.items():
         for item in part:
-            groups[files.sizes[item.file], files.checksum(item.file)].append((split, item))
+            groups[files.digest(item.file)].append((split, item))
     repeated = [group for group in groups.values() if len(group) > 1]
     if not repeated:
         return []

@@ -10,14 +10,14 @@ from pathlib import Path
 
 from transfusion_lib.data import archive, decode, leakage, splits
 from transfusion_lib.data.archive import Files
-from transfusion_lib.data.cache import StoredChecksums, atomic, content_key, disk_errors
+from transfusion_lib.data.cache import StoredDigests, atomic, content_key, disk_errors
 from transfusion_lib.data.catalogue import Catalogue, Info, Item, Problems
 from transfusion_lib.data.dataset import Dataset
 from transfusion_lib.data.loading import Chosen, FilePictures, Progress, assemble, white_levels
 from transfusion_lib.errors import DataError
 from transfusion_lib.spec import DataSpec, canonical_json
 
-VERSION = 1  # raise when every fingerprint must change
+VERSION = 2  # raise when every fingerprint must change
 
 LISTS = 4  # catalogues kept in a process
 
@@ -29,7 +29,7 @@ class Listed:
     files: Files
     catalogue: Catalogue
     left_out: tuple[str, ...]
-    checksums: StoredChecksums
+    digests: StoredDigests
 
 
 _lists: dict[tuple[object, ...], Listed] = {}
@@ -94,7 +94,7 @@ class FileSource:
             images=images,
             masks=replace(images, channels=1, masks=True, white=None) if catalogue.regions else None,
         )
-        listed.checksums.save()
+        listed.digests.save()
         return chosen
 
     def _listed(self, spec: DataSpec, *, cache: Path) -> "Listed":
@@ -104,14 +104,14 @@ class FileSource:
         seen = (path.resolve(), archive.stamp(path))
         key = (what, seen, cache)
         if key not in _lists:
-            checksums = StoredChecksums(cache, root=path.resolve())
-            files = archive.open_files(path, checksums=checksums)
+            digests = StoredDigests(cache, root=path.resolve())
+            files = archive.open_files(path, digests=digests)
             problems = Problems(raising=spec.on_bad == "error")
             known = content_key(decode.VERSION, self.version, *what, *seen)
             catalogue = self.catalogue(files, spec, problems, white_at=cache / "whites" / f"{known:016x}.json")
             while len(_lists) >= LISTS:
                 del _lists[next(iter(_lists))]
-            _lists[key] = Listed(files, catalogue, tuple(problems.found), checksums)
+            _lists[key] = Listed(files, catalogue, tuple(problems.found), digests)
         return _lists[key]
 
     def catalogue(self, files: Files, spec: DataSpec, problems: Problems, *, white_at: Path | None = None) -> Catalogue:
@@ -140,10 +140,20 @@ class FileSource:
         digest = hashlib.sha256(canonical_json([versions, outputs, form]).encode())
         for name, part in parts.items():
             for item in part:
-                contents = [(files.sizes[file], files.checksum(file)) for file in (item.file, item.mask) if file]
-                line = repr((name, item.id, item.label, item.unit, contents))
-                digest.update(line.encode(errors="surrogateescape"))
+                contents = [_content(files, file, spec) for file in (item.file, item.mask) if file]
+                line = [name, item.id, item.label, item.unit, contents]  # labels to be ignored are NaN
+                digest.update(f"{json.dumps(line)}\n".encode())
         return digest.hexdigest()
+
+
+def _content(files: Files, name: str, spec: DataSpec) -> str | None:
+    """Return the digest of a file; None for one that cannot be read and will be left out."""
+    try:
+        return files.digest(name)
+    except DataError:
+        if spec.on_bad == "skip":
+            return None
+        raise
 
 
 def pictures_of(catalogue: Catalogue, files: Files, *, name: str, size: int) -> FilePictures:

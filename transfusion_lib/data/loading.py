@@ -190,9 +190,11 @@ class FilePictures:
         return (self.channels, self.size, self.size)
 
     def key(self, item: Item) -> int:
-        """Return a hash of the file's name, size and checksum."""
-        file = self._file(item)
-        return content_key(file, self.files.sizes[file], self.files.checksum(file))
+        """Return a hash of the file's content; one that no image has if it cannot be read."""
+        try:
+            return content_key(self.files.digest(self._file(item)))
+        except DataError:
+            return content_key("")
 
     def make(self, items: Sequence[Item]) -> Iterator[Made]:
         """Yield each image in order, decoded by threads: Pillow works without holding Python's lock."""
@@ -215,7 +217,7 @@ class FilePictures:
         file = self._file(item)
         name = self.files.location(file) + (f" ({item.row})" if item.row else "")
         try:
-            data = self.files.read(file)
+            data = self.files.verified(file)
             if self.masks:
                 return decode.mask(data, name=name, size=self.size)
             return decode.image(data, name=name, size=self.size, channels=self.channels, fit=self.fit, white=self.white)

@@ -30,8 +30,8 @@ from PIL import Image
 from torch.nn import functional
 
 from transfusion_lib.data import splits
-from transfusion_lib.data.archive import Checksums
-from transfusion_lib.data.cache import StoredChecksums, atomic, content_key, disk_errors
+from transfusion_lib.data.archive import Digests
+from transfusion_lib.data.cache import StoredDigests, atomic, content_key, disk_errors
 from transfusion_lib.data.catalogue import Catalogue, Info, Item, Problems, SplitName, choose_task
 from transfusion_lib.data.dataset import Dataset
 from transfusion_lib.data.describe import Check, sheet_of_chosen
@@ -172,9 +172,9 @@ class MedMNISTSource:
             size = next((size for size in self._sizes() if size >= spec.size), self._sizes()[-1])
             path = self._download(size, downloaded)
         size = next(size for size in self._sizes() if self._file(size) == path.name)
-        checksums = StoredChecksums(cache, root=path.resolve())
-        md5 = _md5(path, checksums)
-        checksums.save()
+        digests = StoredDigests(cache, root=path.resolve())
+        md5 = _md5(path, digests)
+        digests.save()
         expected = table()[self.name][f"MD5{_suffix(size)}"]
         if md5 != expected:
             raise DataError(
@@ -351,15 +351,15 @@ def _suffix(size: int) -> str:
     return "" if size == 28 else f"_{size}"
 
 
-def _md5(path: Path, checksums: Checksums) -> str:
+def _md5(path: Path, digests: Digests) -> str:
     """Return the MD5 of a file, computed once per (path, size, time of change)."""
     status = path.stat()
-    stamp = (str(path), status.st_size, status.st_mtime_ns)
-    known = checksums.get(stamp)
+    stamp = (str(path), status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    known = digests.get(stamp)
     if known is None:
         with path.open("rb") as file:
-            known = checksums.put(stamp, int(hashlib.file_digest(file, "md5").hexdigest(), 16))
-    return f"{known:032x}"
+            known = digests.put(stamp, hashlib.file_digest(file, "md5").hexdigest())
+    return known
 
 
 def named(path: Path) -> tuple[str, int]:
