@@ -10,7 +10,7 @@ from pathlib import Path
 
 from transfusion_lib.data import archive, decode, leakage, splits
 from transfusion_lib.data.archive import Files
-from transfusion_lib.data.cache import StoredDigests, atomic, content_key, disk_errors
+from transfusion_lib.data.cache import StoredDigests, atomic, content_key, disk_errors, sealed, unsealed
 from transfusion_lib.data.catalogue import Catalogue, Info, Item, Problems
 from transfusion_lib.data.dataset import Dataset
 from transfusion_lib.data.loading import Chosen, FilePictures, Progress, assemble, white_levels
@@ -171,7 +171,7 @@ def _white(files: Files, items: Sequence[Item], *, at: Path | None) -> float | N
     """
     if at is not None:
         with contextlib.suppress(OSError, ValueError):
-            known: float | None = json.loads(at.read_text())
+            known: float | None = unsealed(at.read_text())
             return known
     levels = white_levels(files, sorted({item.file for item in items}))
     white = max((level for level in levels if isinstance(level, float)), default=None)
@@ -179,7 +179,7 @@ def _white(files: Files, items: Sequence[Item], *, at: Path | None) -> float | N
         with disk_errors(at):
             at.parent.mkdir(parents=True, exist_ok=True)
             with atomic(at) as partial:
-                partial.write_text(json.dumps(white))
+                partial.write_text(sealed(white))
     return white
 
 
