@@ -405,7 +405,7 @@ def test_check_of_what_cannot_be_loaded(tmp_path: Path, name: str) -> None:
     if name == "folder":
         place, message = (
             write_files(tmp_path / "x", {"notes.txt": "a"}),
-            "no known layout: found 0 images. Expected a folder for each class",
+            "no known layout: found 1 file(s) of other kinds, not read: notes.txt. Expected a folder for each class",
         )
     elif name == "zip":
         place, message = write_files(tmp_path, {"x.zip": b"PK\x03\x04 cut"}) / "x.zip", "not a readable zip"

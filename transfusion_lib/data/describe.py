@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from transfusion_lib.data import archive, decode, leakage, splits
+from transfusion_lib.data import archive, decode, leakage, splits, unread
 from transfusion_lib.data.archive import Files
-from transfusion_lib.data.catalogue import Catalogue, Info, Item, Problems
+from transfusion_lib.data.catalogue import Catalogue, Info, Item, Problems, grouped
 from transfusion_lib.data.dataset import Dataset
 from transfusion_lib.data.filesource import FileSource, pictures_of
 from transfusion_lib.data.loading import Chosen, quiet
-from transfusion_lib.data.tables import read_table
-from transfusion_lib.errors import DataError, TransfusionError
+from transfusion_lib.data.tables import is_table, read_table
+from transfusion_lib.errors import DataError, TransfusionError, printable
 from transfusion_lib.spec import DataSpec
 
 
@@ -133,19 +133,31 @@ def _counts(items: Sequence[Item], catalogue: Catalogue) -> tuple[int, ...]:
 
 def recognised(files: Files, candidates: Mapping[str, FileSource]) -> str:
     """Return the first of ``candidates`` whose layout ``files`` have; a ``DataError`` says what is there instead."""
-    name = next((name for name, source in candidates.items() if source.recognise(files)), None)
-    if name is not None:
-        return name
-    folders = sorted({file.rpartition("/")[0] or "." for file in files.images()})
-    tables = [file for file in sorted(files.sizes) if file.lower().endswith(".csv")]
-    places = ", ".join(folders[:4]) + (f" and {len(folders) - 4:,} folders more" if len(folders) > 4 else "")
-    there = [f"{len(files.images()):,} images" + (f" in {places}" if folders else "")]
-    there += [f"{table} with columns {', '.join(read_table(files, table).header)}" for table in tables[:2]]
+    broken: list[DataError] = []
+    for name, source in candidates.items():
+        try:
+            if source.recognise(files):
+                return name
+        except DataError as error:  # a table that cannot be read: the fault, if nothing else is recognised
+            broken.append(error)
+    if broken:
+        raise broken[0]
     raise DataError(
-        f"{files.path}: no known layout: found {'; '.join(there)}. Expected a folder for each class, or "
+        f"{printable(str(files.path))}: no known layout: found {_there(files)}. Expected a folder for each class, or "
         "{train,val,test}/<class>/*, or a csv with a column of image names and one called label; "
         "for the layouts of public sets: transfusion data list"
     )
+
+
+def _there(files: Files) -> str:
+    """Return in words what a folder or zip holds: images and their folders, tables and their columns, the rest."""
+    folders = sorted({printable(file.rpartition("/")[0]) or "." for file in files.images()})
+    tables = [file for file in sorted(files.sizes) if is_table(file)]
+    places = ", ".join(folders[:4]) + (f" and {len(folders) - 4:,} folders more" if len(folders) > 4 else "")
+    found = [f"{len(files.images()):,} images in {places}"] if folders else []
+    found += [f"{table} with columns {', '.join(read_table(files, table).header)}" for table in tables[:2]]
+    found += [*unread.lines(files), *files.refused[:1]]
+    return "; ".join(found) or "0 images"
 
 
 def check_files(path: Path, candidates: Mapping[str, FileSource]) -> Check:
@@ -164,8 +176,9 @@ def check_files(path: Path, candidates: Mapping[str, FileSource]) -> Check:
         spec = DataSpec(name=name, root=str(path), on_bad="skip")
         catalogue = candidates[name].catalogue(files, spec, problems)
         items = catalogue.items
+        notes += catalogue.remarks
         with quiet():
-            notes = _decode_all(files, catalogue, spec, problems)
+            notes += _decode_all(files, catalogue, spec, problems)
         parts = splits.assign(catalogue, spec)
         sheet = _sheet(candidates[name].info, catalogue, parts, name=name)
         notes += _repeated(files, parts)
@@ -173,7 +186,7 @@ def check_files(path: Path, candidates: Mapping[str, FileSource]) -> Check:
         splits.check_classes(parts, catalogue, name=name)
     except TransfusionError as error:
         problems.found.append(str(error))
-    found = tuple(problems.found)
+    found = tuple(grouped(problems.found))
     return Check(path=path, name=name, images=len(items), problems=found, notes=tuple(notes), sheet=sheet)
 
 

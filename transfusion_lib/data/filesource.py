@@ -47,6 +47,8 @@ class FileSource:
     read: Callable[[Files, DataSpec, Problems], Catalogue]
     version: int = 1
     """Raise when the same files would now give other items."""
+    own: bool = False
+    """Anyone's files: nobody knows which of their images are copies of each other."""
 
     def find(self, spec: DataSpec) -> Path:
         """Return the folder or zip that holds the files; a ``DataError`` says where it was looked for."""
@@ -119,13 +121,18 @@ class FileSource:
 
         ``white_at`` is a file that remembers the white of these files.
         """
-        for message in files.refused:
-            problems.add(message)
-        catalogue = self.read(files, spec, problems)
-        items = _once(catalogue.items, problems, where=str(files.path))
+        collected = Problems(raising=False, found=files.refused)
+        try:
+            catalogue = self.read(files, spec, collected)
+            items = _once(catalogue.items, collected, where=str(files.path))
+        except DataError:
+            problems.settle(collected)  # the first fault is the nearer one
+            raise
+        problems.settle(collected)
         if not items:
             reason = f"; the first of {len(problems.found)} faults: {problems.found[0]}" if problems.found else ""
             raise DataError(f"{files.path}: no image of {spec.name} in it; expected {self.info.layout}{reason}")
+        catalogue = replace(catalogue, remarks=(*catalogue.remarks, *problems.remarks))
         white = _white(files, items, at=white_at)
         if white is None:
             return replace(catalogue, items=items)
