@@ -408,7 +408,7 @@ def _container(path: Path) -> Path:
     """Return the folder or zip that ``path`` stands for; a ``DataError`` if there is none."""
     if not path.exists():
         raise DataError(f"{path}: no such folder or zip; give the place of the data set as root")
-    return path.parent if path.is_file() and path.suffix.lower() == ".csv" else path
+    return path.parent if path.is_file() and path.suffix.lower() in (".csv", ".tsv", ".tab") else path
 
 
 def locate(names: Iterable[str], *, folders: Iterable[Path]) -> Path | None:

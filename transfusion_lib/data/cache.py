@@ -244,7 +244,7 @@ def _load_dataset(folder: Path, *, memory: int) -> Dataset | None:
             name: _load_split(folder, name, names, mapped=mapped) for name, names in description["splits"].items()
         }
         plain = description["dataset"]
-        plain |= {name: tuple(plain[name]) for name in ("classes", "regions", "left_out")}
+        plain |= {name: tuple(plain[name]) for name in ("classes", "regions", "left_out", "remarks", "leaks")}
         plain["positive"] = None if plain["positive"] is None else tuple(plain["positive"])
         return Dataset(**plain, **splits)
     except (OSError, ValueError, KeyError, TypeError):

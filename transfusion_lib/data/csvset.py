@@ -16,7 +16,7 @@ from pathlib import Path
 
 from transfusion_lib.data import units, unread
 from transfusion_lib.data.archive import IMAGES, Files
-from transfusion_lib.data.catalogue import Catalogue, Info, Item, Problems, SplitName
+from transfusion_lib.data.catalogue import Catalogue, Info, Item, Problems, SplitName, choose_positive
 from transfusion_lib.data.filesource import FileSource
 from transfusion_lib.data.layout import SPLITS, split_of
 from transfusion_lib.data.tables import Row, Table, file_of, is_table, one_of, plain, read_table
@@ -86,6 +86,8 @@ def read(files: Files, spec: DataSpec, problems: Problems) -> Catalogue:
     """Return the catalogue of the table that ``root`` names, or of the tables in its folder."""
     chosen = Path(spec.root).name if spec.root and is_table(spec.root) else None
     tables = _tables(files, only=chosen)
+    task, asked = _asked(spec, tables)
+    spec = spec.replace(task=task)
     if not tables:
         raise DataError(
             f"{files.path}: no csv with images ({', '.join(IMAGE[:4])} ...) and labels ({', '.join(LABEL[:4])} ...) "
@@ -111,16 +113,28 @@ def read(files: Files, spec: DataSpec, problems: Problems) -> Catalogue:
     unread.remark_unread(files, problems, used={*used, *tables, *(others and _unit_tables(files, tables))})
     unread.remark_unnamed(files, problems, used=used)
     alone = sum(item.unit == item.id for item in items) if others else 0
+    counts = Counter(item.label for item in items)
+    single = labels.task != MULTI_LABEL
+    positive = choose_positive(labels.classes, [counts[k] for k in range(len(labels.classes))], asked=asked)
     return Catalogue(
         notes={"unit": unit_told}
+        | ({"positive class": positive.told} if positive and single else {})
         | ({"units": f"{alone:,} image(s) without one in the tables count as their own"} if alone else {}),
-        task=labels.task,
+        task=f"{labels.task}={asked}" if asked else labels.task,
         kind="multilabel" if labels.task == MULTI_LABEL else "multiclass",
         classes=labels.classes,
         items=tuple(items),
         channels=3,
-        positive=(1,) if len(labels.classes) == 2 and labels.task != MULTI_LABEL else None,
+        positive=positive.classes if positive and single else None,
     )
+
+
+def _asked(spec: DataSpec, tables: dict[str, Table]) -> tuple[str | None, str | None]:
+    """Return the task of ``spec``, and the positive class that may stand behind it: label=malignant."""
+    task, equals, asked = (spec.task or "").partition("=")
+    if not equals or any((spec.task or "").lower() in table.columns for table in tables.values()):
+        return spec.task, None
+    return task or None, asked
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,12 +3,13 @@
 Plain values; the command line renders them.
 """
 
+import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from transfusion_lib.data import archive, decode, leakage, splits, unread
+from transfusion_lib.data import archive, decode, splits, unread
 from transfusion_lib.data.archive import Files
 from transfusion_lib.data.catalogue import Catalogue, Info, Item, Problems, grouped
 from transfusion_lib.data.dataset import Dataset
@@ -46,6 +47,10 @@ class Datasheet:
     units: dict[str, int]
     left_out: tuple[str, ...] = ()
     """Each file that was left out, with its reason."""
+    remarks: tuple[str, ...] = ()
+    """What was left aside, merged or read otherwise than it is written."""
+    leaks: tuple[str, ...] = ()
+    """What the splits share."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +103,8 @@ def datasheet(dataset: Dataset) -> Datasheet:
         images={name: len(split) for name, split in dataset.splits().items()},
         units={name: len(set(split.units)) for name, split in dataset.splits().items()},
         left_out=dataset.left_out,
+        remarks=dataset.remarks,
+        leaks=dataset.leaks,
     )
 
 
@@ -106,7 +113,7 @@ def sheet_of_chosen(chosen: Chosen, *, where: str) -> Datasheet:
     sheet = _sheet(chosen.info, chosen.catalogue, chosen.parts, name=chosen.spec.name)
     left_out = tuple(chosen.problems.found)
     lines = sheet.lines | {"where": where, "left out": str(len(left_out)), "fingerprint": chosen.fingerprint}
-    return replace(sheet, lines=lines, left_out=left_out)
+    return replace(sheet, lines=lines, left_out=left_out, remarks=chosen.catalogue.remarks, leaks=chosen.leaks)
 
 
 def _sheet(info: Info, catalogue: Catalogue, parts: splits.Parts, *, name: str) -> Datasheet:
@@ -160,7 +167,7 @@ def _there(files: Files) -> str:
     return "; ".join(found) or "0 images"
 
 
-def check_files(path: Path, candidates: Mapping[str, FileSource]) -> Check:
+def check_files(path: Path, candidates: Mapping[str, FileSource], *, task: str | None = None) -> Check:
     """Return every fault of the images in a folder, zip or csv.
 
     The first candidate that recognises its layout is taken; a single one need not.
@@ -173,16 +180,15 @@ def check_files(path: Path, candidates: Mapping[str, FileSource]) -> Check:
     try:
         files = archive.open_files(path)
         name = next(iter(candidates)) if len(candidates) == 1 else recognised(files, candidates)
-        spec = DataSpec(name=name, root=str(path), on_bad="skip")
+        spec = DataSpec(name=name, root=str(path), task=task, on_bad="skip")
         catalogue = candidates[name].catalogue(files, spec, problems)
         items = catalogue.items
-        notes += catalogue.remarks
         with quiet():
             notes += _decode_all(files, catalogue, spec, problems)
-        parts = splits.assign(catalogue, spec)
+        with tempfile.TemporaryDirectory() as scratch:
+            catalogue, parts, leaks = candidates[name].parted(files, catalogue, spec, cache=Path(scratch))
         sheet = _sheet(candidates[name].info, catalogue, parts, name=name)
-        notes += _repeated(files, parts)
-        leakage.check_units({split: [item.unit for item in part] for split, part in parts.items()}, name=name)
+        notes += [*_repeated(files, parts), *catalogue.remarks, *leaks]
         splits.check_classes(parts, catalogue, name=name)
     except TransfusionError as error:
         problems.found.append(str(error))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from transfusion_lib.data import archive, decode, leakage, splits
+from transfusion_lib.data import archive, copies, decode, leakage, splits
 from transfusion_lib.data.archive import Files
 from transfusion_lib.data.cache import StoredDigests, atomic, content_key, disk_errors, sealed, unsealed
 from transfusion_lib.data.catalogue import Catalogue, Info, Item, Problems
@@ -19,6 +19,7 @@ from transfusion_lib.spec import DataSpec, canonical_json
 
 VERSION = 2  # raise when every fingerprint must change
 
+ROUNDS = 10  # draws of splits until no copies are parted: with a limit each draw may bring other images
 LISTS = 4  # catalogues kept in a process
 
 
@@ -82,9 +83,8 @@ class FileSource:
     def choose(self, spec: DataSpec, *, cache: Path) -> Chosen:
         """Return the items of ``spec``, split and checked, not decoded."""
         listed = self._listed(spec, cache=cache)
-        files, catalogue = listed.files, listed.catalogue
-        parts = splits.assign(catalogue, spec)
-        leakage.check_units({name: [item.unit for item in part] for name, part in parts.items()}, name=spec.name)
+        files = listed.files
+        catalogue, parts, leaks = self.parted(files, listed.catalogue, spec, cache=cache)
         images = pictures_of(catalogue, files, name=spec.name, size=spec.size)
         chosen = Chosen(
             spec=spec,
@@ -94,10 +94,37 @@ class FileSource:
             problems=Problems(raising=spec.on_bad == "error", found=listed.left_out),
             fingerprint=self._fingerprint(spec, catalogue, parts, files),
             images=images,
+            leaks=leaks,
             masks=replace(images, channels=1, masks=True, white=None) if catalogue.regions else None,
         )
         listed.digests.save()
         return chosen
+
+    def parted(
+        self, files: Files, catalogue: Catalogue, spec: DataSpec, *, cache: Path
+    ) -> tuple[Catalogue, splits.Parts, tuple[str, ...]]:
+        """Return the catalogue, its splits, and a line for each two of them that share pictures.
+
+        In anyone's own files the copies that would fall into two splits drawn here get one unit, and the splits are
+        drawn again; official splits stay as they are.
+        """
+        parts = splits.assign(catalogue, spec)
+        leakage.check_units({name: [item.unit for item in part] for name, part in parts.items()}, name=spec.name)
+        before = catalogue
+        for _ in range(ROUNDS):
+            items = [item for part in parts.values() for item in part]
+            alike = copies.groups(files, items, catalogue, cache=cache, nearly=self.own)
+            united = copies.joined(catalogue, alike) if self.own else None
+            if united is None:
+                break
+            catalogue, parts = united, splits.assign(united, spec)
+            if not all(parts.values()):
+                line = copies.told(alike, before=before)[0]
+                raise DataError(f"{spec.name}: too few different pictures to draw splits from: {line}")
+        remarks = copies.told(alike, before=before) if self.own else ()
+        if self.own and len(items) > copies.LARGEST:
+            remarks += (f"near copies were not looked for among {len(items):,} images, identical files were",)
+        return replace(catalogue, remarks=(*catalogue.remarks, *remarks)), parts, copies.across(parts, alike)
 
     def _listed(self, spec: DataSpec, *, cache: Path) -> "Listed":
         """Return the files and the catalogue, read once while they do not change: a study asks for many splits."""
