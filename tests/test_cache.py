@@ -251,3 +251,26 @@ def test_digests_outlive_the_process(tmp_path: Path) -> None:
     assert StoredDigests(tmp_path, root=tmp_path / "other").get(("a", 1, 2, 3)) is None
     first.path.write_text("[1,")
     assert StoredDigests(tmp_path, root=tmp_path / "r").get(("a", 1, 2, 3)) is None
+
+
+def test_a_flipped_bit_in_a_description_is_noticed(tmp_path: Path) -> None:
+    """Whichever bit of the text it is: the set is made again, the digests count as unknown."""
+    keep(tmp_path / "set", computed)
+    description = tmp_path / "set" / "dataset.json"
+    whole = description.read_bytes()
+    stored = StoredDigests(tmp_path, root=tmp_path / "r")
+    stored.put(("a", 1, 2, 3), "abc")
+    stored.save()
+    digests = stored.path.read_bytes()
+    for place in range(0, len(whole), 5):
+        description.write_bytes(flipped(whole, place))
+        assert same(keep(tmp_path / "set", computed), computed())
+        assert description.read_bytes() == whole  # made again
+    for place in range(len(digests)):
+        stored.path.write_bytes(flipped(digests, place))
+        assert not StoredDigests(tmp_path, root=tmp_path / "r").known
+
+
+def flipped(content: bytes, place: int) -> bytes:
+    """Return ``content`` with one bit of one byte changed."""
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]

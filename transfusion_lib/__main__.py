@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from transfusion_lib import __version__
-from transfusion_lib.errors import DataError, ToldError, TransfusionError, UserError, unknown
+from transfusion_lib.errors import DataError, ToldError, TransfusionError, UserError, printable, unknown
 
 if TYPE_CHECKING:
     from transfusion_lib.data import Datasheet
@@ -775,13 +775,15 @@ def data_show(
         return
     _print_pairs({"name": sheet.name, **sheet.lines})
     _print_splits(sheet)
-    for line in sheet.left_out:
-        typer.echo(f"left out: {line}")
+    lines = [f"left out: {line}" for line in sheet.left_out]
+    for line in (*lines, *(f"note: {line}" for line in (*sheet.remarks, *sheet.leaks))):
+        typer.echo(printable(line))
 
 
 @data_app.command("check", epilog="Example: transfusion data check ~/images.zip")
 def data_check(
-    path: Annotated[Path, typer.Argument(help="Your folder, zip, csv or MedMNIST file.")], as_json: JsonOption = False
+    path: Annotated[str, typer.Argument(help="Your folder, zip, csv or MedMNIST file; :TASK may follow.")],
+    as_json: JsonOption = False,
 ) -> None:
     """Decode every image of your files and print every fault with its repair; exit status 2 where there is one."""
     from transfusion_lib import data
@@ -790,11 +792,14 @@ def data_check(
     if as_json:
         _print_json({**asdict(found), "ok": found.ok})
     else:
-        typer.echo(f"{path}: {found.images} images, layout {found.name or 'unknown'}, {len(found.problems)} problems")
+        typer.echo(
+            f"{printable(str(path))}: {found.images} images, layout {found.name or 'unknown'}, "
+            f"{len(found.problems)} problems"
+        )
         if found.sheet is not None:
             _print_splits(found.sheet)
         for line in (*found.problems, *(f"note: {note}" for note in found.notes)):
-            typer.echo(line)
+            typer.echo(printable(line))
     if not found.ok:
         raise typer.Exit(UserError.exit_status)
 
@@ -862,7 +867,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     """Print rows with equal keys as aligned columns under their names."""
     if not rows:
         return
-    table = [list(rows[0]), *([_text(value) for value in row.values()] for row in rows)]
+    table = [list(rows[0]), *([printable(_text(value)) for value in row.values()] for row in rows)]
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
     for row in table:
         typer.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
@@ -872,7 +877,7 @@ def _print_pairs(pairs: dict[str, Any]) -> None:
     """Print names and values, one pair a line."""
     width = max(map(len, pairs))
     for name, value in pairs.items():
-        typer.echo(f"{name.ljust(width)}  {_text(value)}")
+        typer.echo(f"{name.ljust(width)}  {printable(_text(value))}")
 
 
 def _text(value: Any) -> str:
@@ -933,7 +938,7 @@ def main() -> None:
         app()
     except TransfusionError as error:
         if not isinstance(error, ToldError):
-            typer.echo(f"error: {error}", err=True)
+            typer.echo("error: " + "\n".join(map(printable, str(error).split("\n"))), err=True)
         sys.exit(error.exit_status)
     except KeyboardInterrupt:
         typer.echo("interrupted; finished runs stay in the store", err=True)

@@ -160,7 +160,8 @@ def _data_line(run: Run) -> str:
     synthetic = " <b>synthetic</b>" if about["synthetic"] else ""
     name = f"{about['name']}: {data_of(run)}, {run.spec.data.size} px"
     cases += f"; {len(about['left_out']):,} files left out" if about["left_out"] else ""
-    return f"{text(name)}:{synthetic} {cases}; fingerprint <code>{text(about['fingerprint'][:12])}</code>"
+    leaks = "".join(f' <strong class="tf-leak">{text(leak)}.</strong>' for leak in about.get("leaks", ()))
+    return f"{text(name)}:{synthetic} {cases}; fingerprint <code>{text(about['fingerprint'][:12])}</code>{leaks}"
 
 
 def _all_of(spec: DataSpec, split: str, asked: int) -> bool:

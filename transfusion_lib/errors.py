@@ -8,6 +8,11 @@ import difflib
 from collections.abc import Iterable
 
 
+def printable(text: str) -> str:
+    """Return ``text`` with control characters written out, so that a name can neither break a line nor a terminal."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 class TransfusionError(Exception):
     """A failure that is not the user's: exit status 1."""
 

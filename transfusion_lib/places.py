@@ -9,8 +9,9 @@ def store_root() -> Path:
 
     It does not depend on the working directory, so that a notebook finds the same runs from wherever it is opened.
     """
-    if "TRANSFUSION_STORE" in os.environ:
-        return Path(os.environ["TRANSFUSION_STORE"]).expanduser().resolve()
+    named = os.environ.get("TRANSFUSION_STORE", "").strip()  # set to nothing is as good as not set
+    if named:
+        return Path(named).expanduser().resolve()
     checkout = Path(__file__).resolve().parent.parent
     if (checkout / "pyproject.toml").is_file():
         return checkout / ".store"
@@ -28,4 +29,4 @@ def records_root() -> Path:
 
 
 def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "transfusion"
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "transfusion"

@@ -10,7 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from transfusion_lib import markup
 from transfusion_lib.errors import SpecError, did_you_mean
@@ -90,7 +98,12 @@ class DataSpec(Spec):
     on_bad: Literal["error", "skip"] = "error"
     """A file that cannot be read stops the load, or is left out and listed in the datasheet."""
     root: str | None = None
-    """Where the files are, when not under ``TRANSFUSION_DATA``; a place, so never part of the key."""
+    """Where the files are, when not under ``TRANSFUSION_DATA``: absolute, whatever was given; never part of the key."""
+
+    @field_validator("root")
+    @classmethod
+    def _absolute(cls, root: str | None) -> str | None:
+        return None if root is None else str(Path(root).expanduser().absolute())
 
 
 class Slim(Spec):

@@ -110,6 +110,8 @@ class Trainer:
                 "fingerprint": dataset.fingerprint,
                 "cases": {part: len(split) for part, split in dataset.splits().items()},
                 "left_out": dataset.left_out,
+                "remarks": dataset.remarks,
+                "leaks": dataset.leaks,
             },
             "weights": digest(spec),
             "curve": result.curve,

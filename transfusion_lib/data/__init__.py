@@ -28,6 +28,7 @@ from transfusion_lib.data.describe import Check, Datasheet, Line, check_files, d
 from transfusion_lib.data.filesource import FileSource
 from transfusion_lib.data.loading import Progress
 from transfusion_lib.data.medmnist import MedMNISTSource
+from transfusion_lib.data.tables import is_table
 from transfusion_lib.errors import DataError, SpecError, TransfusionError, unknown
 from transfusion_lib.places import store_root
 from transfusion_lib.spec import DataSpec
@@ -159,16 +160,24 @@ def spec_for(name_or_path: str, **fields: object) -> DataSpec:
     A place is read as the data set whose layout it has; a ``DataError`` says what is there instead. Behind either
     may stand a task, as in ``chest_xray:three_class`` and ``labels.csv:benign_malignant``.
     """
-    named, colon, task = name_or_path.rpartition(":")
-    known = name_or_path in TABLE or Path(name_or_path).expanduser().exists()
-    if colon and not known:
-        name_or_path, fields = named, fields | {"task": task}
+    if not name_or_path.strip():
+        raise SpecError("dataset is empty: give the name of a data set or the place of your own folder, zip or csv")
+    name_or_path, task = _with_task(name_or_path)
+    fields |= {} if task is None else {"task": task}
     if name_or_path in TABLE:
         return DataSpec(name=name_or_path, **fields)  # type: ignore[arg-type]  # validated by the spec
     path = Path(name_or_path).expanduser()
     if not path.exists():
         raise SpecError(unknown("data set", name_or_path, TABLE) + " Nor is it a folder, zip, csv or npz here.")
     return DataSpec(name=_layout(path), root=str(path), **fields)  # type: ignore[arg-type]  # validated by the spec
+
+
+def _with_task(name_or_path: str) -> tuple[str, str | None]:
+    """Return a name or place, and the task that may stand behind it after a colon."""
+    named, colon, task = name_or_path.rpartition(":")
+    if not colon or name_or_path in TABLE or Path(name_or_path).expanduser().exists():
+        return name_or_path, None
+    return named, task
 
 
 def limited(spec: DataSpec, *, cache: Path | None = None) -> DataSpec:
@@ -190,7 +199,7 @@ def _layout(path: Path) -> str:
     """Return the name of the data set whose layout the files at ``path`` have; asked once while they do not change."""
     if path.suffix.lower() == ".npz":
         return medmnist.named(path)[0]
-    if path.suffix.lower() == ".csv":
+    if is_table(path.name):
         return "isic"
     key = (path.resolve(), archive.stamp(path))
     if key not in _layouts:
@@ -233,15 +242,20 @@ def show(name_or_path: str, *, cache: Path | None = None, **fields: object) -> D
 
 
 def check(path: str | Path) -> Check:
-    """Return every fault in a folder, zip, csv or MedMNIST file: the layout is recognised, every image decoded."""
-    place = Path(path).expanduser()
+    """Return every fault in a folder, zip, csv or MedMNIST file: the layout is recognised, every image decoded.
+
+    A task may stand behind the place, as in ``labels.csv:risk``.
+    """
+    named, task = _with_task(str(path))
+    place = Path(named).expanduser()
     if not place.exists():
         raise DataError(f"{place}: no such file or folder; give the place of the data")
-    if place.suffix == ".npz":
+    if place.suffix.lower() == ".npz":
         return medmnist.check(place)
-    if place.suffix.lower() == ".csv":
-        return check_files(place, {"isic": csvset.SOURCE})
-    return check_files(place, {name: source for name, source in TABLE.items() if isinstance(source, FileSource)})
+    if is_table(place.name):
+        return check_files(place, {"isic": csvset.SOURCE}, task=task)
+    candidates = {name: source for name, source in TABLE.items() if isinstance(source, FileSource)}
+    return check_files(place, candidates, task=task)
 
 
 def _line(name: str, source: Source) -> Line:

@@ -6,7 +6,9 @@ Names are paths with forward slashes relative to the folder or the zip. Nothing 
 
 import hashlib
 import os
+import re
 import stat
+import unicodedata
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
@@ -16,13 +18,16 @@ from contextvars import ContextVar
 from functools import cached_property
 from pathlib import Path
 
-from transfusion_lib.errors import DataError
+from transfusion_lib.errors import DataError, printable
 
-HEAD = 32  # bytes that tell an image's format and depth
+HEAD = 132  # bytes that tell a file's format, and a PNG's depth
 # What zipfile raises on damaged members.
 FAULTS = (zipfile.BadZipFile, OSError, zlib.error, EOFError, NotImplementedError, RuntimeError)
 LARGEST = 2**30  # bytes; no single image or table here comes near
-IMAGES = (".jpeg", ".jpg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+IMAGES = (
+    *(".jpeg", ".jpg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpx"),
+)
 
 Stamp = tuple[str, int, int, int]
 """Place, size in bytes, and times of change of content and status in ns of a file."""
@@ -36,6 +41,8 @@ class Files(ABC):
     """Bytes of each file by name."""
     refused: tuple[str, ...]
     """One message for each name that is not safe to read."""
+    opened: tuple[str, ...] = ()
+    """The zips whose members are among the files."""
     _digests: "Digests"
 
     @abstractmethod
@@ -64,8 +71,8 @@ class Files(ABC):
         return content
 
     def location(self, name: str) -> str:
-        """Return how messages call a file."""
-        return str(self.path / name)
+        """Return how messages call a file: one line of printable text, whatever the name is."""
+        return printable(str(self.path / name))
 
     def images(self) -> list[str]:
         """Return the names that end like an image, sorted."""
@@ -74,19 +81,26 @@ class Files(ABC):
     def find(self, name: str, *, within: str = "") -> str | None:
         """Return the one file that a table calls ``name``, or None.
 
-        Case and a missing image extension do not matter, nor do folders in front of either: tables name files
-        relative to places that users move. Folders that both have must agree. ``within`` keeps to files below
-        a folder of that name. Two candidates that differ are a ``DataError``.
+        A missing image extension does not matter, nor do folders in front of either: tables name files
+        relative to places that users move. Folders that both have must agree. Case, and the zeros before a number,
+        matter only between several candidates. ``within`` keeps to files below a folder of that name. Two
+        candidates that differ are a ``DataError``.
         """
-        asked = [part for part in name.replace("\\", "/").lower().split("/") if part not in ("", ".")]
+        written = [part for part in normal(name.replace("\\", "/")).split("/") if part not in ("", ".")]
+        asked = [part.casefold() for part in written]
         if not asked:
             return None
         depth = min(len(asked), 3)
         found = [file for file in self._tails(depth).get("/".join(asked[-depth:]), ()) if _agree(asked, file)]
         for shorter in range(1, depth):
             found += self._tails(0).get("/".join(asked[-shorter:]), ())
+        number = NUMBER.fullmatch(asked[-1])
+        if not found and number:
+            named = self._numbered.get(int(number["number"]), ())
+            found = [file for file in named if file.casefold().endswith(number["ending"] or "") and _agree(asked, file)]
         if within:
             found = [file for file in found if within in file.lower().split("/")[:-1]]
+        found = [file for file in found if _spelt(written[-1], file)] or found
         if len(found) > 1 and len({self.digest(file) for file in found[:50]}) > 1:  # copies of one file do no harm
             raise DataError(f"{self.path}: {name} may be {found[0]} or {found[1]}, which differ; keep one of them")
         return found[0] if found else None
@@ -96,11 +110,21 @@ class Files(ABC):
         if depth not in self._indices:
             index = self._indices.setdefault(depth, {})
             for name in sorted(self.sizes):
-                tail = "/".join(name.lower().split("/")[-depth:])
+                tail = "/".join(normal(name).casefold().split("/")[-depth:])
                 index.setdefault(tail, []).append(name)
                 if tail.endswith(IMAGES):
                     index.setdefault(tail.rsplit(".", 1)[0], []).append(name)
         return self._indices[depth]
+
+    @cached_property
+    def _numbered(self) -> dict[int, list[str]]:
+        """Images whose names are numbers, by number."""
+        index: dict[int, list[str]] = {}
+        for name in self.images():
+            stem = name.rpartition("/")[2].rpartition(".")[0]
+            if stem.isascii() and stem.isdigit():
+                index.setdefault(int(stem), []).append(name)
+        return index
 
     @cached_property
     def _indices(self) -> dict[int, dict[str, list[str]]]:
@@ -115,9 +139,28 @@ class Files(ABC):
         return None
 
 
+INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060\ufeff]")
+"""Characters that take no room: soft hyphens, zero-width spaces, marks of direction."""
+NUMBER = re.compile(r"0*(?P<number>\d{1,18})(?:\.0+)?(?P<ending>\.[a-z][a-z0-9]*)?")
+"""A file's name that is a number, as spreadsheets and pandas write it: 7, 7.0, 7.png."""
+
+
+def normal(text: str) -> str:
+    """Return the one form of a name or a cell: composed (NFC), without invisible characters and spaces around it."""
+    if text.isascii():
+        return text.strip()
+    return unicodedata.normalize("NFC", INVISIBLE.sub("", text).replace("\u00a0", " ")).strip()
+
+
+def _spelt(asked: str, file: str) -> bool:
+    """Tell whether a file is called ``asked`` with the same case, with or without its extension."""
+    name = normal(file.rpartition("/")[2])
+    return asked in (name, name.rpartition(".")[0])
+
+
 def _agree(asked: list[str], file: str) -> bool:
     """Tell whether two paths name the same folders, as far up as both go."""
-    folders = file.lower().split("/")[-2::-1]
+    folders = normal(file).casefold().split("/")[-2::-1]
     return all(wanted == found for wanted, found in zip(asked[-2::-1], folders, strict=False))
 
 
@@ -138,11 +181,12 @@ class Zip(Files):
         for member in self._zip.infolist():
             if member.is_dir() or _is_junk(member.filename):
                 continue
-            fault = _fault_of_member(member, known=self._members)
+            name = member.filename.replace("\\", "/")  # as old programs on Windows write it
+            fault = _fault_of_member(member, name, known=self._members)
             if fault:
                 refused.append(f"{path}: member {member.filename!r} {fault}")
             else:
-                self._members[member.filename] = member
+                self._members[name] = member
         self.sizes = {name: member.file_size for name, member in self._members.items()}
         self.refused = tuple(refused)
 
@@ -166,15 +210,14 @@ class Zip(Files):
 
     def _stamp(self, name: str) -> Stamp:
         """Return place and size of a member and the zip's times: some contents that differ have one CRC-32."""
-        return self.location(name), self.sizes[name], *self._times
+        return str(self.path / name), self.sizes[name], *self._times
 
 
-def _fault_of_member(member: zipfile.ZipInfo, *, known: Mapping[str, zipfile.ZipInfo]) -> str | None:
+def _fault_of_member(member: zipfile.ZipInfo, name: str, *, known: Mapping[str, zipfile.ZipInfo]) -> str | None:
     """Return why a member is not safe to read, with the repair, or None."""
-    name = member.filename
     again = "pack the zip again from inside its folder"
     parts = name.split("/")
-    if name.startswith("/") or "\\" in name or ":" in parts[0] or ".." in parts:
+    if name.startswith("/") or ":" in parts[0] or ".." in parts:
         return f"leads out of the zip; {again}"
     if stat.S_ISLNK(member.external_attr >> 16):
         return "is a link; pack the file itself"
@@ -208,11 +251,13 @@ class Folder(Files):
                 if _is_junk(relative) or (name in links and _inside(file, top)):
                     continue  # a link to a folder inside repeats files that are already listed
                 if file.is_symlink() and not _inside(file, top):
-                    refused.append(f"{file}: a link that leads out of {path}; put the file itself there")
+                    refused.append(
+                        f"{self.location(relative)}: a link that leads out of {path}; put the file itself there"
+                    )
                 elif file.is_file():
                     self._status[relative] = file.stat()
                 else:
-                    refused.append(f"{file}: not a readable file (a broken link?); remove it")
+                    refused.append(f"{self.location(relative)}: not a readable file (a broken link?); remove it")
         self.sizes = {name: status.st_size for name, status in self._status.items()}
         self.refused = tuple(refused)
 
@@ -235,7 +280,7 @@ class Folder(Files):
 
     def _stamp(self, name: str) -> Stamp:
         """Return place, size and times of a file."""
-        return self.location(name), self.sizes[name], *_times(self._status[name])
+        return str(self.path / name), self.sizes[name], *_times(self._status[name])
 
 
 class Mounted(Files):
@@ -246,6 +291,7 @@ class Mounted(Files):
         self.path = folder.path
         self._digests = digests if digests is not None else Digests()
         tops = [name for name in folder.sizes if name.lower().endswith(".zip") and "/" not in name]
+        self.opened = tuple(tops)
         self._parts: dict[str, Files] = {"": folder}
         self._parts |= {f"{name}/": Zip(folder.path / name, digests=digests) for name in sorted(tops)}
         self.sizes = {
@@ -362,7 +408,7 @@ def _container(path: Path) -> Path:
     """Return the folder or zip that ``path`` stands for; a ``DataError`` if there is none."""
     if not path.exists():
         raise DataError(f"{path}: no such folder or zip; give the place of the data set as root")
-    return path.parent if path.is_file() and path.suffix.lower() == ".csv" else path
+    return path.parent if path.is_file() and path.suffix.lower() in (".csv", ".tsv", ".tab") else path
 
 
 def locate(names: Iterable[str], *, folders: Iterable[Path]) -> Path | None:

@@ -229,13 +229,13 @@ def _save_dataset(dataset: Dataset, folder: Path) -> None:
                 file = folder / f"{name}_{part}.npy"
                 np.save(file, tensor.numpy())
                 description["checksums"][file.name] = _checksum(file)
-    (folder / "dataset.json").write_text(json.dumps(description))
+    (folder / "dataset.json").write_text(sealed(description))
 
 
 def _load_dataset(folder: Path, *, memory: int) -> Dataset | None:
     """Return the data set in ``folder``, or None where it is absent, of another version or damaged."""
     try:
-        description = json.loads((folder / "dataset.json").read_text())
+        description = unsealed((folder / "dataset.json").read_text())
         files = [folder / name for name in description["checksums"]]
         if any(_checksum(file) != description["checksums"][file.name] for file in files):
             return None
@@ -244,7 +244,7 @@ def _load_dataset(folder: Path, *, memory: int) -> Dataset | None:
             name: _load_split(folder, name, names, mapped=mapped) for name, names in description["splits"].items()
         }
         plain = description["dataset"]
-        plain |= {name: tuple(plain[name]) for name in ("classes", "regions", "left_out")}
+        plain |= {name: tuple(plain[name]) for name in ("classes", "regions", "left_out", "remarks", "leaks")}
         plain["positive"] = None if plain["positive"] is None else tuple(plain["positive"])
         return Dataset(**plain, **splits)
     except (OSError, ValueError, KeyError, TypeError):
@@ -268,12 +268,23 @@ def _load_split(folder: Path, name: str, names: dict[str, list[str]], *, mapped:
     )
 
 
-def _checksum(file: Path) -> int:
-    checksum = 0
+def _checksum(file: Path) -> str:
     with file.open("rb") as handle:
-        while block := handle.read(2**24):
-            checksum = zlib.crc32(block, checksum)
-    return checksum
+        return hashlib.file_digest(handle, "blake2b").hexdigest()
+
+
+def sealed(value: object) -> str:
+    """Return a value as JSON below the BLAKE2b of its text."""
+    text = json.dumps(value)
+    return f"{hashlib.blake2b(text.encode()).hexdigest()}\n{text}"
+
+
+def unsealed(text: str) -> Any:
+    """Return the value in a ``sealed`` text; a ``ValueError`` if any bit of it changed."""
+    seal, _, content = text.partition("\n")
+    if hashlib.blake2b(content.encode()).hexdigest() != seal:
+        raise ValueError("not what was written")
+    return json.loads(content)
 
 
 class StoredDigests(Digests):
@@ -283,7 +294,7 @@ class StoredDigests(Digests):
         """Read what is known of ``root``; anything unreadable counts as unknown."""
         self.path = cache / "digests" / f"{content_key(root):016x}.json"
         try:
-            rows = json.loads(self.path.read_text())
+            rows = unsealed(self.path.read_text())
             known = {
                 (str(name), int(size), int(changed), int(status)): str(digest)
                 for name, size, changed, status, digest in rows
@@ -298,7 +309,7 @@ class StoredDigests(Digests):
             with disk_errors(self.path):
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 with atomic(self.path) as partial:
-                    partial.write_text(json.dumps([[*stamp, digest] for stamp, digest in self.known.items()]))
+                    partial.write_text(sealed([[*stamp, digest] for stamp, digest in self.known.items()]))
             self.changed = False
 
 

@@ -1,6 +1,7 @@
 """What a source knows about its images before a pixel is read: names, labels, units, official splits."""
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
@@ -50,23 +51,73 @@ class Catalogue:
     """Level that is white in every deep grey image (see ``decode.white_level``); None where all have 8 bits."""
     notes: Mapping[str, str] = field(default_factory=dict)
     """Lines of the datasheet beyond those of the source."""
+    remarks: tuple[str, ...] = ()
+    """What was left aside, merged or read in another way than it is written: a line each, counted."""
     top_up_val: bool = False
     """The official validation split is too small: carve more of it out of train."""
 
 
+EXAMPLES = 3  # of one kind, named in a line
+
+
 class Problems:
-    """Where faults of the data go: up as an error, or on a list of what was left out."""
+    """Where faults of the data go: up as an error, or on a list of what was left out; and what else was done."""
 
     def __init__(self, *, raising: bool, found: Iterable[str] = ()) -> None:
         """Raise each fault at once, or collect it after those already ``found``."""
         self.raising = raising
         self.found = list(found)
+        self._remarks: dict[str, list[str]] = {}
 
     def add(self, message: str) -> None:
         """Raise ``message`` as a ``DataError``, or note that what it names is left out."""
         if self.raising:
             raise DataError(message)
         self.found.append(message)
+
+    def remark(self, what: str, *examples: str) -> None:
+        """Note what is done with the data and is no fault; the examples of one ``what`` are counted in one line."""
+        self._remarks.setdefault(what, []).extend(examples)
+
+    def settle(self, other: "Problems") -> None:
+        """Take over what ``other`` collected: raise its first fault, with the number of those like it, or note all."""
+        for what, examples in other._remarks.items():
+            self.remark(what, *examples)
+        lines = grouped(other.found)
+        if lines and self.raising:
+            more = f" ({len(lines) - 1} other kinds of fault: transfusion data check)" if len(lines) > 1 else ""
+            raise DataError(lines[0] + more)
+        self.found += other.found
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Return a line for each kind of remark: how many, what, up to three examples."""
+        return tuple(counted(what, examples) if examples else what for what, examples in self._remarks.items())
+
+
+def counted(what: str, examples: Sequence[str]) -> str:
+    """Return ``what`` with the number of its examples in front and up to three of them behind."""
+    more = " ..." if len(examples) > EXAMPLES else ""
+    return f"{len(examples):,} {what}: {', '.join(examples[:EXAMPLES])}{more}"
+
+
+def grouped(messages: Sequence[str]) -> list[str]:
+    """Return messages of faults with those that differ only in names and numbers as one: the first, and how many."""
+    groups: dict[str, list[str]] = {}
+    for message in messages:
+        groups.setdefault(DETAIL.sub("*", message.partition(": ")[2]) or message, []).append(message)
+    lines = []
+    for group in groups.values():
+        if len(group) <= EXAMPLES:
+            lines += group
+        else:
+            others = ", ".join(message.partition(": ")[0].rpartition("/")[2] for message in group[1:EXAMPLES])
+            lines.append(f"{len(group):,} faults of one kind: {group[0]}. Also {others} and others")
+    return lines
+
+
+DETAIL = re.compile(r"""image \S+|"[^"]*"|'[^']*'|\S*[\d/.]\S*""")
+"""What differs between faults of one kind: names and numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,3 +165,93 @@ def choose_task(spec: DataSpec, tasks: tuple[str, ...]) -> str:
     if spec.task not in tasks:
         raise SpecError(unknown(f"task of {spec.name}", spec.task, tasks))
     return spec.task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Positive:
+    """The positive class of two, and why it is."""
+
+    classes: tuple[int, ...]
+    told: str
+
+
+ILL = frozenset(
+    (
+        *(
+            "abnormal",
+            "malignant",
+            "cancer",
+            "cancerous",
+            "carcinoma",
+            "tumor",
+            "tumour",
+            "melanoma",
+            "mel",
+            "metastasis",
+        ),
+        *(
+            "pneumonia",
+            "covid",
+            "tuberculosis",
+            "tb",
+            "disease",
+            "diseased",
+            "sick",
+            "ill",
+            "unhealthy",
+            "pathological",
+        ),
+        *("positive", "pos", "yes", "true", "1", "infected", "parasitized", "glaucoma", "referable", "fracture"),
+        *("fractured", "hemorrhage", "haemorrhage", "bleeding", "lesion", "polyp", "polyps", "effusion", "opacity"),
+    )
+)
+WELL = frozenset(
+    (
+        *(
+            "normal",
+            "healthy",
+            "benign",
+            "negative",
+            "neg",
+            "no",
+            "non",
+            "not",
+            "none",
+            "false",
+            "0",
+            "without",
+            "control",
+        ),
+        *("controls", "well", "clear", "uninfected", "background", "naevus", "nevus", "nv"),
+    )
+)
+
+
+def choose_positive(classes: tuple[str, ...], counts: Sequence[int], *, asked: str | None) -> Positive | None:
+    """Return the positive one of two classes: the one ``asked`` for, or known by its name, or the rarer.
+
+    ``counts`` is the number of images of each. None for other than two classes; a ``SpecError`` for an unknown one.
+    """
+    if asked is not None and asked not in classes:
+        raise SpecError(unknown("class", asked, classes))
+    if len(classes) != 2:
+        return None
+    if asked is not None:
+        return Positive(classes=(classes.index(asked),), told=f"{asked}, as asked for")
+    words = [set(re.findall(r"[^\W\d_]+|\d+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())) for name in classes]
+    well, ill = ([bool(each & known) for each in words] for known in (WELL, ILL))
+    if well[0] != well[1]:
+        index, why = well.index(False), "by its name"
+    elif ill[0] != ill[1] and not any(well):
+        index, why = ill.index(True), "by its name"
+    else:
+        index = 0 if counts[0] < counts[1] else 1
+        why = "the rarer" if counts[0] != counts[1] else "the second by name; as frequent as the first"
+    return Positive(classes=(index,), told=f"{classes[index]}, {why}")
+
+
+def with_positive(spec: DataSpec, tasks: tuple[str, ...]) -> tuple[str, str | None]:
+    """Return the task of ``spec``, and the positive class that may stand behind it: classes=malignant."""
+    task, equals, asked = (spec.task or "").partition("=")
+    choose_task(spec.replace(task=task or None), tasks)
+    return spec.task or tasks[0], asked if equals else None

@@ -71,6 +71,10 @@ class Dataset:
     """Names of the masks' regions."""
     left_out: tuple[str, ...] = ()
     """Files that ``on_bad="skip"`` left out, each with its reason."""
+    remarks: tuple[str, ...] = ()
+    """What of the files was left aside, merged or read otherwise than it is written; a line each, counted."""
+    leaks: tuple[str, ...] = ()
+    """A line for each two splits that share pictures: scores on the later one are too good."""
     synthetic: bool = False
     """True where the images were computed; every page that shows them says so."""
     notes: dict[str, str] = field(default_factory=dict)

@@ -38,6 +38,7 @@ def image(
         picture = _open(data, name=name)
         picture.draft("L" if channels == 1 else "RGB", (2 * size, 2 * size))  # a large JPEG is reduced as it is decoded
         picture.load()
+        _check_colour_depth(picture, data, name=name)
         upright = ImageOps.exif_transpose(picture)
         plain = _eight_bits(upright, name=name, white=white).convert("L" if channels == 1 else "RGB")
         if fit == "field":
@@ -122,6 +123,17 @@ def _eight_bits(picture: Image.Image, *, name: str, white: float | None) -> Imag
     if picture.mode in ("P", "CMYK", "YCbCr", "HSV", "LAB"):
         return picture.convert("RGB")
     return picture
+
+
+def _check_colour_depth(picture: Image.Image, data: bytes, *, name: str) -> None:
+    """Raise a ``DataError`` for a PNG of 16 bits in each colour that uses 12 of them: Pillow keeps the upper 8."""
+    if data.startswith(b"\x89PNG\r\n\x1a\n") and data[24] == 16 and data[25] in (2, 6):
+        extrema = [high for _, high in picture.convert("RGB").getextrema()]  # type: ignore[misc]
+        if 0 < max(extrema) < 16:
+            raise DataError(
+                f"{name}: 16 bits a channel, of which 12 are used: values up to 4,095 of 65,535 would come out nearly "
+                "black; save it with 8 bits a channel, or as 16-bit grey"
+            )
 
 
 def _white(values: NDArray[np.generic], *, name: str) -> float:

@@ -3,19 +3,20 @@
 Plain values; the command line renders them.
 """
 
+import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from transfusion_lib.data import archive, decode, leakage, splits
+from transfusion_lib.data import archive, decode, splits, unread
 from transfusion_lib.data.archive import Files
-from transfusion_lib.data.catalogue import Catalogue, Info, Item, Problems
+from transfusion_lib.data.catalogue import Catalogue, Info, Item, Problems, grouped
 from transfusion_lib.data.dataset import Dataset
 from transfusion_lib.data.filesource import FileSource, pictures_of
 from transfusion_lib.data.loading import Chosen, quiet
-from transfusion_lib.data.tables import read_table
-from transfusion_lib.errors import DataError, TransfusionError
+from transfusion_lib.data.tables import is_table, read_table
+from transfusion_lib.errors import DataError, TransfusionError, printable
 from transfusion_lib.spec import DataSpec
 
 
@@ -46,6 +47,10 @@ class Datasheet:
     units: dict[str, int]
     left_out: tuple[str, ...] = ()
     """Each file that was left out, with its reason."""
+    remarks: tuple[str, ...] = ()
+    """What was left aside, merged or read otherwise than it is written."""
+    leaks: tuple[str, ...] = ()
+    """What the splits share."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +103,8 @@ def datasheet(dataset: Dataset) -> Datasheet:
         images={name: len(split) for name, split in dataset.splits().items()},
         units={name: len(set(split.units)) for name, split in dataset.splits().items()},
         left_out=dataset.left_out,
+        remarks=dataset.remarks,
+        leaks=dataset.leaks,
     )
 
 
@@ -108,7 +115,7 @@ def sheet_of_chosen(chosen: Chosen, *, where: str) -> Datasheet:
     lines = (
         sheet.lines | chosen.notes | {"where": where, "left out": str(len(left_out)), "fingerprint": chosen.fingerprint}
     )
-    return replace(sheet, lines=lines, left_out=left_out)
+    return replace(sheet, lines=lines, left_out=left_out, remarks=chosen.catalogue.remarks, leaks=chosen.leaks)
 
 
 def _sheet(info: Info, catalogue: Catalogue, parts: splits.Parts, *, name: str) -> Datasheet:
@@ -135,22 +142,34 @@ def _counts(items: Sequence[Item], catalogue: Catalogue) -> tuple[int, ...]:
 
 def recognised(files: Files, candidates: Mapping[str, FileSource]) -> str:
     """Return the first of ``candidates`` whose layout ``files`` have; a ``DataError`` says what is there instead."""
-    name = next((name for name, source in candidates.items() if source.recognise(files)), None)
-    if name is not None:
-        return name
-    folders = sorted({file.rpartition("/")[0] or "." for file in files.images()})
-    tables = [file for file in sorted(files.sizes) if file.lower().endswith(".csv")]
-    places = ", ".join(folders[:4]) + (f" and {len(folders) - 4:,} folders more" if len(folders) > 4 else "")
-    there = [f"{len(files.images()):,} images" + (f" in {places}" if folders else "")]
-    there += [f"{table} with columns {', '.join(read_table(files, table).header)}" for table in tables[:2]]
+    broken: list[DataError] = []
+    for name, source in candidates.items():
+        try:
+            if source.recognise(files):
+                return name
+        except DataError as error:  # a table that cannot be read: the fault, if nothing else is recognised
+            broken.append(error)
+    if broken:
+        raise broken[0]
     raise DataError(
-        f"{files.path}: no known layout: found {'; '.join(there)}. Expected a folder for each class, or "
+        f"{printable(str(files.path))}: no known layout: found {_there(files)}. Expected a folder for each class, or "
         "{train,val,test}/<class>/*, or a csv with a column of image names and one called label; "
         "for the layouts of public sets: transfusion data list"
     )
 
 
-def check_files(path: Path, candidates: Mapping[str, FileSource]) -> Check:
+def _there(files: Files) -> str:
+    """Return in words what a folder or zip holds: images and their folders, tables and their columns, the rest."""
+    folders = sorted({printable(file.rpartition("/")[0]) or "." for file in files.images()})
+    tables = [file for file in sorted(files.sizes) if is_table(file)]
+    places = ", ".join(folders[:4]) + (f" and {len(folders) - 4:,} folders more" if len(folders) > 4 else "")
+    found = [f"{len(files.images()):,} images in {places}"] if folders else []
+    found += [f"{table} with columns {', '.join(read_table(files, table).header)}" for table in tables[:2]]
+    found += [*unread.lines(files), *files.refused[:1]]
+    return "; ".join(found) or "0 images"
+
+
+def check_files(path: Path, candidates: Mapping[str, FileSource], *, task: str | None = None) -> Check:
     """Return every fault of the images in a folder, zip or csv.
 
     The first candidate that recognises its layout is taken; a single one need not.
@@ -163,19 +182,19 @@ def check_files(path: Path, candidates: Mapping[str, FileSource]) -> Check:
     try:
         files = archive.open_files(path)
         name = next(iter(candidates)) if len(candidates) == 1 else recognised(files, candidates)
-        spec = DataSpec(name=name, root=str(path), on_bad="skip")
+        spec = DataSpec(name=name, root=str(path), task=task, on_bad="skip")
         catalogue = candidates[name].catalogue(files, spec, problems)
         items = catalogue.items
         with quiet():
-            notes = _decode_all(files, catalogue, spec, problems)
-        parts = splits.assign(catalogue, spec)
+            notes += _decode_all(files, catalogue, spec, problems)
+        with tempfile.TemporaryDirectory() as scratch:
+            catalogue, parts, leaks = candidates[name].parted(files, catalogue, spec, cache=Path(scratch))
         sheet = _sheet(candidates[name].info, catalogue, parts, name=name)
-        notes += _repeated(files, parts)
-        leakage.check_units({split: [item.unit for item in part] for split, part in parts.items()}, name=name)
+        notes += [*_repeated(files, parts), *catalogue.remarks, *leaks]
         splits.check_classes(parts, catalogue, name=name)
     except TransfusionError as error:
         problems.found.append(str(error))
-    found = tuple(problems.found)
+    found = tuple(grouped(problems.found))
     return Check(path=path, name=name, images=len(items), problems=found, notes=tuple(notes), sheet=sheet)
 
 

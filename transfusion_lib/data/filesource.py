@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from transfusion_lib.data import archive, decode, leakage, splits
+from transfusion_lib.data import archive, copies, decode, leakage, splits
 from transfusion_lib.data.archive import Files
-from transfusion_lib.data.cache import StoredDigests, atomic, content_key, disk_errors
+from transfusion_lib.data.cache import StoredDigests, atomic, content_key, disk_errors, sealed, unsealed
 from transfusion_lib.data.catalogue import Catalogue, Info, Item, Problems
 from transfusion_lib.data.dataset import Dataset
 from transfusion_lib.data.loading import Chosen, FilePictures, Progress, assemble, white_levels
@@ -19,6 +19,7 @@ from transfusion_lib.spec import DataSpec, canonical_json
 
 VERSION = 2  # raise when every fingerprint must change
 
+ROUNDS = 10  # draws of splits until no copies are parted: with a limit each draw may bring other images
 LISTS = 4  # catalogues kept in a process
 
 
@@ -47,6 +48,8 @@ class FileSource:
     read: Callable[[Files, DataSpec, Problems], Catalogue]
     version: int = 1
     """Raise when the same files would now give other items."""
+    own: bool = False
+    """Anyone's files: nobody knows which of their images are copies of each other."""
 
     def find(self, spec: DataSpec) -> Path:
         """Return the folder or zip that holds the files; a ``DataError`` says where it was looked for."""
@@ -80,9 +83,8 @@ class FileSource:
     def choose(self, spec: DataSpec, *, cache: Path) -> Chosen:
         """Return the items of ``spec``, split and checked, not decoded."""
         listed = self._listed(spec, cache=cache)
-        files, catalogue = listed.files, listed.catalogue
-        parts = splits.assign(catalogue, spec)
-        leakage.check_units({name: [item.unit for item in part] for name, part in parts.items()}, name=spec.name)
+        files = listed.files
+        catalogue, parts, leaks = self.parted(files, listed.catalogue, spec, cache=cache)
         images = pictures_of(catalogue, files, name=spec.name, size=spec.size)
         chosen = Chosen(
             spec=spec,
@@ -92,10 +94,37 @@ class FileSource:
             problems=Problems(raising=spec.on_bad == "error", found=listed.left_out),
             fingerprint=self._fingerprint(spec, catalogue, parts, files),
             images=images,
+            leaks=leaks,
             masks=replace(images, channels=1, masks=True, white=None) if catalogue.regions else None,
         )
         listed.digests.save()
         return chosen
+
+    def parted(
+        self, files: Files, catalogue: Catalogue, spec: DataSpec, *, cache: Path
+    ) -> tuple[Catalogue, splits.Parts, tuple[str, ...]]:
+        """Return the catalogue, its splits, and a line for each two of them that share pictures.
+
+        In anyone's own files the copies that would fall into two splits drawn here get one unit, and the splits are
+        drawn again; official splits stay as they are.
+        """
+        parts = splits.assign(catalogue, spec)
+        leakage.check_units({name: [item.unit for item in part] for name, part in parts.items()}, name=spec.name)
+        before = catalogue
+        for _ in range(ROUNDS):
+            items = [item for part in parts.values() for item in part]
+            alike = copies.groups(files, items, catalogue, cache=cache, nearly=self.own)
+            united = copies.joined(catalogue, alike) if self.own else None
+            if united is None:
+                break
+            catalogue, parts = united, splits.assign(united, spec)
+            if not all(parts.values()):
+                line = copies.told(alike, before=before)[0]
+                raise DataError(f"{spec.name}: too few different pictures to draw splits from: {line}")
+        remarks = copies.told(alike, before=before) if self.own else ()
+        if self.own and len(items) > copies.LARGEST:
+            remarks += (f"near copies were not looked for among {len(items):,} images, identical files were",)
+        return replace(catalogue, remarks=(*catalogue.remarks, *remarks)), parts, copies.across(parts, alike)
 
     def _listed(self, spec: DataSpec, *, cache: Path) -> "Listed":
         """Return the files and the catalogue, read once while they do not change: a study asks for many splits."""
@@ -119,13 +148,18 @@ class FileSource:
 
         ``white_at`` is a file that remembers the white of these files.
         """
-        for message in files.refused:
-            problems.add(message)
-        catalogue = self.read(files, spec, problems)
-        items = _once(catalogue.items, problems, where=str(files.path))
+        collected = Problems(raising=False, found=files.refused)
+        try:
+            catalogue = self.read(files, spec, collected)
+            items = _once(catalogue.items, collected, where=str(files.path))
+        except DataError:
+            problems.settle(collected)  # the first fault is the nearer one
+            raise
+        problems.settle(collected)
         if not items:
             reason = f"; the first of {len(problems.found)} faults: {problems.found[0]}" if problems.found else ""
             raise DataError(f"{files.path}: no image of {spec.name} in it; expected {self.info.layout}{reason}")
+        catalogue = replace(catalogue, remarks=(*catalogue.remarks, *problems.remarks))
         white = _white(files, items, at=white_at)
         if white is None:
             return replace(catalogue, items=items)
@@ -171,7 +205,7 @@ def _white(files: Files, items: Sequence[Item], *, at: Path | None) -> float | N
     """
     if at is not None:
         with contextlib.suppress(OSError, ValueError):
-            known: float | None = json.loads(at.read_text())
+            known: float | None = unsealed(at.read_text())
             return known
     levels = white_levels(files, sorted({item.file for item in items}))
     white = max((level for level in levels if isinstance(level, float)), default=None)
@@ -179,7 +213,7 @@ def _white(files: Files, items: Sequence[Item], *, at: Path | None) -> float | N
         with disk_errors(at):
             at.parent.mkdir(parents=True, exist_ok=True)
             with atomic(at) as partial:
-                partial.write_text(json.dumps(white))
+                partial.write_text(sealed(white))
     return white
 
 

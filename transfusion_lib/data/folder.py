@@ -1,116 +1,98 @@
 """Anyone's images in class folders: ``<class>/*`` or ``{train,val,test}/<class>/*``, in a folder or zip.
 
-Where a class has several folders of its own, each is a unit (a patient, say); otherwise every image is one.
-``tiny_imagenet_100`` is the same layout with names for its classes.
+Where the folders lie is the business of ``layout``. A folder for each patient, below or above the classes, is a unit,
+as is a number that heads the file names and repeats; otherwise every image is one. ``tiny_imagenet_100`` is the same
+layout with names for its classes.
 """
 
 import re
-from collections import defaultdict
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 
+from transfusion_lib.data import layout, units, unread
 from transfusion_lib.data.archive import Files
-from transfusion_lib.data.catalogue import Catalogue, Info, Item, Problems, SplitName, choose_task
+from transfusion_lib.data.catalogue import Catalogue, Info, Item, Problems, choose_positive, with_positive
 from transfusion_lib.data.filesource import FileSource
+from transfusion_lib.data.layout import Placed
 from transfusion_lib.data.tables import read_table
-from transfusion_lib.errors import DataError, did_you_mean
+from transfusion_lib.errors import DataError, did_you_mean, printable
 from transfusion_lib.spec import DataSpec
 
 TASKS = ("classes",)
-SPLITS: dict[str, SplitName] = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Placed:
-    """An image in a class folder."""
-
-    file: str
-    path: str
-    """From the split or class folder on."""
-    split: SplitName | None
-    label: str
-    """The class folder."""
-    below: tuple[str, ...]
-    """The folders between the class and the image."""
+SOURCE_NAME = "folder"
 
 
 def recognise(files: Files) -> bool:
     """Tell whether images lie in at least two class folders, which folders called train and test are not."""
-    labels = {image.label for image in _placed(files)}
-    return len(labels) > 1 and not all(label.lower() in SPLITS for label in labels)
+    try:
+        labels = {image.label for image in layout.place(files, Problems(raising=False)).images}
+    except DataError:  # class folders, of which one must be moved
+        return True
+    return len(labels) > 1 and not all(layout.split_of(label) for label in labels)
 
 
 def read(files: Files, spec: DataSpec, problems: Problems) -> Catalogue:
     """Return the catalogue; an image outside the class folders is a problem."""
-    task = choose_task(spec, TASKS)
-    placed = _placed(files)
-    inside = {image.file for image in placed}
+    task, asked = with_positive(spec, TASKS)
+    placed = layout.place(files, problems)
+    inside = {image.file for image in placed.images}
     for name in files.images():
-        if name not in inside:
+        if name not in inside and name not in placed.aside:
             problems.add(f"{files.location(name)}: lies in no class folder; move it into one, or away")
-    classes = _classes(placed, files)
-    folders: dict[str, set[str]] = defaultdict(set)
-    for image in placed:
-        folders[image.label].update(image.below[:1])
-    items = []
-    for image in placed:
-        family = image.below[0] if image.below and len(folders[image.label]) > 1 else None
-        unit = f"{image.label}/{family}" if family else image.path
-        label = classes.index(image.label)
-        items.append(Item(id=image.path, file=image.file, label=label, unit=unit, family=family, split=image.split))
+    classes = _classes(placed.images, files)
+    items = [_item(image, classes) for image in placed.images]
+    told = placed.unit
+    if not any(image.family for image in placed.images):
+        told = "image"
+        found = units.heads([item.file for item in items], classes=[item.label for item in items], problems=problems)
+        if found:
+            told = "number at the head of the file name"
+            items = [replace(item, unit=found[item.file]) for item in items]
+    if spec.name == SOURCE_NAME:
+        _check_empty(files, placed, classes, problems)
+        unread.remark_unread(files, problems, used={*inside, *placed.aside})
+    counts = Counter(item.label for item in items)
+    positive = choose_positive(classes, [counts[k] for k in range(len(classes))], asked=asked)
     return Catalogue(
         task=task,
         kind="multiclass",
         classes=classes,
         items=tuple(items),
         channels=3,
-        positive=(1,) if len(classes) == 2 else None,
+        positive=positive.classes if positive else None,
+        notes={"unit": told} | ({"positive class": positive.told} if positive else {}),
     )
 
 
-def _placed(files: Files) -> list[Placed]:
-    """Return the images in class folders, with the official split where there is a train folder of classes."""
-    images = {name: tuple(name.split("/")) for name in files.images()}
-    top, official = _top(images.values())
-    placed = []
-    for name, parts in images.items():
-        inner = parts[len(top) :] if parts[: len(top)] == top else ()
-        split = SPLITS.get(inner[0].lower()) if official and inner else None
-        classed = inner[1:] if split else inner
-        if len(classed) > 1 and (split or not official):
-            path = "/".join(inner)
-            placed.append(Placed(file=name, path=path, split=split, label=classed[0], below=classed[1:-1]))
-    return placed
+def _item(image: Placed, classes: tuple[str, ...]) -> Item:
+    return Item(
+        id=image.path,
+        file=image.file,
+        label=classes.index(image.label),
+        unit=image.unit or image.path,
+        family=image.family,
+        split=image.split,
+    )
 
 
-def _top(paths: Collection[tuple[str, ...]]) -> tuple[tuple[str, ...], bool]:
-    """Return the folder of the split folders, and True; without any, the folder of the class folders, and False."""
-    tops = {
-        parts[:depth] for parts in paths for depth, part in enumerate(parts[:-2]) if SPLITS.get(part.lower()) == "train"
-    }
-    if tops:
-        return min(tops, key=lambda top: (len(top), top)), True
-    top: tuple[str, ...] = ()
-    while len({parts[: len(top) + 1] for parts in paths}) == 1 and all(len(parts) > len(top) + 2 for parts in paths):
-        top = next(iter(paths))[: len(top) + 1]  # folders around everything: a zip of one, images/ below a title
-    return top, False
+def _check_empty(files: Files, placed: layout.Layout, classes: tuple[str, ...], problems: Problems) -> None:
+    """Note a class folder none of whose files is read as a problem: a class must not vanish."""
+    for label, (what, names) in layout.unread_classes(files, placed).items():
+        if label not in classes:
+            problems.add(
+                f"{files.location(label)}: class folder with {len(names):,} {what}, such as {names[0]}; "
+                "without them the class is missing: remove the folder if it is none"
+            )
 
 
-def _classes(placed: list[Placed], files: Files) -> tuple[str, ...]:
+def _classes(placed: Sequence[Placed], files: Files) -> tuple[str, ...]:
     """Return the classes, sorted; a ``DataError`` for one that a later split has and train lacks."""
     trained = {image.label for image in placed if image.split in (None, "train")}
     for image in placed:
         if image.label not in trained:
             raise DataError(
-                f"{files.path}: class {image.label} is in {image.split} but not in train"
+                f"{files.path}: class {printable(image.label)} is in {image.split} but not in train"
                 f"{did_you_mean(image.label, trained)} Name the class folders alike in every split"
             )
     return tuple(sorted(trained))
@@ -134,7 +116,7 @@ def read_tiny_imagenet(files: Files, spec: DataSpec, problems: Problems) -> Cata
 
 def recognise_tiny_imagenet(files: Files) -> bool:
     """Tell whether the classes are WordNet ids."""
-    labels = {image.label for image in _placed(files)}
+    labels = {image.label for image in layout.place(files, Problems(raising=False)).images}
     return len(labels) > 1 and all(re.fullmatch(r"n\d{8}", label) for label in labels)
 
 
@@ -144,13 +126,15 @@ SOURCE = FileSource(
         tasks=TASKS,
         licence="yours",
         source="your own",
-        unit="the folder below the class folder where a class has several, otherwise the image",
+        unit="the patient's folder or the number at the head of the file names, otherwise the image",
         splits="your train, val and test folders; what is missing is drawn by unit: 20 % test, 10 % of the rest val",
         layout="root/<class>/* or root/{train,val,test}/<class>/*, a folder or zip",
     ),
     places=(),
     recognise=recognise,
     read=read,
+    version=2,
+    own=True,
 )
 TINY_IMAGENET = FileSource(
     info=Info(

@@ -63,6 +63,8 @@ class Chosen:
     fingerprint: str
     images: Pictures
     masks: Pictures | None = None
+    leaks: tuple[str, ...] = ()
+    """A line for each two splits that share pictures."""
 
     @property
     def items(self) -> list[Item]:
@@ -102,6 +104,8 @@ def assemble(chosen: Chosen, *, cache: Path, memory: int, progress: Progress | N
         positive=catalogue.positive,
         regions=catalogue.regions,
         left_out=tuple(chosen.problems.found),
+        remarks=catalogue.remarks,
+        leaks=chosen.leaks,
         notes=chosen.notes,
     )
 
@@ -170,6 +174,20 @@ def _read(pictures: Pictures, items: Sequence[Item], *, cache: Path, mapped: boo
     if images is None:
         raise StoreError(f"{shelf.folder}: what was written there reads back differently; check the disk")
     return images
+
+
+def readable(pictures: Pictures, items: Sequence[Item], *, cache: Path) -> tuple[list[Item], Tensor]:
+    """Return the items whose images can be read, and these images; the others will be told of where they are used."""
+
+    def make(missing: NDArray[np.bool_]) -> Images:
+        todo = [item for item, lacks in zip(items, missing, strict=True) if lacks]
+        return ((pictures.key(item), image) for item, image in pictures.make(todo) if not isinstance(image, DataError))
+
+    keys, shelf = _keys(pictures, items), _shelf(pictures, cache)
+    with quiet():
+        shelf.fill(keys, make)
+    good = [item for item, lacks in zip(items, shelf.missing(keys), strict=True) if not lacks]
+    return good, _read(pictures, good, cache=cache, mapped=False)
 
 
 @dataclass(frozen=True, kw_only=True)
