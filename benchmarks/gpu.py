@@ -33,13 +33,13 @@ from benchmarks.train import (
     timed,
     write_images,
 )
-from transfusion_lib import device as devices
 from transfusion_lib import runs
-from transfusion_lib.device import Resources
-from transfusion_lib.engines import Processes
 from transfusion_lib.errors import UserError
+from transfusion_lib.runs.engines import Processes
+from transfusion_lib.runs.store import Store
 from transfusion_lib.spec import ModelSpec, RunSpec, TrainSpec
-from transfusion_lib.store import Store
+from transfusion_lib.training import device as devices
+from transfusion_lib.training.device import Resources
 
 BATCHES = {224: 128, 64: 32}
 MATRIX = 8192

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from transfusion_lib import provenance
-from transfusion_lib.device import cores
+from transfusion_lib.training import provenance
+from transfusion_lib.training.device import cores
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.report import Report
-from transfusion_lib import device as devices
-from transfusion_lib.similarity import Moments, cca, factor
+from transfusion_lib.analysis.similarity import Moments, cca, factor
+from transfusion_lib.training import device as devices
 
 CHUNK = 8192
 

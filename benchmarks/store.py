@@ -20,10 +20,10 @@ import numpy as np
 
 from benchmarks.report import Report
 from transfusion_lib import data, runs
-from transfusion_lib import device as devices
+from transfusion_lib.runs.store import Store
 from transfusion_lib.spec import DataSpec, InitSpec, ModelSpec, RunSpec, TrainSpec
-from transfusion_lib.store import Store
-from transfusion_lib.train import fit
+from transfusion_lib.training import device as devices
+from transfusion_lib.training.train import fit
 
 BASE = RunSpec(
     data=DataSpec(name="fundus", size=32, train=256, val=16, test=24),

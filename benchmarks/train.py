@@ -35,12 +35,12 @@ import torch
 from PIL import Image
 
 from benchmarks.report import Report
-from transfusion_lib import data, models
-from transfusion_lib import device as devices
-from transfusion_lib.data import chest_xray
-from transfusion_lib.device import Resources
+from transfusion_lib import data, networks
+from transfusion_lib.data.sources import chest_xray
 from transfusion_lib.spec import Augment, DataSpec, ModelSpec, RunSpec, TrainSpec
-from transfusion_lib.train import _Run
+from transfusion_lib.training import device as devices
+from transfusion_lib.training.device import Resources
+from transfusion_lib.training.train import _Run
 
 if TYPE_CHECKING:
     from benchmarks.peer import ReferenceLoop
@@ -166,7 +166,9 @@ def their_loop(
     # Not at the top: torchvision takes 75 MiB, which are not our loop's, whose memory is measured by this file too.
     from benchmarks.peer import ReferenceLoop
 
-    built = models.build(ModelSpec(name=network), num_outputs=2, size=size, generator=torch.Generator().manual_seed(0))
+    built = networks.build(
+        ModelSpec(name=network), num_outputs=2, size=size, generator=torch.Generator().manual_seed(0)
+    )
     return ReferenceLoop(built, folder, size=size, batch_size=batch, workers=devices.cores(), device=device)
 
 
@@ -204,7 +206,7 @@ def limit(run: _Run, steps: int) -> float:
 
 def step_work(network: str, *, size: int = SIZE, batch: int = BATCH) -> float:
     """Return the GFLOP of forward and backward on a batch: backward takes two products for each of forward's."""
-    return 3 * 2 * batch * models.describe(ModelSpec(name=network), num_outputs=2, size=size).macs / 1e9
+    return 3 * 2 * batch * networks.describe(ModelSpec(name=network), num_outputs=2, size=size).macs / 1e9
 
 
 def shares(run: _Run, step_s: float) -> tuple[float, float]:

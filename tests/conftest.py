@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from transfusion_lib.runs.store import Store
 from transfusion_lib.spec import DataSpec, ModelSpec, RunSpec, TrainSpec
-from transfusion_lib.store import Store
 
 # The same examples each time: no change fails by another's luck. To look for new ones: --hypothesis-profile default.
 settings.register_profile("pinned", derandomize=True)

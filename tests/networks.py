@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from transfusion_lib import models
-from transfusion_lib.models import Network, State
-from transfusion_lib.models.stages import BatchNorm
+from transfusion_lib import networks
+from transfusion_lib.networks import Network, State
+from transfusion_lib.networks.stages import BatchNorm
 from transfusion_lib.spec import ModelSpec
 
 FAST = ("cbr_tiny", "efficientnet_lite0")
-NETWORKS = [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in models.TABLE]
+NETWORKS = [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in networks.TABLE]
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -20,12 +20,12 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def size(name: str) -> int:
-    return max(32, models.architecture(name).minimum_size)
+    return max(32, networks.architecture(name).minimum_size)
 
 
 def network(spec: ModelSpec | str, *, seed: int = 0, num_outputs: int = 3) -> Network:
     spec = ModelSpec(name=spec) if isinstance(spec, str) else spec
-    return models.build(spec, num_outputs=num_outputs, size=size(spec.name), generator=seeded(seed))
+    return networks.build(spec, num_outputs=num_outputs, size=size(spec.name), generator=seeded(seed))
 
 
 def images(spec: ModelSpec | str, *, count: int = 2, seed: int = 0) -> Tensor:
@@ -63,11 +63,11 @@ def source(name: str, *, num_outputs: int = 3) -> State:
 
 
 def stage_ends(name: str) -> list[str]:
-    return list(models.blueprint(ModelSpec(name=name), num_outputs=3, size=size(name)).stages)
+    return list(networks.blueprint(ModelSpec(name=name), num_outputs=3, size=size(name)).stages)
 
 
 def cut_points(name: str) -> list[str]:
-    return list(models.blueprint(ModelSpec(name=name), num_outputs=3, size=size(name)).cut_points)
+    return list(networks.blueprint(ModelSpec(name=name), num_outputs=3, size=size(name)).cut_points)
 
 
 def step(trained: Network, x: Tensor, *, optimizer: torch.optim.Optimizer | None = None) -> None:

@@ -4,19 +4,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from transfusion_lib import activations, models
-from transfusion_lib.activations import Pooled, Positions
-from transfusion_lib.data.batches import to_input
+from transfusion_lib import networks
+from transfusion_lib.analysis import activations
+from transfusion_lib.analysis.activations import Pooled, Positions
+from transfusion_lib.analysis.similarity import cca
 from transfusion_lib.errors import MeasureError, SpecError
-from transfusion_lib.similarity import cca
 from transfusion_lib.spec import ModelSpec
+from transfusion_lib.training.batches import to_input
 
 STAGES = ("pool1", "pool3")
 
 
-def network(seed: int) -> models.Network:
+def network(seed: int) -> networks.Network:
     generator = torch.Generator().manual_seed(seed)
-    return models.build(ModelSpec(name="cbr_tiny"), num_outputs=2, size=32, generator=generator)
+    return networks.build(ModelSpec(name="cbr_tiny"), num_outputs=2, size=32, generator=generator)
 
 
 def images(n: int = 40) -> Tensor:

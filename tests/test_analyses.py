@@ -6,16 +6,16 @@ from typing import Any
 import pytest
 import torch
 
-from transfusion_lib import analyses, places, runs
+from transfusion_lib import paths, runs
 from transfusion_lib.errors import MissingRunError
-from transfusion_lib.runs import Run
+from transfusion_lib.runs import Run, analyses
+from transfusion_lib.runs.store import Entry, Store
 from transfusion_lib.spec import RunSpec
-from transfusion_lib.store import Entry, Store
 
 calls: list[tuple[Any, ...]] = []
 
 
-@analyses.stored(version=1)
+@analyses.stored("tests.test_analyses.norms", version=1)
 def norms(found: Sequence[Run], *, scale: float = 1.0) -> dict[str, Any]:
     """Return something of each run."""
     calls.append((tuple(run.key for run in found), scale))
@@ -53,7 +53,7 @@ def test_other_runs_order_or_arguments_are_another_analysis(two: list[Run]) -> N
 
 def test_another_version_is_another_analysis(two: list[Run]) -> None:
     norms(two)
-    analyses.stored(version=2)(norms.__wrapped__)(two)  # type: ignore[attr-defined]
+    analyses.stored("tests.test_analyses.norms", version=2)(norms.__wrapped__)(two)  # type: ignore[attr-defined]
     assert len(calls) == 2
 
 
@@ -66,14 +66,14 @@ def test_what_cannot_be_described_is_refused(two: list[Run]) -> None:
 
 def test_records_are_read_and_never_computed(two: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
     root = two[0].entry.folder.parents[1]
-    monkeypatch.setattr(places, "records_root", lambda: root)
+    monkeypatch.setattr(paths, "records_root", lambda: root)
     with pytest.raises(MissingRunError, match="publish it again"):
         norms(two)
     assert not calls
 
 
 def test_a_killed_computation_leaves_nothing(two: list[Run]) -> None:
-    @analyses.stored(version=1)
+    @analyses.stored("tests.test_analyses.broken", version=1)
     def broken(run: Run) -> dict[str, Any]:
         raise KeyboardInterrupt
 

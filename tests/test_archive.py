@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.pictures import write_files, write_zip
-from transfusion_lib.data import archive
-from transfusion_lib.data.archive import Digests, Folder, Zip, open_files
+from transfusion_lib.data.reading import archive
+from transfusion_lib.data.reading.archive import Digests, Folder, Zip, open_files
 from transfusion_lib.errors import DataError
 
 FILES: dict[str, bytes | str] = {"a/one.png": b"first", "a/b/Two.JPG": b"second", "table.csv": "x,y\n"}

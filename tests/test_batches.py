@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transfusion_lib.data.batches import augment, match_channels, order, to_input
 from transfusion_lib.spec import Augment
+from transfusion_lib.training.batches import augment, match_channels, order, to_input
 
 
 def drawn(seed: int = 0) -> torch.Generator:

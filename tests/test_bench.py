@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import gpu, peer, train
 from benchmarks.report import Report
-from transfusion_lib import models
+from transfusion_lib import networks
 from transfusion_lib.book import speed
 from transfusion_lib.errors import UserError
 from transfusion_lib.spec import ModelSpec
@@ -118,7 +118,7 @@ def _pid_and_steps() -> Callable[[int], tuple[int, int]]:
 
 def test_the_work_of_a_step_is_three_times_that_of_forward() -> None:
     """PyTorch counts forward and backward; the input of the first convolution needs no gradient."""
-    network = models.build(ModelSpec(name="cbr_tiny"), num_outputs=2, size=64, generator=torch.Generator()).train()
+    network = networks.build(ModelSpec(name="cbr_tiny"), num_outputs=2, size=64, generator=torch.Generator()).train()
     with FlopCounterMode(display=False) as counter:
         network(torch.randn(train.BATCH, 3, 64, 64)).sum().backward()
     first = 2 * train.BATCH * 64 * 3 * 5 * 5 * 32 * 32

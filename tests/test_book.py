@@ -458,7 +458,7 @@ def test_one_chapter_with_parameters_becomes_a_book(place: Project) -> None:
 
 def test_a_chapter_stands_again_under_another_profile_with_its_own_verdicts(place: Project) -> None:
     judged = (
-        "from transfusion_lib.book import profiles\nfrom transfusion_lib.claims import Verdict, judge, write\n"
+        "from transfusion_lib.book import profiles\nfrom transfusion_lib.papers.pilot import Verdict, judge, write\n"
         "from pathlib import Path\nimport os\nname = profiles.current().name\nprint(seeds, name)\n"
         "found = [Verdict(claim='T11', outcome='supported', reason='r'), judge('T12', None)]\n"
         "write(Path(os.environ['TRANSFUSION_VERDICTS']), found, profile=name)"

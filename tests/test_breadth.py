@@ -9,16 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from transfusion_lib import figures
 from transfusion_lib.book import parameters, project
+from transfusion_lib.chapters.breadth import figures, tables
+from transfusion_lib.chapters.breadth.study import Breadth
+from transfusion_lib.chapters.kit.curve_tables import styled
+from transfusion_lib.chapters.performance.study import Performance
 from transfusion_lib.errors import ParameterError
-from transfusion_lib.run import Run
+from transfusion_lib.runs.run import Run
+from transfusion_lib.runs.store import Entry
 from transfusion_lib.spec import RunSpec
 from transfusion_lib.stats import difference
-from transfusion_lib.store import Entry
-from transfusion_lib.studies import Breadth, Performance
-from transfusion_lib.tables import breadth as tables
-from transfusion_lib.tables import styled
 
 BASE: dict[str, Any] = {
     "dataset": "fundus", "size": 64, "train_images": 200, "val_images": 20, "test_images": 40, "seeds": [0, 1, 2],

@@ -11,9 +11,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from transfusion_lib.data import cache
-from transfusion_lib.data.cache import Shelf, StoredDigests, content_key, keep
 from transfusion_lib.data.dataset import Dataset, Split
+from transfusion_lib.data.reading import cache
+from transfusion_lib.data.reading.cache import Shelf, StoredDigests, content_key, keep
 from transfusion_lib.errors import DataError
 
 SHAPE = (3, 8, 8)

@@ -4,8 +4,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from transfusion_lib.synthetic import chest, fundus
-from transfusion_lib.synthetic.canvas import (
+from transfusion_lib.data.synthetic import chest, fundus
+from transfusion_lib.data.synthetic.canvas import (
     Dice,
     Frame,
     Static,

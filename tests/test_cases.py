@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load, save
 
-from transfusion_lib import cases, metrics
+from transfusion_lib.runs import cases
+from transfusion_lib.training import metrics
 
 
 def there_and_back(kept: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from transfusion_lib import chapter, places, recheck, studies
+from transfusion_lib import chapters, paths
+from transfusion_lib.book import page as chapter
 from transfusion_lib.book import parameters, profiles, project
-from transfusion_lib.store import Store
+from transfusion_lib.runs import audit
+from transfusion_lib.runs.store import Store
 
 
 def test_the_foot_has_a_command_and_the_recorded_score_for_each_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -17,15 +19,15 @@ def test_the_foot_has_a_command_and_the_recorded_score_for_each_run(monkeypatch:
     monkeypatch.setattr(chapter, "display", lambda shown: None)
     here = project.find()
     values = profiles.load(here, "published").parameters(here.chapter("performance"))
-    page = chapter.open_chapter(studies.Performance.of(parameters.effective(here.chapter("performance"), values)))
+    page = chapter.open_chapter(chapters.Performance.of(parameters.effective(here.chapter("performance"), values)))
     found = page.runs()
     said = re.findall(
         r"<code>transfusion verify --records (\w{12})</code> ([^<]*?): test AUROC ([\d.]+)", page.foot().data
     )
     assert len(said) == len(found) > 30
-    with (places.records_root() / "contents.csv").open() as file:
+    with (paths.records_root() / "contents.csv").open() as file:
         rows = {row["key"][:12]: row for row in csv.DictReader(file)}
     assert [(key, value) for key, _, value in said] == [(run.key[:12], rows[run.key[:12]]["value"]) for run in found]
     assert len({what for _, what, _ in said}) == len(found), "no two runs are called the same"
-    named = recheck.named(Store(places.records_root()), [key for key, _, _ in said])
+    named = audit.named(Store(paths.records_root()), [key for key, _, _ in said])
     assert [run.spec for run in named] == [run.spec for run in found]

@@ -8,12 +8,12 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import cross_val_predict
 from sklearn.preprocessing import StandardScaler
 
-from transfusion_lib.data import chest as data
-from transfusion_lib.data.drawn import Drawing
+from transfusion_lib.data.sources import chest as data
+from transfusion_lib.data.synthetic import chest
+from transfusion_lib.data.synthetic.canvas import Static, stream
+from transfusion_lib.data.synthetic.chest import PATHOLOGIES, PREVALENCE, REGIONS, UNCERTAIN
+from transfusion_lib.data.synthetic.drawn import Drawing
 from transfusion_lib.spec import DataSpec
-from transfusion_lib.synthetic import chest
-from transfusion_lib.synthetic.canvas import Static, stream
-from transfusion_lib.synthetic.chest import PATHOLOGIES, PREVALENCE, REGIONS, UNCERTAIN
 
 
 @pytest.fixture(scope="module")

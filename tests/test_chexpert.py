@@ -7,7 +7,7 @@ import pytest
 
 from tests.pictures import encoded, gradient, write_files, write_zip
 from transfusion_lib import data
-from transfusion_lib.data.chexpert import PATHOLOGIES
+from transfusion_lib.data.sources.chexpert import PATHOLOGIES
 from transfusion_lib.errors import DataError
 from transfusion_lib.spec import DataSpec
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from transfusion_lib import claims, stats
-from transfusion_lib.claims import TABLE, Arrival, Claim, Evidence, Part, Region, Verdict, judge
-from transfusion_lib.claims.rules import above, below, within
+from transfusion_lib import stats
 from transfusion_lib.errors import MeasureError, StoreError
+from transfusion_lib.papers import pilot as claims
+from transfusion_lib.papers.pilot import TABLE, Arrival, Claim, Evidence, Part, Region, Verdict, judge
+from transfusion_lib.papers.pilot.rules import above, below, within
 from transfusion_lib.stats import Interval, Time
 
 GOOD_SCORES = {"random": 0.9, "pretrained": 0.91}

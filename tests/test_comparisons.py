@@ -5,20 +5,21 @@ from dataclasses import replace
 import pytest
 import torch
 
-from transfusion_lib import activations, comparisons, models, movement, runs
-from transfusion_lib.activations import Positions
+from transfusion_lib import networks, runs
+from transfusion_lib.analysis import activations, comparisons, movement
+from transfusion_lib.analysis.activations import Positions
+from transfusion_lib.analysis.similarity import Moments, cca
 from transfusion_lib.errors import MeasureError
 from transfusion_lib.runs import Run
-from transfusion_lib.similarity import Moments, cca
+from transfusion_lib.runs.store import Store
 from transfusion_lib.spec import ModelSpec, RunSpec, TrainSpec
-from transfusion_lib.store import Store
 
 RULE = Positions(per_image=8)
 
 
-def network(seed: int) -> models.Network:
+def network(seed: int) -> networks.Network:
     generator = torch.Generator().manual_seed(seed)
-    return models.build(ModelSpec(name="cbr_tiny"), num_outputs=2, size=32, generator=generator).eval()
+    return networks.build(ModelSpec(name="cbr_tiny"), num_outputs=2, size=32, generator=generator).eval()
 
 
 def images(n: int) -> torch.Tensor:
@@ -26,7 +27,7 @@ def images(n: int) -> torch.Tensor:
 
 
 def of_pair(
-    a: models.Network, b: models.Network, n: int, *, per_channel: int = 2
+    a: networks.Network, b: networks.Network, n: int, *, per_channel: int = 2
 ) -> dict[str, comparisons.StageMoments]:
     nets, pairs = {"a": a, "b": b}, [("a", "b")]
     return comparisons.pair_moments(nets, images(n), pairs=pairs, rule=RULE, per_channel=per_channel, seed=0)

@@ -9,12 +9,18 @@ import pytest
 from IPython.display import HTML
 
 from tests.pictures import class_folders, write_files
-from transfusion_lib import chapter, figures, tables
+from transfusion_lib.book import page as chapter
+from transfusion_lib.chapters.convergence import tables as convergence_tables
+from transfusion_lib.chapters.convergence import waiting_tables
+from transfusion_lib.chapters.convergence.study import Convergence
+from transfusion_lib.chapters.hybrids.study import Hybrids
+from transfusion_lib.chapters.kit import arrival_figures, arrivals, curve_figures, curve_tables, sources, style
+from transfusion_lib.chapters.kit.sources import source_for
+from transfusion_lib.chapters.performance.study import Performance
+from transfusion_lib.chapters.transfusion.study import Transfusion
 from transfusion_lib.errors import ParameterError, SpecError
+from transfusion_lib.runs.store import Store
 from transfusion_lib.spec import RunSpec
-from transfusion_lib.store import Store
-from transfusion_lib.studies import Convergence, Hybrids, Performance, Transfusion, sources
-from transfusion_lib.studies.sources import source_for
 
 PARAMETERS: dict[str, Any] = {
     "dataset": "fundus",
@@ -94,7 +100,7 @@ def test_an_unknown_data_set_or_network_is_named() -> None:
 
 def test_steps_to_the_threshold_keep_who_never_arrived(curves: pd.DataFrame) -> None:
     """One evaluation above the threshold is no arrival; a run that never arrives stays in the mean."""
-    found = tables.steps_to(curves, threshold=0.8, in_a_row=2).set_index("init")
+    found = arrivals.steps_to(curves, threshold=0.8, in_a_row=2).set_index("init")
     assert found.loc["pretrained", "step of each seed"] == "10, 10"
     assert found.loc["Mean Var", "step of each seed"] == "> 30, 20"
     assert found.loc["random", "step of each seed"] == "> 30, > 30"
@@ -104,7 +110,7 @@ def test_steps_to_the_threshold_keep_who_never_arrived(curves: pd.DataFrame) -> 
 
 def test_the_title_says_the_order_that_was_measured(curves: pd.DataFrame) -> None:
     def title(frame: pd.DataFrame) -> str:
-        return tables.convergence_titles(tables.arms(frame, threshold=0.8, in_a_row=2))["Net"]
+        return convergence_tables.convergence_titles(arrivals.arms(frame, threshold=0.8, in_a_row=2))["Net"]
 
     never = "2 of 2 runs of pretrained and 1 of 2 runs of Mean Var reach the threshold, none of random"
     assert title(curves) == f"Net: {never}", "two seeds, one of them censored, give no order"
@@ -126,7 +132,7 @@ def test_the_title_says_the_order_that_was_measured(curves: pd.DataFrame) -> Non
 
 def test_the_share_still_waiting_keeps_who_never_arrived(curves: pd.DataFrame) -> None:
     """Pretrained is down at 10; of Mean Var's two seeds one arrives, at 20; random stays whole to the last step."""
-    found = tables.waiting(tables.arms(curves, threshold=0.8, in_a_row=2))
+    found = waiting_tables.waiting(arrivals.arms(curves, threshold=0.8, in_a_row=2))
     shares = {
         init: list(zip(part["step"], part["share"], strict=True)) for init, part in found.groupby("init", sort=False)
     }
@@ -135,36 +141,38 @@ def test_the_share_still_waiting_keeps_who_never_arrived(curves: pd.DataFrame) -
         "Mean Var": [(0.0, 1.0), (20.0, 0.5), (30.0, 0.5)],
         "random": [(0.0, 1.0), (30.0, 1.0)],
     }
-    assert tables.waiting_titles(found) == {
+    assert waiting_tables.waiting_titles(found) == {
         "Net": "Net, runs that arrive: 2 of 2 pretrained, 1 of 2 Mean Var, 0 of 2 random"
     }
-    figure = figures.waiting(found, threshold=0.8, titles=tables.waiting_titles(found))
+    figure = arrival_figures.waiting(found, threshold=0.8, titles=waiting_tables.waiting_titles(found))
     assert {"pretrained", "Mean Var", "random"} <= {text.get_text() for text in figure.axes[0].texts}
     one_seed = curves[curves["seed"] == 0]
-    assert tables.waiting(tables.arms(one_seed, threshold=0.8, in_a_row=2)).empty
+    assert waiting_tables.waiting(arrivals.arms(one_seed, threshold=0.8, in_a_row=2)).empty
 
 
 def test_means_and_intervals_are_over_seeds(curves: pd.DataFrame) -> None:
-    means = tables.mean_curves(curves)
+    means = curve_tables.mean_curves(curves)
     row = means[(means["init"] == "Mean Var") & (means["step"] == 10)].iloc[0]
     assert row["mean"] == pytest.approx(0.8)
     assert (row["low"] + row["high"]) / 2 == pytest.approx(0.8)
     assert row["high"] - row["mean"] == pytest.approx(12.706 * 0.1, rel=1e-3)  # t(0.975, 1 df) x se
-    alone = tables.mean_curves(curves[curves["seed"] == 0])
+    alone = curve_tables.mean_curves(curves[curves["seed"] == 0])
     assert alone["low"].isna().all()
     assert np.isfinite(alone["mean"]).all()
 
 
 def test_the_same_data_draw_the_same_figure(curves: pd.DataFrame) -> None:
     def drawn() -> str:
-        means = tables.mean_curves(curves)
-        return figures.svg(figures.convergence(curves, means, threshold=0.8, titles={"Net": "Net: a finding"}))
+        means = curve_tables.mean_curves(curves)
+        return style.svg(curve_figures.convergence(curves, means, threshold=0.8, titles={"Net": "Net: a finding"}))
 
     assert drawn() == drawn()
 
 
 def test_the_figure_is_labelled(curves: pd.DataFrame) -> None:
-    figure = figures.convergence(curves, tables.mean_curves(curves), threshold=0.8, titles={"Net": "Net: a finding"})
+    figure = curve_figures.convergence(
+        curves, curve_tables.mean_curves(curves), threshold=0.8, titles={"Net": "Net: a finding"}
+    )
     axis = figure.axes[0]
     assert axis.get_title(loc="left") == "Net: a finding"
     assert "AUROC" in axis.get_ylabel()

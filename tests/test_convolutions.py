@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from tests.networks import network, seeded
-from transfusion_lib import kernels, runs
-from transfusion_lib.kernels import convolutions
+from transfusion_lib import runs
+from transfusion_lib.runs.store import Store
 from transfusion_lib.spec import RunSpec
-from transfusion_lib.store import Store
+from transfusion_lib.training import accelerate
+from transfusion_lib.training.accelerate import convolutions
 
 
 def error(found: Tensor, wanted: Tensor) -> float:
@@ -202,7 +203,7 @@ def test_training_by_products_differs_by_rounding_alone(
     spec = small.replace(train=small.train.replace(steps=1, eval_every=1, optimizer="sgd"))
     (made,) = runs.ensure([spec], store=store)
     weights = made.weights()
-    monkeypatch.setattr(kernels, "as_products", lambda network: None)
+    monkeypatch.setattr(accelerate, "as_products", lambda network: None)
     (again,) = runs.ensure([spec], store=Store(store.root.parent / "other"))
     close = {
         name: torch.allclose(value, again.weights()[name], rtol=1e-4, atol=1e-5) for name, value in weights.items()

@@ -11,8 +11,8 @@ from PIL import Image, ImageEnhance, ImageFilter
 from tests.pictures import class_folders, encoded, gradient, png, write_files
 from tests.test_own_data import noise, pictures, said, unit_count
 from transfusion_lib import data
-from transfusion_lib.data import copies
-from transfusion_lib.data.catalogue import choose_positive
+from transfusion_lib.data.reading import copies
+from transfusion_lib.data.reading.catalogue import choose_positive
 from transfusion_lib.errors import DataError, SpecError
 
 Files = dict[str, bytes | str]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from transfusion_lib import costs
+from transfusion_lib.analysis import costs
 from transfusion_lib.spec import ModelSpec, Truncate
 
 MIB = 2**20

@@ -18,11 +18,13 @@ from typer.testing import CliRunner
 
 from tests.pictures import class_folders, encoded, gradient, write_files
 from transfusion_lib import __main__ as cli
-from transfusion_lib import card, cut, data, metrics, runs
-from transfusion_lib.cut import Advice, advise
+from transfusion_lib import data, runs
+from transfusion_lib.cutting import card, cut
+from transfusion_lib.cutting.cut import Advice, advise
 from transfusion_lib.errors import SpecError, UserError, WeightsError
-from transfusion_lib.search import Search
-from transfusion_lib.store import Store
+from transfusion_lib.runs.search import Search
+from transfusion_lib.runs.store import Store
+from transfusion_lib.training import metrics
 
 TINY = {"model": "cbr_tiny", "size": 32, "seeds": 2, "start": "random", "quick": True, "steps": 6, "batch_size": 8}
 

@@ -16,9 +16,10 @@ from PIL import Image
 
 from tests.pictures import class_folders, encoded, gradient, png, twins, write_files, write_zip
 from transfusion_lib import data
-from transfusion_lib.data import archive, computed, copies, decode, filesource, folder, leakage, loading, splits
-from transfusion_lib.data.cache import Rooms
 from transfusion_lib.data.dataset import Dataset
+from transfusion_lib.data.reading import archive, copies, decode, filesource, leakage, loading, splits
+from transfusion_lib.data.reading.cache import Rooms
+from transfusion_lib.data.sources import computed, folder
 from transfusion_lib.errors import DataError, SpecError
 from transfusion_lib.spec import DataSpec
 

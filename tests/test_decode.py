@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tests.pictures import encoded, gradient, png
-from transfusion_lib.data import decode
+from transfusion_lib.data.reading import decode
 from transfusion_lib.errors import DataError
 
 COLOUR = gradient(1, size=32)

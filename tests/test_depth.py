@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from transfusion_lib import depth, runs
+from transfusion_lib import runs
+from transfusion_lib.analysis import depth
+from transfusion_lib.runs.store import Store
 from transfusion_lib.spec import RunSpec
-from transfusion_lib.store import Store
 
 
 @pytest.fixture

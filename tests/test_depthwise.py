@@ -8,7 +8,7 @@ from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
 from tests.networks import seeded
-from transfusion_lib import kernels
+from transfusion_lib.training import accelerate
 
 
 def maps(n: int, c: int, height: int, width: int) -> Tensor:
@@ -33,7 +33,7 @@ def test_sums_are_the_gradient_of_the_convolution(
 ) -> None:
     plain = nn.Conv2d(16, 16, edge, stride, padding, groups=16, bias=False)
     twin = copy.deepcopy(plain)
-    kernels.as_products(twin)
+    accelerate.as_products(twin)
     x = maps(3, 16, height, width)
     margins = zip((height, width), plain.padding, edge, strict=True)
     if any(length + 2 * int(around) < filter_edge for length, around, filter_edge in margins):
@@ -47,7 +47,7 @@ def test_sums_are_the_gradient_of_the_convolution(
 def test_inside_autocast_they_compute_in_float32_and_return_bfloat16(kind: type[nn.Conv2d]) -> None:
     plain = kind(32, 32, 5, stride=2, groups=32, bias=False)
     twin = copy.deepcopy(plain)
-    kernels.depthwise_in_float32(twin)
+    accelerate.depthwise_in_float32(twin)
     x = maps(4, 32, 12, 12).bfloat16().float()  # what reaches the layer is already rounded
     exact = gradients(plain, x)
     found = gradients(twin, x, autocast=True)
@@ -61,7 +61,7 @@ def test_inside_autocast_they_compute_in_float32_and_return_bfloat16(kind: type[
 def test_other_layers_stay_in_bfloat16_and_names_stay() -> None:
     plain = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, groups=2), nn.Conv2d(8, 8, 3, groups=8))
     twin = copy.deepcopy(plain)
-    kernels.depthwise_in_float32(twin)
+    accelerate.depthwise_in_float32(twin)
     x = maps(2, 3, 12, 12)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(twin[:2](x), plain[:2](x))

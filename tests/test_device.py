@@ -8,9 +8,9 @@ import sys
 import pytest
 import torch
 
-from transfusion_lib import device
-from transfusion_lib.device import Resources
 from transfusion_lib.errors import UserError
+from transfusion_lib.training import device
+from transfusion_lib.training.device import Resources
 
 
 def test_workers_share_gpus_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,7 +62,7 @@ def test_steps_do_not_fetch_memory_again() -> None:
     """What a step frees the next one gets: without it the pages of 36 MB would come from the system each time."""
     code = """
 import resource, torch
-from transfusion_lib import device
+from transfusion_lib.training import device
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(4):

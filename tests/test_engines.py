@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from tests.runs_alike import same
-from transfusion_lib import engines, runs
-from transfusion_lib.engines import Processes, RayCluster
+from transfusion_lib import runs
 from transfusion_lib.errors import MissingExtraError, SpecError, TrainingError, UserError
-from transfusion_lib.runs import Engine, Run, Standing
+from transfusion_lib.runs import Engine, Run, Standing, engines
+from transfusion_lib.runs.engines import Processes, RayCluster
+from transfusion_lib.runs.store import Store
 from transfusion_lib.spec import InitSpec, RunSpec
-from transfusion_lib.store import Store
 
 
 def three(small: RunSpec) -> list[RunSpec]:
@@ -97,7 +97,7 @@ def test_one_run_is_not_worth_a_process(store: Store, small: RunSpec, monkeypatc
     run: Run
     (run,) = runs.ensure([small], engine=engines.automatic)
     assert run.curve["step"][-1] == 12
-    monkeypatch.setattr("transfusion_lib.device.cores", lambda: 2)
+    monkeypatch.setattr("transfusion_lib.training.device.cores", lambda: 2)
     with pytest.raises(AssertionError):
         runs.ensure([small.replace(seed=5), small.replace(seed=6)], engine=engines.automatic)
 

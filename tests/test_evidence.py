@@ -6,9 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from transfusion_lib import tables
-from transfusion_lib.claims import Evidence, judge
-from transfusion_lib.tables.arrivals import Arms
+from transfusion_lib.chapters.convergence import tables as convergence_tables
+from transfusion_lib.chapters.hybrids import tables as hybrids_tables
+from transfusion_lib.chapters.kit import arrivals as kit_arrivals
+from transfusion_lib.chapters.kit.arrivals import Arms
+from transfusion_lib.chapters.performance import cost_tables
+from transfusion_lib.chapters.performance import tables as performance_tables
+from transfusion_lib.chapters.transfusion import tables as transfusion_tables
+from transfusion_lib.papers.pilot import Evidence, judge
 
 LARGE, SMALL = "ResNet-50", "CBR-Tiny"
 RULE = {"threshold": 0.85, "in_a_row": 2}
@@ -28,7 +33,7 @@ def curves(arrivals: Times, *, network: str = LARGE, grid: int = 10, top: float 
 
 
 def arms(frame: pd.DataFrame) -> Arms:
-    return tables.arms(frame, **RULE)  # type: ignore[arg-type]
+    return kit_arrivals.arms(frame, **RULE)  # type: ignore[arg-type]
 
 
 def outcome(claim: str, evidence: Evidence | None) -> tuple[str, str]:
@@ -52,11 +57,11 @@ def speed_verdicts(times: Times, **how: object) -> dict[str, tuple[str, str]]:
     frame = curves(times, **how)  # type: ignore[arg-type]
     found = arms(frame)
     given = {
-        "T11": tables.speed_evidence(found, frame),
-        "T12": tables.statistics_evidence(found, frame),
-        "T13": tables.transfusion_evidence(found, frame, network=LARGE),
-        "T14": tables.slim_evidence(found, frame, network=LARGE),
-        "T15": tables.gabor_evidence(found, frame, network=LARGE),
+        "T11": convergence_tables.speed_evidence(found, frame),
+        "T12": convergence_tables.statistics_evidence(found, frame),
+        "T13": transfusion_tables.transfusion_evidence(found, frame, network=LARGE),
+        "T14": hybrids_tables.slim_evidence(found, frame, network=LARGE),
+        "T15": hybrids_tables.gabor_evidence(found, frame, network=LARGE),
     }
     return {claim: outcome(claim, evidence) for claim, evidence in given.items()}
 
@@ -111,40 +116,40 @@ def test_a_missing_arm_is_not_tested() -> None:
     found = speed_verdicts({"random": (50, 60, 60)})
     assert {verdict for verdict, _ in found.values()} == {"not tested"}
     small = curves(PAPER, network=SMALL)
-    assert tables.speed_evidence(arms(small), small) is None, "the claim is about large networks"
+    assert convergence_tables.speed_evidence(arms(small), small) is None, "the claim is about large networks"
 
 
 def test_one_grid_step_apart_is_not_certain() -> None:
     """Every seed arrives one evaluation earlier: the variance within the grid keeps three seeds from certainty."""
     frame = curves({"random": (40, 40, 40), "pretrained": (30, 30, 30)})
-    assert judge("T11", tables.speed_evidence(arms(frame), frame)).findings[0].low < 5
+    assert judge("T11", convergence_tables.speed_evidence(arms(frame), frame)).findings[0].low < 5
     frame = curves({"random": (40, 40, 40), "pretrained": (40, 40, 40)})
-    assert outcome("T11", tables.speed_evidence(arms(frame), frame))[0] == "inconclusive"
+    assert outcome("T11", convergence_tables.speed_evidence(arms(frame), frame))[0] == "inconclusive"
 
 
 def test_the_mean_on_the_way_orders_arms_that_never_arrive() -> None:
     frame = curves({"random": (300, 300, 300), "pretrained": (20, 30, 30)})
     frame.loc[frame["init"] == "random", "auroc"] += np.linspace(0, 0.01, len(frame[frame["init"] == "random"]))
-    row = tables.speed_ups(arms(frame)).iloc[0]
+    row = kit_arrivals.speed_ups(arms(frame)).iloc[0]
     assert row["lower_bound"]
     assert np.isnan(row["share"])
     assert row["way_low"] > 0.15
-    shown = tables.speed_up_table(arms(frame)).iloc[0]
+    shown = kit_arrivals.speed_up_table(arms(frame)).iloc[0]
     assert shown["speed-up in steps"].startswith("at least ")
 
 
 def test_the_share_of_the_speed_up_has_fiellers_interval() -> None:
-    row = tables.speed_ups(arms(curves(PAPER))).set_index("init").loc["Mean Var"]
+    row = kit_arrivals.speed_ups(arms(curves(PAPER))).set_index("init").loc["Mean Var"]
     assert row["share"] == pytest.approx((470 / 3 - 250 / 3) / (470 / 3 - 80 / 3))
     assert row["share_low"] < row["share"] < row["share_high"]
     assert row["gain"] == pytest.approx(220 / 3)
 
 
 def test_marginal_gains_add_up_to_the_whole() -> None:
-    found = tables.marginal_gains(arms(curves(_reached())))
+    found = transfusion_tables.marginal_gains(arms(curves(_reached())))
     assert found["stage"].tolist() == ["conv1", "block2", "pretrained"]
     assert found["steps"].sum() == pytest.approx(470 / 3 - 80 / 3)
-    assert tables.marginal_title(found) == (
+    assert transfusion_tables.marginal_title(found) == (
         f"{LARGE}, steps saved: conv1 +77 (+65 to +89) and block2 +43 (+31 to +55); "
         f"{LARGE}, AUROC on the way gained: conv1 +0.088 (+0.076 to +0.100) and block2 +0.050 (+0.032 to +0.068)"
     )
@@ -178,21 +183,21 @@ LITTLE = {**EQUAL, (LARGE, "random"): 0.88}
 
 def test_equal_ends_support_t1_and_t2_and_a_gap_contradicts_them() -> None:
     equal = scores(EQUAL, sd=0.001)
-    assert outcome("T1", tables.transfer_evidence(equal))[0] == "supported"
-    assert outcome("T2", tables.small_networks_evidence(equal))[0] == "supported"
+    assert outcome("T1", performance_tables.transfer_evidence(equal))[0] == "supported"
+    assert outcome("T2", performance_tables.small_networks_evidence(equal))[0] == "supported"
     apart = scores({**EQUAL, (LARGE, "pretrained"): 0.99}, sd=0.001)
-    assert outcome("T1", tables.transfer_evidence(apart))[0] == "contradicted"
-    assert outcome("T2", tables.small_networks_evidence(apart))[0] == "contradicted"
+    assert outcome("T1", performance_tables.transfer_evidence(apart))[0] == "contradicted"
+    assert outcome("T2", performance_tables.small_networks_evidence(apart))[0] == "contradicted"
 
 
 def test_a_larger_gain_of_the_large_network_supports_t4() -> None:
-    assert outcome("T4", tables.little_data_evidence(little(scores(LITTLE, sd=0.002))))[0] == "supported"
+    assert outcome("T4", performance_tables.little_data_evidence(little(scores(LITTLE, sd=0.002))))[0] == "supported"
     turned = scores({**EQUAL, (SMALL, "random"): 0.88}, sd=0.002)
-    assert outcome("T4", tables.little_data_evidence(little(turned)))[0] == "contradicted"
+    assert outcome("T4", performance_tables.little_data_evidence(little(turned)))[0] == "contradicted"
 
 
 def test_one_size_of_the_training_set_says_nothing_of_little_data() -> None:
-    assert tables.little_data_evidence(scores(LITTLE, sd=0.002)) is None
+    assert performance_tables.little_data_evidence(scores(LITTLE, sd=0.002)) is None
 
 
 @pytest.mark.parametrize(
@@ -208,9 +213,9 @@ def test_one_size_of_the_training_set_says_nothing_of_little_data() -> None:
 def test_too_little_for_a_verdict_on_final_scores(how: dict[str, float], says: str) -> None:
     frame = scores(EQUAL, **how)  # type: ignore[arg-type]
     given = {
-        "T1": tables.transfer_evidence(frame),
-        "T2": tables.small_networks_evidence(frame),
-        "T4": tables.little_data_evidence(little(frame)),
+        "T1": performance_tables.transfer_evidence(frame),
+        "T2": performance_tables.small_networks_evidence(frame),
+        "T4": performance_tables.little_data_evidence(little(frame)),
     }
     for claim, evidence in given.items():
         verdict, reason = outcome(claim, evidence)
@@ -220,7 +225,7 @@ def test_too_little_for_a_verdict_on_final_scores(how: dict[str, float], says: s
 
 def test_saturated_scores_are_inconclusive() -> None:
     frame = scores(dict.fromkeys(EQUAL, 0.998), sd=0.0005)
-    assert "Saturated" in outcome("T1", tables.transfer_evidence(frame))[1]
+    assert "Saturated" in outcome("T1", performance_tables.transfer_evidence(frame))[1]
 
 
 def test_source_accuracy_is_ranked_within_one_source_task_only() -> None:
@@ -228,13 +233,16 @@ def test_source_accuracy_is_ranked_within_one_source_task_only() -> None:
     means = {(name, "pretrained"): 0.9 + 0.01 * k for k, name in enumerate(names)}
     rows = scores(means, sd=0.001)
     source = pd.DataFrame({"network": names, "source task": "imagenet", "top5": [90.0, 91, 92, 93, 94]})
-    evidence = tables.source_evidence(rows, source)
+    evidence = performance_tables.source_evidence(rows, source)
     assert evidence is not None
     assert evidence.parts["correlation"]["referable"].estimate == pytest.approx(1)
     mixed = source.assign(**{"source task": ["imagenet", "imagenet", "other", "other", "imagenet"]})
-    assert tables.source_evidence(rows, mixed) is None
-    assert outcome("T3", tables.source_evidence(rows, mixed))[0] == "not tested"
-    titles = [tables.source_title(tables.source_table(one.assign(**{"from": "ours"}), rows)) for one in (source, mixed)]
+    assert performance_tables.source_evidence(rows, mixed) is None
+    assert outcome("T3", performance_tables.source_evidence(rows, mixed))[0] == "not tested"
+    titles = [
+        cost_tables.source_title(cost_tables.source_table(one.assign(**{"from": "ours"}), rows))
+        for one in (source, mixed)
+    ]
     interval = evidence.parts["correlation"]["referable"]
     assert titles[0].startswith("Over 5 networks of one source, rank correlation +1.00 (")
     assert f"({interval.low:+.2f} to {interval.high:+.2f})".replace("-", "\N{MINUS SIGN}") in titles[0]
@@ -243,27 +251,29 @@ def test_source_accuracy_is_ranked_within_one_source_task_only() -> None:
 
 def test_effects_are_corrected_for_their_number() -> None:
     rows = pd.concat([scores(LITTLE, sd=0.02), scores(LITTLE, sd=0.02).assign(task="grade")])
-    alone = tables.effects(scores(LITTLE, sd=0.02))
+    alone = performance_tables.effects(scores(LITTLE, sd=0.02))
     one = float(alone.loc[alone["network"] == LARGE, "p differs"].iloc[0])
-    four = tables.effects(rows)
+    four = performance_tables.effects(rows)
     assert four.loc[four["network"] == LARGE, "p differs"].iloc[0] == pytest.approx(2 * one)
     assert four["p equivalent"].between(0, 1).all()
-    alone = tables.effects(scores(LITTLE, sd=0.02, seeds=1))
+    alone = performance_tables.effects(scores(LITTLE, sd=0.02, seeds=1))
     assert alone["low"].isna().all()
     assert alone["effect"].tolist() == pytest.approx([0.07, 0.0])
 
 
 def test_the_title_counts_effects_after_their_correction() -> None:
     one = scores({(LARGE, "random"): 0.95, (LARGE, "pretrained"): 0.93}, sd=0.008)
-    found = tables.effects(one)
+    found = performance_tables.effects(one)
     assert found["high"].iloc[0] < 0
-    assert tables.effect_title(found).startswith(f"Final score: transfer lowers that of {LARGE} by \N{MINUS SIGN}0.02")
+    assert performance_tables.effect_title(found).startswith(
+        f"Final score: transfer lowers that of {LARGE} by \N{MINUS SIGN}0.02"
+    )
     rest = [
         scores({("CBR-Tiny", "random"): 0.9, ("CBR-Tiny", "pretrained"): 0.9}, sd=0.01).assign(task=k) for k in "abc"
     ]
-    family = tables.effects(pd.concat([one, *rest]))
+    family = performance_tables.effects(pd.concat([one, *rest]))
     assert family["high"].iloc[0] < 0
-    assert tables.effect_title(family) == "Final score: no clear change in 4 of 4 comparisons"
+    assert performance_tables.effect_title(family) == "Final score: no clear change in 4 of 4 comparisons"
 
 
 def test_the_title_of_little_data_calls_a_gain_clear_after_its_correction() -> None:
@@ -272,5 +282,5 @@ def test_the_title_of_little_data_calls_a_gain_clear_after_its_correction() -> N
         (0.05, "images: no clear change in 2 of 2 comparisons"),
         (0.002, f"raises that of {LARGE} by +0.0300 (+0.0255 to +0.0345); no clear change in 1 of 2 comparisons"),
     ):
-        found = tables.effects(little(scores({**gain, ("CBR-Tiny", "pretrained"): 0.9}, sd=sd)))
-        assert tables.small_title(found).endswith(end)
+        found = performance_tables.effects(little(scores({**gain, ("CBR-Tiny", "pretrained"): 0.9}, sd=sd)))
+        assert performance_tables.small_title(found).endswith(end)

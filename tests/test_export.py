@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from tests.networks import enliven, network
-from transfusion_lib import export as exporting
+from transfusion_lib.cutting import export as exporting
+from transfusion_lib.cutting.export import export
 from transfusion_lib.errors import MissingExtraError, TransfusionError
-from transfusion_lib.export import export
-from transfusion_lib.metrics import Kind
 from transfusion_lib.spec import ModelSpec, Truncate
+from transfusion_lib.training.metrics import Kind
 
 SPECS = [
     ModelSpec(name="cbr_tiny", truncate=Truncate(at="pool3")),

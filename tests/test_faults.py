@@ -12,11 +12,11 @@ import torch
 
 from tests.runs_alike import same
 from transfusion_lib import data, runs
-from transfusion_lib.device import Resources
-from transfusion_lib.engines import Processes, RayCluster
 from transfusion_lib.runs import Engine
+from transfusion_lib.runs.engines import Processes, RayCluster
+from transfusion_lib.runs.store import Store
 from transfusion_lib.spec import InitSpec, RunSpec
-from transfusion_lib.store import Store
+from transfusion_lib.training.device import Resources
 
 OFTEN = Resources(device=torch.device("cpu"), checkpoint_every_s=0.2)
 MANY = 10_000
@@ -24,7 +24,7 @@ MANY = 10_000
 
 def local(process: psutil.Process) -> bool:
     """Whether a process is a worker of the engine of processes."""
-    return "transfusion_lib.engines.worker" in process.cmdline()
+    return "transfusion_lib.runs.engines.worker" in process.cmdline()
 
 
 def ray(process: psutil.Process) -> bool:

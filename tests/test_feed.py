@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from transfusion_lib.data.batches import order
 from transfusion_lib.data.dataset import Split
-from transfusion_lib.data.feed import Feed, Pair
+from transfusion_lib.training.batches import order
+from transfusion_lib.training.feed import Feed, Pair
 
 CPU = torch.device("cpu")
 ALL = slice(0, 8)

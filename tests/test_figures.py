@@ -4,11 +4,11 @@ import matplotlib.pyplot as plt
 import pytest
 from matplotlib.figure import Figure
 
-from transfusion_lib import figures
-from transfusion_lib.figures import style
+from transfusion_lib.chapters.kit import style
+from transfusion_lib.chapters.kit import style as kit_style
 
 
-@figures.drawing
+@kit_style.drawing
 def two_curves() -> Figure:
     """Draw two curves that end close together."""
     figure, axes = style.panels(1)
@@ -21,11 +21,11 @@ def test_a_drawing_has_the_style_is_closed_and_shows_its_code() -> None:
     figure = two_curves()
     assert plt.get_fignums() == []
     assert not figure.axes[0].spines["top"].get_visible()
-    assert figures.svg(figure) == figures.svg(two_curves()), "the same data draw the same file"
-    where, code = figures.source(figure) or ("", "")
+    assert kit_style.svg(figure) == kit_style.svg(two_curves()), "the same data draw the same file"
+    where, code = kit_style.source(figure) or ("", "")
     assert where.endswith("test_figures.py, two_curves")
     assert "end close together" in code
-    assert figures.source(Figure()) is None
+    assert kit_style.source(Figure()) is None
 
 
 def test_labels_of_close_ends_do_not_overlap() -> None:

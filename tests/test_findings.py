@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from transfusion_lib import papers
+from transfusion_lib.chapters.kit.findings import Findings
 from transfusion_lib.errors import MeasureError
-from transfusion_lib.findings import Findings
 from transfusion_lib.papers.plan import Plan, read_plan
-from transfusion_lib.run import Run
+from transfusion_lib.runs.run import Run
 from transfusion_lib.spec import RunSpec
 
 BOOK = Path(__file__).parent.parent / "book"

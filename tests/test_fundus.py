@@ -9,13 +9,13 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import cross_val_predict
 from sklearn.preprocessing import StandardScaler
 
-from transfusion_lib.data import fundus as data
-from transfusion_lib.data.drawn import Drawing
+from transfusion_lib.data.sources import fundus as data
+from transfusion_lib.data.synthetic import fundus
+from transfusion_lib.data.synthetic.canvas import Array, Static, stream
+from transfusion_lib.data.synthetic.drawn import Drawing
+from transfusion_lib.data.synthetic.fundus import LESIONS, REGIONS, Scene
 from transfusion_lib.errors import SpecError
 from transfusion_lib.spec import DataSpec
-from transfusion_lib.synthetic import fundus
-from transfusion_lib.synthetic.canvas import Array, Static, stream
-from transfusion_lib.synthetic.fundus import LESIONS, REGIONS, Scene
 
 NO_SPOTS, NO_STROKES = np.zeros((6, 0), np.float32), np.zeros((8, 0), np.float32)
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from transfusion_lib import gabor
+from transfusion_lib.analysis import gabor
 from transfusion_lib.errors import MeasureError
-from transfusion_lib.init import gabor_filters
+from transfusion_lib.networks.init import gabor_filters
 from transfusion_lib.spec import Gabor
 
 

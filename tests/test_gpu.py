@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from transfusion_lib import data, runs
-from transfusion_lib import device as devices
-from transfusion_lib.device import Resources
-from transfusion_lib.engines import Processes
+from transfusion_lib.runs.engines import Processes
+from transfusion_lib.runs.store import Store
 from transfusion_lib.spec import Augment, RunSpec
-from transfusion_lib.store import Store
-from transfusion_lib.train import Result, _Run, fit
+from transfusion_lib.training import device as devices
+from transfusion_lib.training.device import Resources
+from transfusion_lib.training.train import Result, _Run, fit
 
 pytestmark = [
     pytest.mark.gpu,

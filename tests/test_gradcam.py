@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from tests.networks import network, seeded
-from transfusion_lib import data, gradcam
+from transfusion_lib import data
+from transfusion_lib.analysis import gradcam
+from transfusion_lib.analysis.gradcam import _looked_at, grad_cam
 from transfusion_lib.data.dataset import Dataset
-from transfusion_lib.gradcam import _looked_at, grad_cam
+from transfusion_lib.runs.store import Store
 from transfusion_lib.spec import DataSpec, ModelSpec, Truncate
-from transfusion_lib.store import Store
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from PIL import Image
 
 from tests.pictures import encoded, gradient, write_files, write_zip
 from transfusion_lib import data
-from transfusion_lib.data.ham10000 import CODES
+from transfusion_lib.data.sources.ham10000 import CODES
 from transfusion_lib.errors import DataError
 from transfusion_lib.spec import DataSpec
 

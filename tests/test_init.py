@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from tests.networks import NETWORKS, images, network, seeded, size, source, step
-from transfusion_lib import init, models
+from transfusion_lib import networks
 from transfusion_lib.errors import SpecError, WeightsError
-from transfusion_lib.models import Network, State
-from transfusion_lib.models.stages import BatchNorm
+from transfusion_lib.networks import Network, State, init
+from transfusion_lib.networks.stages import BatchNorm
 from transfusion_lib.spec import DataSpec, Gabor, InitSpec, ModelSpec, RunSpec, Slim, TrainSpec, Truncate
 
 PRETRAINED = InitSpec(method="pretrained", weights="imagenet")
@@ -198,9 +198,9 @@ def test_gabor_replaces_the_first_convolution_and_nothing_else(name: str, in_cha
     new, random = made(model, InitSpec(gabor=Gabor())), network(model)
     changed = [k for k, value in new.state_dict().items() if not torch.equal(value, random.state_dict()[k])]
     assert len(changed) == 1
-    filters = models.first_convolution(new).weight
+    filters = networks.first_convolution(new).weight
     assert filters is dict(new.named_parameters())[changed[0]]
-    assert filters.shape == models.first_convolution(random).weight.shape
+    assert filters.shape == networks.first_convolution(random).weight.shape
     torch.testing.assert_close(filters.mean((2, 3)), torch.zeros(filters.shape[:2]), atol=1e-6, rtol=0)
     norms = filters.flatten(1).norm(dim=1)
     torch.testing.assert_close(norms, torch.full_like(norms, math.sqrt(2 * in_channels / len(filters))))

@@ -8,7 +8,7 @@ import pytest
 
 from tests.pictures import png, write_files, write_zip
 from transfusion_lib import data
-from transfusion_lib.data import leakage
+from transfusion_lib.data.reading import leakage
 from transfusion_lib.errors import DataError
 from transfusion_lib.spec import DataSpec
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from transfusion_lib.data import leakage
 from transfusion_lib.data.dataset import Dataset, Split
+from transfusion_lib.data.reading import leakage
 from transfusion_lib.errors import DataError
 
 

@@ -106,7 +106,7 @@ def built() -> list[tuple[str, int]]:
 
 def test_benchmarks_need_the_core_only(light: dict[str, str]) -> None:
     modules = "benchmarks.train, benchmarks.peer, benchmarks.store, benchmarks.data, benchmarks.similarity"
-    code = f"import {modules}, benchmarks.book, transfusion_lib.engines"
+    code = f"import {modules}, benchmarks.book, transfusion_lib.runs.engines"
     done = subprocess.run([sys.executable, "-c", code], env=light, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "no folder benchmarks" not in call(light, "bench", "nothing").stderr

@@ -11,14 +11,16 @@ import pytest
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
-from transfusion_lib import claims, figures, markup, runs
-from transfusion_lib.claims import TABLE, Verdict
-from transfusion_lib.figures.live import learning
-from transfusion_lib.live import Reporter
+from transfusion_lib import markup, runs
+from transfusion_lib.book.learning import learning
+from transfusion_lib.book.live import Reporter
+from transfusion_lib.chapters.kit import style
+from transfusion_lib.papers import pilot as claims
+from transfusion_lib.papers.pilot import TABLE, Verdict
+from transfusion_lib.runs.store import Store
 from transfusion_lib.spec import RunSpec
 from transfusion_lib.stats import over_seeds
-from transfusion_lib.store import Store
-from transfusion_lib.train import Progress
+from transfusion_lib.training.train import Progress
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -62,7 +64,7 @@ def test_words_never_become_markup() -> None:
 
 def test_learning_curves_name_the_last_runs() -> None:
     curves = {f"run {k}": ([0, 5], [0.5, 0.6 + k / 100]) for k in range(12)}
-    text = figures.svg(learning(curves, score="test_auroc"))
+    text = style.svg(learning(curves, score="test_auroc"))
     assert text.startswith("<?xml")
     axis = learning(curves, score="test_auroc").axes[0]
     legend = axis.get_legend()
@@ -86,7 +88,7 @@ def test_under_the_builder_progress_is_lines_of_its_log(
 
 
 CELL = """\
-from transfusion_lib import live
+from transfusion_lib.book import live
 from transfusion_lib.spec import RunSpec
 [run] = live.train([RunSpec.from_json('''{spec}''')])
 print(run.curve['step'][-1])"""

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from transfusion_lib import data
-from transfusion_lib.data import medmnist
+from transfusion_lib.data.sources import medmnist
 from transfusion_lib.errors import DataError, MissingExtraError
 from transfusion_lib.spec import DataSpec
 

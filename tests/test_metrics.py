@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from transfusion_lib.metrics import loss, probabilities, score
+from transfusion_lib.training.metrics import loss, probabilities, score
 
 
 def test_auroc_is_the_share_of_ordered_pairs() -> None:

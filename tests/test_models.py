@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from tests.networks import NETWORKS, cut_points, enliven, images, network, seeded, size, stage_ends, step
-from transfusion_lib import models
+from transfusion_lib import networks
 from transfusion_lib.errors import SpecError
-from transfusion_lib.models.stages import BatchNorm, Convolution, Head, Network
+from transfusion_lib.networks.stages import BatchNorm, Convolution, Head, Network
 from transfusion_lib.spec import ModelSpec, Slim, Truncate
 
-LIBRARY = [name for name, row in models.TABLE.items() if row.stages is not None]
+LIBRARY = [name for name, row in networks.TABLE.items() if row.stages is not None]
 FAST_LIBRARY = [name for name in LIBRARY if name not in ("resnet34", "resnet50")]
 SLOW_LIBRARY = [pytest.param(name, marks=pytest.mark.slow) for name in ("resnet34", "resnet50")]  # made like resnet18
 
@@ -32,10 +32,10 @@ def test_cbr_parameters_are_those_of_table_1(name: str, table_1: int) -> None:
     The rule, found from the numbers (no source states it): every convolution weight but the first layer's, plus a
     5-way classifier without bias, and no batch-norm parameters.
     """
-    described = models.describe(ModelSpec(name=name))
+    described = networks.describe(ModelSpec(name=name))
     assert described.paper_parameters == described.table_1 == table_1
     trainable = network(name, num_outputs=5)
-    first, classifier_bias = models.first_convolution(trainable).weight, 5
+    first, classifier_bias = networks.first_convolution(trainable).weight, 5
     norms = sum(2 * part.num_features for part in trainable.modules() if isinstance(part, BatchNorm))
     assert described.parameters == table_1 + first.numel() + classifier_bias + norms
 
@@ -53,7 +53,7 @@ def test_resnet50_costs_what_truncated_tl_says(
     surgery: dict[str, Slim | Truncate], millions: float, macs: float
 ) -> None:
     """TruncatedTL, the table of P and MACs at 224 px with a two-class head; its tool also counts normalisation."""
-    described = models.describe(ModelSpec.model_validate({"name": "resnet50", **surgery}), num_outputs=2, size=224)
+    described = networks.describe(ModelSpec.model_validate({"name": "resnet50", **surgery}), num_outputs=2, size=224)
     digits = 2 if millions < 10 else 1
     assert round(described.parameters / 1e6, digits) == millions
     assert described.macs / 1e9 == pytest.approx(macs, rel=0.02)
@@ -63,7 +63,7 @@ def test_resnet50_costs_what_truncated_tl_says(
 def test_costs_are_the_librarys_own(name: str) -> None:
     from torchvision.models import get_model_weights
 
-    described = models.describe(ModelSpec(name=name), num_outputs=1000, size=299 if name == "inception_v3" else 224)
+    described = networks.describe(ModelSpec(name=name), num_outputs=1000, size=299 if name == "inception_v3" else 224)
     if name == "efficientnet_lite0":  # timm: 4.65 M parameters; the Lite paper: 407 M multiply-adds at 224
         assert described.parameters == 4_652_008
         assert described.macs / 1e6 == pytest.approx(385, abs=1)
@@ -78,16 +78,16 @@ def test_costs_are_the_librarys_own(name: str) -> None:
 
 
 def test_resnet50_has_a_stem_and_sixteen_bottlenecks() -> None:
-    described = models.describe(ModelSpec(name="resnet50"))
+    described = networks.describe(ModelSpec(name="resnet50"))
     assert described.stages == ("conv1", "block1", "block2", "block3", "block4")
     depths = {"block1": 3, "block2": 4, "block3": 6, "block4": 3}
     units = [f"{stage}.{number}" for stage, depth in depths.items() for number in range(1, depth + 1)]
     assert described.cut_points == ("conv1", *units)
 
 
-@pytest.mark.parametrize("name", models.TABLE)
+@pytest.mark.parametrize("name", networks.TABLE)
 def test_cut_points_hold_every_tensor_once_and_in_order(name: str) -> None:
-    made = models.blueprint(ModelSpec(name=name), num_outputs=3, size=size(name))
+    made = networks.blueprint(ModelSpec(name=name), num_outputs=3, size=size(name))
     held = list(chain.from_iterable(made.names().values()))
     assert held == list(made.state_dict())
     assert tuple(made.names()) == (*made.cut_points, "head")
@@ -99,12 +99,12 @@ def test_cut_points_hold_every_tensor_once_and_in_order(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*FAST_LIBRARY, *SLOW_LIBRARY])
 def test_table_computes_what_the_library_computes(name: str) -> None:
-    row = models.TABLE[name]
+    row = networks.TABLE[name]
     x = images(name)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
         library = row.library(7)
-        models.randomise(library, generator=seeded())
+        networks.randomise(library, generator=seeded())
         enliven(library)
         for part in library.modules():
             if isinstance(part, BatchNorm):
@@ -132,11 +132,11 @@ def test_features_are_the_bodys_and_stay_as_they_were_yielded(name: str) -> None
 
 @pytest.mark.parametrize("name", ["cbr_tiny", "resnet18", "inception_v3", "densenet121", "efficientnet_lite0"])
 def test_minimum_size_is_the_smallest_that_works(name: str) -> None:
-    smallest = models.TABLE[name].minimum_size
-    made = models.blueprint(ModelSpec(name=name), num_outputs=2, size=smallest).eval()
+    smallest = networks.TABLE[name].minimum_size
+    made = networks.blueprint(ModelSpec(name=name), num_outputs=2, size=smallest).eval()
     assert made(torch.empty(1, 3, smallest, smallest)).shape == (1, 2)
     with pytest.raises(SpecError, match=f"at least {smallest} pixels, got {smallest - 1}"):
-        models.blueprint(ModelSpec(name=name), num_outputs=2, size=smallest - 1)
+        networks.blueprint(ModelSpec(name=name), num_outputs=2, size=smallest - 1)
     if smallest > 16:  # 16 is the smallest size of a DataSpec
         with pytest.raises(RuntimeError):
             made(torch.empty(1, 3, smallest - 1, smallest - 1))
@@ -172,7 +172,7 @@ def test_random_weights_follow_the_stated_rule() -> None:
 
 def test_a_layer_without_a_rule_is_an_error() -> None:
     with pytest.raises(TypeError, match="LayerNorm"):
-        models.randomise(nn.Sequential(nn.LayerNorm(3)), generator=seeded())
+        networks.randomise(nn.Sequential(nn.LayerNorm(3)), generator=seeded())
 
 
 # --- surgery on shapes --------------------------------------------------------------------------------------------
@@ -187,7 +187,7 @@ def test_a_truncated_network_trains() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("in_channels", [1, 3])
-@pytest.mark.parametrize("name", models.TABLE)
+@pytest.mark.parametrize("name", networks.TABLE)
 def test_truncated_networks_train_at_every_cut_point(name: str, in_channels: int) -> None:
     spec = ModelSpec.model_validate({"name": name, "in_channels": in_channels})
     for cut in cut_points(name):
@@ -226,7 +226,7 @@ def test_a_slim_network_trains(name: str, above: str, factor: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("factor", "in_channels"), [(2, 1), (2, 3), (3, 3)])
-@pytest.mark.parametrize("name", models.TABLE)
+@pytest.mark.parametrize("name", networks.TABLE)
 def test_slim_networks_train_at_every_cut_point(name: str, factor: int, in_channels: int) -> None:
     spec = ModelSpec.model_validate({"name": name, "in_channels": in_channels})
     for cut in cut_points(name)[:-1]:
@@ -238,7 +238,7 @@ def check_slim(spec: ModelSpec, slim: Slim, *, trains: bool) -> None:
     """Every convolution above the cut puts out a ``factor``-th of its channels, and nothing below it changes."""
     whole = untouched(spec)
     spec = spec.replace(slim=slim)
-    made = network(spec) if trains else models.blueprint(spec, num_outputs=3, size=size(spec.name))
+    made = network(spec) if trains else networks.blueprint(spec, num_outputs=3, size=size(spec.name))
     assert made.cut_points == whole.cut_points
     for number, (old, new) in enumerate(zip(whole.units().values(), made.units().values(), strict=True), start=1):
         if number <= whole.position(slim.above):
@@ -260,7 +260,7 @@ def check_slim(spec: ModelSpec, slim: Slim, *, trains: bool) -> None:
 @cache
 def untouched(spec: ModelSpec) -> Network:
     """Return the whole network of ``spec``, for its names and shapes. Not to be changed."""
-    return models.blueprint(spec, num_outputs=3, size=size(spec.name))
+    return networks.blueprint(spec, num_outputs=3, size=size(spec.name))
 
 
 def convolutions(unit: nn.Module) -> list[Convolution]:
@@ -281,7 +281,7 @@ def convolutions(unit: nn.Module) -> list[Convolution]:
     ],
 )
 def test_slim_puts_a_joint_exactly_where_widths_would_not_fit(name: str, above: str, joint: bool) -> None:
-    made = models.blueprint(ModelSpec(name=name, slim=Slim(above=above)), num_outputs=2, size=96)
+    made = networks.blueprint(ModelSpec(name=name, slim=Slim(above=above)), num_outputs=2, size=96)
     joints = [path for path, _ in made.named_modules() if path.endswith(".joint")]
     following = made.paths[made.cut_points[made.position(above)]]
     assert joints == ([f"body.{following}.joint"] if joint else [])
@@ -289,7 +289,7 @@ def test_slim_puts_a_joint_exactly_where_widths_would_not_fit(name: str, above: 
 
 def test_slim_then_truncated_is_slim_up_to_the_cut() -> None:
     spec = ModelSpec(name="resnet50", slim=Slim(above="block2"), truncate=Truncate(at="block3.2", pooled=False))
-    made = models.blueprint(spec, num_outputs=2, size=64)
+    made = networks.blueprint(spec, num_outputs=2, size=64)
     assert made.cut_points[-1] == "block3.2"
     assert made.head.linear.in_features == 512 * 4 * 4
 
@@ -313,12 +313,12 @@ def test_slim_then_truncated_is_slim_up_to_the_cut() -> None:
 )
 def test_what_does_not_exist_is_named(spec: dict[str, object], message: str) -> None:
     with pytest.raises(SpecError, match=message):
-        models.blueprint(ModelSpec.model_validate(spec), num_outputs=2, size=64)
+        networks.blueprint(ModelSpec.model_validate(spec), num_outputs=2, size=64)
 
 
 def test_a_grey_network_has_one_mean_and_deviation() -> None:
     for in_channels in (1, 3):
-        made = models.blueprint(
+        made = networks.blueprint(
             ModelSpec.model_validate({"name": "resnet18", "in_channels": in_channels}), num_outputs=2, size=32
         )
         assert made.in_channels == len(made.mean) == len(made.std) == in_channels
@@ -350,9 +350,9 @@ def test_volumes_go_through_every_surgery() -> None:
         "block2": [Residual(16, 8)],
     }
     made = Network("volumes", stages, Head(nn.Linear(16, 3)), mean=(0.5,), std=(0.5,))
-    models.randomise(made, generator=seeded())
-    models.slim(made, Slim(above="block1.1", factor=4), size=6, generator=seeded())
-    models.truncate(made, Truncate(at="block1", pooled=False), size=6, generator=seeded())
+    networks.randomise(made, generator=seeded())
+    networks.slim(made, Slim(above="block1.1", factor=4), size=6, generator=seeded())
+    networks.truncate(made, Truncate(at="block1", pooled=False), size=6, generator=seeded())
     narrow = made.get_submodule("body.block1.2.unit.conv2")
     assert isinstance(narrow, Convolution)
     assert (narrow.out_channels, narrow.groups) == (4, 4)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from transfusion_lib import models
+from transfusion_lib import networks as models
 from transfusion_lib.book import networks
 from transfusion_lib.book.execute import Build
 

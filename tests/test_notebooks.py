@@ -10,10 +10,10 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from transfusion_lib import studies
-from transfusion_lib.store import Store
+from transfusion_lib import chapters
+from transfusion_lib.runs.store import Store
 
-RUNS = {name: bool(study.model_fields.get("seeds")) for name, study in studies.TABLE.items()}
+RUNS = {name: bool(study.model_fields.get("seeds")) for name, study in chapters.TABLE.items()}
 ROOT = Path(__file__).parent.parent
 SMALL: dict[str, Any] = {
     "size": 32, "train_images": 32, "val_images": 16, "test_images": 24, "seeds": [0, 1], "steps": 4, "eval_every": 2,

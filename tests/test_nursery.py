@@ -34,7 +34,7 @@ Path(sys.argv[1] + ".json").write_text(json.dumps(told))
 if "wait" in sys.argv:
     time.sleep(60)
 sys.exit(3)
-""".replace("TABLES", repr("transfusion_lib.tables"))
+""".replace("TABLES", repr("transfusion_lib.chapters"))
 
 
 ROOT = str(Path(__file__).parents[1])

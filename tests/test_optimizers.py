@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from tests.networks import seeded
-from transfusion_lib import kernels
+from transfusion_lib.training import accelerate
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": partial(torch.optim.SGD, lr=0.1, fused=True),
@@ -53,12 +53,12 @@ def test_steps_have_the_same_bits_and_states_the_same_shapes(make: Callable[...,
     plain = layers()
     twin = copy.deepcopy(plain)
     first, second = make(plain.parameters()), make(twin.parameters())
-    kernels.step_in_order_of_memory(second)
+    accelerate.step_in_order_of_memory(second)
     steps(plain, first, range(3))
     steps(twin, second, range(3))
     compare(first, second)
     again = make(twin.parameters())  # from the state of the other, as after a checkpoint
-    kernels.step_in_order_of_memory(again)
+    accelerate.step_in_order_of_memory(again)
     again.load_state_dict(copy.deepcopy(first.state_dict()))
     steps(plain, first, range(3, 5))
     steps(twin, again, range(3, 5))
@@ -76,7 +76,7 @@ def test_no_copy_is_made() -> None:
     for own, copies in ((False, 1), (True, 0)):
         optimizer = torch.optim.SGD([weight], lr=0.1, momentum=0.9, fused=True)
         if own:
-            kernels.step_in_order_of_memory(optimizer)
+            accelerate.step_in_order_of_memory(optimizer)
         weight.grad = torch.ones_like(weight)
         optimizer.step()
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:

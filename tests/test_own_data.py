@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.pictures import encoded, write_files, write_zip
 from transfusion_lib import data
-from transfusion_lib.data.describe import Check
+from transfusion_lib.data.reading.describe import Check
 
 Files = dict[str, bytes | str]
 CLASSES = ("benign", "malignant")

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.books import REPOSITORY, code, notebook, prose
-from transfusion_lib import claims
 from transfusion_lib.book import landing, pilot, profiles, project, verdicts
 from transfusion_lib.book.execute import Build
-from transfusion_lib.claims import TABLE, WITHDRAWN, Evidence
+from transfusion_lib.papers import pilot as claims
+from transfusion_lib.papers.pilot import TABLE, WITHDRAWN, Evidence
 from transfusion_lib.stats import over_seeds
 
 HERE = project.find(REPOSITORY)

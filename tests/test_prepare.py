@@ -8,15 +8,16 @@ from typing import ClassVar
 import pytest
 
 from tests.books import OPENING, REPOSITORY, add_chapter, code, prose, small_project
-from transfusion_lib import claims, runs, studies
+from transfusion_lib import chapters, runs
 from transfusion_lib.book import build, prepare, project
 from transfusion_lib.book.execute import Build
 from transfusion_lib.book.project import Chapter, Project
+from transfusion_lib.chapters.kit.study import Study
 from transfusion_lib.errors import BuildError
+from transfusion_lib.papers import pilot as claims
 from transfusion_lib.runs import Run
+from transfusion_lib.runs.store import Store
 from transfusion_lib.spec import RunSpec
-from transfusion_lib.store import Store
-from transfusion_lib.studies import Study
 
 
 class Searching(Study):
@@ -43,7 +44,7 @@ def place(tmp_path: Path) -> Project:
 def searching(place: Project, store: Store, small: RunSpec, monkeypatch: pytest.MonkeyPatch) -> Chapter:
     """A chapter whose study searches, in a store of its own."""
     monkeypatch.setattr(Searching, "first", small, raising=False)
-    monkeypatch.setitem(studies.TABLE, "searching", Searching)
+    monkeypatch.setitem(chapters.TABLE, "searching", Searching)
     return add_chapter(place, "02-searching", prose(OPENING), code('dataset = "fundus"', "parameters"))
 
 
@@ -122,7 +123,7 @@ def test_a_chapter_that_fails_ends_the_others(place: Project, monkeypatch: pytes
 def test_the_books_studies_take_their_chapters_parameters() -> None:
     here = project.find(REPOSITORY)
     found = prepare._studies([(chapter, {}) for chapter in here.chapters])
-    assert list(found) == [chapter.name for chapter in here.chapters if chapter.name in studies.TABLE]
+    assert list(found) == [chapter.name for chapter in here.chapters if chapter.name in chapters.TABLE]
 
 
 def test_verdicts_written_at_the_same_time_are_all_kept(tmp_path: Path) -> None:

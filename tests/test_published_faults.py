@@ -11,12 +11,14 @@ import torch
 from torch import nn
 
 from tests.networks import network, seeded
-from transfusion_lib import device, metrics, models, runs, surgery, train
+from transfusion_lib import networks, runs
 from transfusion_lib.data.dataset import Dataset, Split
-from transfusion_lib.init import network_for
-from transfusion_lib.models.stages import BatchNorm
+from transfusion_lib.networks import surgery
+from transfusion_lib.networks.init import network_for
+from transfusion_lib.networks.stages import BatchNorm
+from transfusion_lib.runs.store import Store
 from transfusion_lib.spec import RunSpec
-from transfusion_lib.store import Store
+from transfusion_lib.training import device, metrics, train
 
 
 def noise(n: int, *, seed: int, multilabel: bool) -> Split:
@@ -65,7 +67,7 @@ def test_a_networks_outputs_are_no_probabilities(name: str) -> None:
 def test_scores_are_squashed_once(small: RunSpec, dataset: Dataset) -> None:
     """Probabilities of probabilities would all lie between 0.27 and 0.73."""
     result = train.fit(small, dataset, source=None, resources=device.resources())
-    trained = models.build(small.model, num_outputs=2, size=32, generator=seeded())
+    trained = networks.build(small.model, num_outputs=2, size=32, generator=seeded())
     trained.load_state_dict(result.weights)
     x = dataset.test.images.float() / 255
     mean, std = (torch.tensor(part)[:, None, None] for part in (trained.mean, trained.std))

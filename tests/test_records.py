@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from transfusion_lib import analyses, places, run, runs, studies
+from transfusion_lib import chapters, paths, runs
 from transfusion_lib.book import parameters, profiles, project
 from transfusion_lib.errors import MissingRunError, StoreError
-from transfusion_lib.records import Records, open_records
-from transfusion_lib.runs import Run
+from transfusion_lib.runs import Run, analyses, run
+from transfusion_lib.runs.records import Records, open_records
+from transfusion_lib.runs.store import Store
 from transfusion_lib.spec import InitSpec, RunSpec
-from transfusion_lib.store import Store
 
 
-@analyses.stored(version=1)
+@analyses.stored("tests.test_records.biggest", version=1)
 def biggest(run: Run) -> dict[str, Any]:
     """Return the largest weight of a run."""
     return {"biggest": max(float(value.abs().max()) for value in run.weights().values())}
@@ -60,7 +60,7 @@ def test_records_are_read_without_data_or_store(
 ) -> None:
     shutil.rmtree(store.root)
     monkeypatch.setattr(run, "key", lambda spec: pytest.fail("the key needs the data"))
-    monkeypatch.setattr(places, "records_root", lambda: recorded.store.root)
+    monkeypatch.setattr(paths, "records_root", lambda: recorded.store.root)
     (one,) = open_records().load(specs)
     assert biggest(one)["biggest"] > 0
 
@@ -191,7 +191,7 @@ def test_every_published_chapter_finds_its_runs_without_data(monkeypatch: pytest
     pages = [(one, profile.parameters(one)) for one in profile.pages(here)] + profile.guests(here)
     recorded, read = open_records(), dict[str, set[str]]()
     for chapter, values in pages:
-        study = studies.TABLE[chapter.name].of(parameters.effective(chapter, values))
+        study = chapters.TABLE[chapter.name].of(parameters.effective(chapter, values))
         found = study.ensure(recorded.load)
         assert found, chapter.name
         name = f"{chapter.name}/{chapter.guest.profile if chapter.guest else 'published'}"

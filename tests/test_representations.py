@@ -7,15 +7,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from transfusion_lib import figures as shared
-from transfusion_lib.claims import Evidence, judge
+from transfusion_lib.chapters.filters import figures as filter_figures
+from transfusion_lib.chapters.filters import tables as filters
+from transfusion_lib.chapters.filters.study import Filters
+from transfusion_lib.chapters.kit import style
+from transfusion_lib.chapters.representations import figures
+from transfusion_lib.chapters.representations import tables as representations
+from transfusion_lib.chapters.representations.study import Representations
+from transfusion_lib.chapters.reuse import figures as reuse_figures
+from transfusion_lib.chapters.reuse import tables as reuse
+from transfusion_lib.chapters.reuse.study import Reuse
 from transfusion_lib.errors import MeasureError
-from transfusion_lib.figures import filters as filter_figures
-from transfusion_lib.figures import representations as figures
-from transfusion_lib.figures import reuse as reuse_figures
+from transfusion_lib.papers.pilot import Evidence, judge
 from transfusion_lib.stats import over_pairs
-from transfusion_lib.studies import Filters, Representations, Reuse
-from transfusion_lib.tables import filters, representations, reuse
 
 LARGE, SMALL = "EfficientNet-Lite0", "CBR-Tiny"
 STAGES = ("conv1", "block1", "block2", "block3")
@@ -163,7 +167,7 @@ def test_the_figures_are_labelled_and_draw_floors() -> None:
     texts = [text.get_text() for axis in pairs.axes for text in axis.texts]
     assert "3 pairs: no interval" in texts
     assert any(text.startswith("R² = ") for text in texts)
-    assert shared.svg(pairs)
+    assert style.svg(pairs)
 
 
 # Filters

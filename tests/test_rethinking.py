@@ -9,22 +9,27 @@ import pandas as pd
 import pytest
 import torch
 
-from transfusion_lib import claims, paper_rethinking, runs, scores
+from transfusion_lib import runs
 from transfusion_lib.book import parameters, project
+from transfusion_lib.chapters.ablations import figures as ablation_figures
+from transfusion_lib.chapters.ablations import tables as ablation_tables
+from transfusion_lib.chapters.ablations.study import Ablations
+from transfusion_lib.chapters.convergence.study import Convergence
+from transfusion_lib.chapters.cutpoint import figures as cut_figures
+from transfusion_lib.chapters.cutpoint import tables as cut_tables
+from transfusion_lib.chapters.cutpoint.study import Cutpoint
+from transfusion_lib.chapters.differential import figures, tables
+from transfusion_lib.chapters.differential.study import Differential
+from transfusion_lib.chapters.kit import scores
+from transfusion_lib.chapters.kit.curve_tables import subject
+from transfusion_lib.chapters.kit.cuts import Arm
 from transfusion_lib.errors import ParameterError
-from transfusion_lib.figures import ablations as ablation_figures
-from transfusion_lib.figures import cutpoint as cut_figures
-from transfusion_lib.figures import differential as figures
+from transfusion_lib.papers import pilot as claims
+from transfusion_lib.papers import rethinking
 from transfusion_lib.runs import Run
+from transfusion_lib.runs.store import Entry
 from transfusion_lib.spec import RunSpec
 from transfusion_lib.stats import auroc
-from transfusion_lib.store import Entry
-from transfusion_lib.studies import Ablations, Convergence, Cutpoint, Differential
-from transfusion_lib.studies.cuts import Arm
-from transfusion_lib.tables import ablations as ablation_tables
-from transfusion_lib.tables import cutpoint as cut_tables
-from transfusion_lib.tables import differential as tables
-from transfusion_lib.tables.curves import subject
 
 BASE: dict[str, Any] = {
     "dataset": "fundus", "size": 64, "train_images": 2000, "val_images": 50, "test_images": 300, "seeds": [0, 1, 2],
@@ -184,7 +189,7 @@ def test_the_paper_cuts_the_same_networks() -> None:
     frame = tables.paper_costs().set_index("method")
     assert np.allclose(frame["P, here (M)"], frame["P, paper (M)"], rtol=0.005)
     assert np.allclose(frame["MACs, here (G)"], frame["MACs, paper (G)"], rtol=0.015)
-    assert len(frame) == len(paper_rethinking.TABLE_1)
+    assert len(frame) == len(rethinking.TABLE_1)
 
 
 # Scores and evidence

@@ -8,12 +8,14 @@ import torch
 
 from tests import networks
 from tests.pictures import class_folders, write_files
-from transfusion_lib import barriers, metrics, probe_sets, probes, robustness, runs, visualise
+from transfusion_lib import runs
+from transfusion_lib.analysis import barriers, probe_sets, probes, robustness, visualise
 from transfusion_lib.errors import MeasureError
-from transfusion_lib.models.stages import BatchNorm, first_convolution
+from transfusion_lib.networks.stages import BatchNorm, first_convolution
 from transfusion_lib.runs import Run
+from transfusion_lib.runs.store import Store
 from transfusion_lib.spec import DataSpec, RunSpec, TrainSpec
-from transfusion_lib.store import Store
+from transfusion_lib.training import metrics
 
 
 @pytest.fixture

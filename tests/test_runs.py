@@ -13,13 +13,14 @@ import torch
 
 from tests.pictures import class_folders, write_files
 from tests.runs_alike import same
-from transfusion_lib import data, interrupts, runs
-from transfusion_lib.device import Resources
+from transfusion_lib import data, runs
 from transfusion_lib.errors import DataError, InterruptedRunError, MissingRunError, SpecError
+from transfusion_lib.runs.store import Store
+from transfusion_lib.runs.trainer import Trainer
 from transfusion_lib.spec import DataSpec, InitSpec, RunSpec
-from transfusion_lib.store import Store
-from transfusion_lib.train import Progress
-from transfusion_lib.trainer import Trainer
+from transfusion_lib.training import interrupts
+from transfusion_lib.training.device import Resources
+from transfusion_lib.training.train import Progress
 
 # Children are forked from a server that has imported the library once.
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -239,7 +240,7 @@ def test_data_that_change_while_they_are_read_are_not_trained_on(
     store: Store, small: RunSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = Trainer(store, Resources(device=torch.device("cpu")))
-    monkeypatch.setattr("transfusion_lib.trainer.key", lambda spec: "0" * 64)
+    monkeypatch.setattr("transfusion_lib.runs.trainer.key", lambda spec: "0" * 64)
     with pytest.raises(DataError, match="its files changed as they were read; ask for the run again"):
         trainer.train(small, lambda _progress: None)
     assert store.keys("runs") == []

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from transfusion_lib import runs, search
+from transfusion_lib import runs
 from transfusion_lib.errors import SpecError
-from transfusion_lib.runs import Run
-from transfusion_lib.search import Search, spec_at
+from transfusion_lib.runs import Run, search
+from transfusion_lib.runs.search import Search, spec_at
+from transfusion_lib.runs.store import Entry, Store
 from transfusion_lib.spec import DataSpec, InitSpec, ModelSpec, RunSpec, Slim, TrainSpec, Truncate
-from transfusion_lib.store import Entry, Store
 
 RESNET = RunSpec(data=DataSpec(name="fundus"), model=ModelSpec(name="resnet50"), train=TrainSpec(steps=4, eval_every=2))
 PRETRAINED = InitSpec(method="pretrained", weights="imagenet")

@@ -9,16 +9,17 @@ from torch import Tensor
 
 from tests.networks import enliven, images, network, seeded, source
 from tests.pictures import encoded, gradient, write_files
-from transfusion_lib import data, metrics, models, runs
-from transfusion_lib.data.batches import augment
-from transfusion_lib.device import Resources, resources
+from transfusion_lib import data, networks, runs
+from transfusion_lib.chapters.segmentation import tables
 from transfusion_lib.errors import DataError, SpecError
-from transfusion_lib.init import network_for
-from transfusion_lib.models import UNet
+from transfusion_lib.networks import UNet
+from transfusion_lib.networks.init import network_for
+from transfusion_lib.runs.store import Store
 from transfusion_lib.spec import Augment, DataSpec, InitSpec, ModelSpec, RunSpec, Slim, TrainSpec, Truncate
-from transfusion_lib.store import Store
-from transfusion_lib.tables import segmentation as tables
-from transfusion_lib.train import _Run
+from transfusion_lib.training import metrics
+from transfusion_lib.training.batches import augment
+from transfusion_lib.training.device import Resources, resources
+from transfusion_lib.training.train import _Run
 
 LUNGS = RunSpec(
     data=DataSpec(name="synthetic_chest", task="lungs", size=32, train=24, val=8, test=12),
@@ -78,7 +79,7 @@ def test_the_encoder_takes_a_classifiers_weights_and_the_decoder_is_new() -> Non
     state, other = built.state_dict(), random.state_dict()
     assert all(torch.equal(state[name], given[name]) for name in given if name.startswith("body."))
     assert all(torch.equal(state[name], other[name]) for name in state if name.startswith("head."))
-    assert models.architecture("unet_efficientnet_lite0").weights == ("imagenet",)
+    assert networks.architecture("unet_efficientnet_lite0").weights == ("imagenet",)
 
 
 def test_building_draws_from_no_generator_but_its_own() -> None:
@@ -132,7 +133,7 @@ def test_masks_move_with_their_images() -> None:
 
 
 def _drawn(run: _Run, step: int) -> torch.Generator:
-    from transfusion_lib.train import _mix
+    from transfusion_lib.training.train import _mix
 
     return torch.Generator().manual_seed(_mix(run.spec.seed, step))
 

@@ -10,9 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from transfusion_lib import similarity
+from transfusion_lib.analysis import similarity
+from transfusion_lib.analysis.similarity import (
+    Moments,
+    cca,
+    cka,
+    expected_coefficients,
+    factor,
+    procrustes,
+    pwcca,
+    svcca,
+)
 from transfusion_lib.errors import MeasureError
-from transfusion_lib.similarity import Moments, cca, cka, expected_coefficients, factor, procrustes, pwcca, svcca
 
 Matrix = NDArray[np.float64]
 CORRELATIONS = np.array([0.99, 0.9, 0.7, 0.5, 0.2, 0.05])

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transfusion_lib.data import splits
-from transfusion_lib.data.catalogue import Catalogue, Item, SplitName
+from transfusion_lib.data.reading import splits
+from transfusion_lib.data.reading.catalogue import Catalogue, Item, SplitName
 from transfusion_lib.errors import DataError
 from transfusion_lib.spec import DataSpec
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from transfusion_lib import heartbeat
 from transfusion_lib.errors import ClaimedError, StoreError
-from transfusion_lib.store import Store
+from transfusion_lib.runs import heartbeat
+from transfusion_lib.runs.store import Store
 
 FILES = {"record.json": b'{"a": 1}', "sub.bin": b"\x00\x01"}
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from tests.networks import cut_points, images, network, seeded, step
-from transfusion_lib import models, surgery
+from transfusion_lib import networks
 from transfusion_lib.errors import SpecError
-from transfusion_lib.models import Network, State
+from transfusion_lib.networks import Network, State, surgery
 from transfusion_lib.spec import ModelSpec, Slim, Truncate
 
 
@@ -41,7 +41,7 @@ def test_frozen_parts_do_not_move_in_five_steps(name: str, cut: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", models.TABLE)
+@pytest.mark.parametrize("name", networks.TABLE)
 def test_frozen_parts_do_not_move_at_any_cut_point(name: str) -> None:
     made = network(name)
     for cut in cut_points(name):

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from tests.pictures import write_files
-from transfusion_lib.data.archive import open_files
-from transfusion_lib.data.catalogue import Problems
-from transfusion_lib.data.tables import Table, file_of, one_of, read_table, whole_number
+from transfusion_lib.data.reading.archive import open_files
+from transfusion_lib.data.reading.catalogue import Problems
+from transfusion_lib.data.reading.tables import Table, file_of, one_of, read_table, whole_number
 from transfusion_lib.errors import DataError
 
 

@@ -9,12 +9,12 @@ import pytest
 
 from tests.pictures import class_folders, write_files
 from transfusion_lib import data
+from transfusion_lib.chapters.tasks import tables as tasks
+from transfusion_lib.chapters.tasks.figures import balance, contact_sheet
+from transfusion_lib.chapters.tasks.study import Tasks
 from transfusion_lib.errors import DataError
-from transfusion_lib.figures.tasks import balance, contact_sheet
+from transfusion_lib.runs.store import Store
 from transfusion_lib.spec import DataSpec
-from transfusion_lib.store import Store
-from transfusion_lib.studies import Tasks
-from transfusion_lib.tables import tasks
 
 GRADES = DataSpec(name="fundus", size=32, train=40, val=10, test=10, task="grade")
 CHEST = DataSpec(name="synthetic_chest", size=32, train=20, val=10, test=10)

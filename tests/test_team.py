@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from tests.runs_alike import same
-from transfusion_lib import data, interrupts, runs, team
-from transfusion_lib import models as networks
-from transfusion_lib.data.batches import augment
-from transfusion_lib.device import Resources
+from transfusion_lib import data, networks, runs
 from transfusion_lib.errors import InterruptedRunError, SpecError, ToldError, TrainingError, TransfusionError
+from transfusion_lib.runs.store import Store
 from transfusion_lib.spec import Augment, ModelSpec, RunSpec
-from transfusion_lib.store import Store
-from transfusion_lib.team import Team
+from transfusion_lib.training import interrupts, team
+from transfusion_lib.training.batches import augment
+from transfusion_lib.training.device import Resources
+from transfusion_lib.training.team import Team
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tests.test_team"])

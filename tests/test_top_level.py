@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import transfusion_lib
-from transfusion_lib import studies
+from transfusion_lib import chapters
 from transfusion_lib.book import address, parameters, project
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -174,10 +174,10 @@ def test_a_notebooks_parameters_say_what_they_mean(chapter: project.Chapter) -> 
     assert chapter.question.endswith("?"), chapter.question
 
 
-@pytest.mark.parametrize("chapter", [chapter for chapter in HERE.chapters if chapter.name in studies.TABLE])
+@pytest.mark.parametrize("chapter", [chapter for chapter in HERE.chapters if chapter.name in chapters.TABLE])
 def test_a_notebooks_parameters_are_its_studys(chapter: project.Chapter) -> None:
     defaults = parameters.effective(chapter, {})
-    study = studies.TABLE[chapter.name]
+    study = chapters.TABLE[chapter.name]
     assert list(defaults) == list(study.model_fields)
     assert study.of(defaults).data()
 

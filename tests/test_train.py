@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from transfusion_lib import device
 from transfusion_lib.data.dataset import Dataset, Split
 from transfusion_lib.errors import SpecError, TrainingError
+from transfusion_lib.runs.store import Store
 from transfusion_lib.spec import Augment, InitSpec, RunSpec
-from transfusion_lib.store import Store
-from transfusion_lib.train import PATIENCE, Result, _Run, fit
+from transfusion_lib.training import device
+from transfusion_lib.training.train import PATIENCE, Result, _Run, fit
 
 
 @pytest.fixture

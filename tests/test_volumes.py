@@ -8,13 +8,13 @@ import torch
 
 from tests.networks import enliven, network, seeded, source
 from transfusion_lib import data, runs
+from transfusion_lib.data.synthetic import adrenal
 from transfusion_lib.errors import SpecError
-from transfusion_lib.init import network_for
-from transfusion_lib.models import Network
-from transfusion_lib.models.volumes import _inflated
+from transfusion_lib.networks import Network
+from transfusion_lib.networks.init import network_for
+from transfusion_lib.networks.volumes import _inflated
+from transfusion_lib.runs.store import Store
 from transfusion_lib.spec import DataSpec, InitSpec, ModelSpec, RunSpec, Slim, TrainSpec, Truncate
-from transfusion_lib.store import Store
-from transfusion_lib.synthetic import adrenal
 
 PRETRAINED = InitSpec(method="pretrained", weights="imagenet")
 SMALL = RunSpec(

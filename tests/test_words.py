@@ -17,12 +17,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ttest_ind
 
-from transfusion_lib import records, stats, studies, tables
+from transfusion_lib import chapters, stats
 from transfusion_lib.book import parameters, profiles, project
-from transfusion_lib.claims import TABLE, Arrival, Evidence, judge
-from transfusion_lib.runs import Run
+from transfusion_lib.chapters.breadth import tables as breadth
+from transfusion_lib.chapters.convergence import tables as convergence_tables
+from transfusion_lib.chapters.cutpoint import tables as cutpoint
+from transfusion_lib.chapters.differential import tables as differential
+from transfusion_lib.chapters.filters import tables as filters
+from transfusion_lib.chapters.kit import arrivals as kit_arrivals
+from transfusion_lib.chapters.kit import curve_tables
+from transfusion_lib.chapters.performance import cost_tables
+from transfusion_lib.chapters.performance import tables as performance_tables
+from transfusion_lib.chapters.representations import tables as representations
+from transfusion_lib.chapters.reuse import tables as reuse
+from transfusion_lib.chapters.transfusion import tables as transfusion_tables
+from transfusion_lib.papers.pilot import TABLE, Arrival, Evidence, judge
+from transfusion_lib.runs import Run, records
 from transfusion_lib.stats import words
-from transfusion_lib.tables import breadth, cutpoint, differential, filters, representations, reuse
 
 Values = Mapping[str, Sequence[float]]
 Triple = tuple[float, float, float]
@@ -173,12 +184,12 @@ def arrivals(frame: pd.DataFrame, threshold: float, score: str) -> tuple[Values,
 def held_speed(frame: pd.DataFrame, threshold: float) -> None:
     """Hold what the chapters on speed say of curves against them."""
     score = "auroc"
-    found = tables.arms(frame, threshold=threshold, in_a_row=IN_A_ROW, score=score)
-    gains = tables.marginal_gains(found)
+    found = kit_arrivals.arms(frame, threshold=threshold, in_a_row=IN_A_ROW, score=score)
+    gains = transfusion_tables.marginal_gains(found)
     columns = [("steps", "steps_low", "steps_high"), ("way", "way_low", "way_high")]
     for network, part in frame.groupby("network", sort=False):
         steps, reached, ways = arrivals(part, threshold, score)
-        title = tables.convergence_titles(found)[str(network)]
+        title = convergence_tables.convergence_titles(found)[str(network)]
         held(title, steps, reached=reached)
         for count, runs, start in re.findall(r"(\d+) of (\d+) runs of ([\w ]+?)(?= and| reach|,)", title):
             assert (int(count), int(runs)) == (sum(reached[start]), len(reached[start])), title
@@ -188,22 +199,22 @@ def held_speed(frame: pd.DataFrame, threshold: float) -> None:
         several = "random" in ways and min(map(len, ways.values())) > 1
         triples = [gap(values, ways["random"]) for values in kept.values()] if several else []
         mine = {str(network): found[str(network)]}
-        held(tables.controls_title(mine), kept, triples)
-        ups = tables.speed_ups(mine)
-        for row in tables.speed_up_table(mine).to_dict("records"):
+        held(convergence_tables.controls_title(mine), kept, triples)
+        ups = kit_arrivals.speed_ups(mine)
+        for row in kit_arrivals.speed_up_table(mine).to_dict("records"):
             one = ups[ups["init"] == row["init"]].iloc[0]
             single = min(len(ways[row["init"]]), len(ways["random"])) < 2
             assert ("one seed" in row.values()) == single, row
             assert "anything" not in str(row)
             quoted(row["speed-up in steps"], [tuple(one[["gain", "low", "high"]])])
             quoted(row["gain in mean AUROC on the way"], [tuple(one[["way", "way_low", "way_high"]])])
-    said = tables.marginal_title(gains)
+    said = transfusion_tables.marginal_title(gains)
     held(said, {}, [tuple(row[list(names)]) for _, row in gains.iterrows() for names in columns])
     for estimate, low, high in TOLD.findall(said):
         signs = {math.copysign(1, number(one)[0]) for one in (estimate, low, high)}
         assert len(signs) == 1, f"{said!r}: a gain that its interval leaves open"
-    held_verdict("T11", tables.speed_evidence(found, frame))
-    held_verdict("T12", tables.statistics_evidence(found, frame))
+    held_verdict("T11", convergence_tables.speed_evidence(found, frame))
+    held_verdict("T12", convergence_tables.statistics_evidence(found, frame))
 
 
 @FEW
@@ -233,10 +244,14 @@ def finals(draw: st.DrawFn) -> pd.DataFrame:
 
 def held_finals(rows: pd.DataFrame) -> None:
     """Hold what the chapter on final scores says of them against them."""
-    found = tables.effects(rows)
+    found = performance_tables.effects(rows)
     triples = [tuple(row) for row in found[["effect", "low", "high"]].itertuples(index=False)]
-    top = tables.effects(tables.full_size(rows))
-    for said in (tables.effect_title(top), tables.effect_finding(top), tables.small_title(found)):
+    top = performance_tables.effects(performance_tables.full_size(rows))
+    for said in (
+        performance_tables.effect_title(top),
+        performance_tables.effect_finding(top),
+        performance_tables.small_title(found),
+    ):
         held(said, {}, triples)
         for verb, network in re.findall(r"(raises|lowers) that of ([\w-]+)", said):
             size = found["images"].min() if said.startswith("With") else found["images"].max()
@@ -244,9 +259,9 @@ def held_finals(rows: pd.DataFrame) -> None:
             assert row["p differs"] < 0.05, said
             assert (row["effect"] > 0) == (verb == "raises"), said
         assert "one seed" not in said or found["seeds"].min() < 2
-    held_verdict("T1", tables.transfer_evidence(rows))
-    held_verdict("T2", tables.small_networks_evidence(rows))
-    held_verdict("T4", tables.little_data_evidence(rows))
+    held_verdict("T1", performance_tables.transfer_evidence(rows))
+    held_verdict("T2", performance_tables.small_networks_evidence(rows))
+    held_verdict("T4", performance_tables.little_data_evidence(rows))
 
 
 @FEW
@@ -257,7 +272,7 @@ def test_words_on_final_scores_are_those_of_the_scores(rows: pd.DataFrame) -> No
 
 def held_costs(table: pd.DataFrame) -> None:
     """Hold which network is called fastest and highest against the bars of the panels."""
-    said = tables.cost_title(table)
+    said = cost_tables.cost_title(table)
     rest = said
     for form, low, high in (
         (r"([\w-]+) is fastest", "latency in ms, lower quartile", "latency in ms, upper quartile"),
@@ -517,19 +532,19 @@ PROFILES = ("published", *profiles.load(BOOK, "published").also)
 def recorded(profile: str, name: str) -> tuple[Any, list[Run]]:
     """Return a chapter's study under a profile, and its recorded runs."""
     chosen, chapter = profiles.load(BOOK, profile), BOOK.chapter(name)
-    study = studies.TABLE[name](**parameters.effective(chapter, chosen.parameters(chapter)))
+    study = chapters.TABLE[name](**parameters.effective(chapter, chosen.parameters(chapter)))
     return study, study.ensure(records.open_records().load)
 
 
 def speed(study: Any, runs: list[Run]) -> None:
-    held_speed(tables.curves(runs), study.threshold)
+    held_speed(curve_tables.curves(runs), study.threshold)
 
 
 def performance(study: Any, runs: list[Run]) -> None:
-    rows = tables.finals(runs)
-    held_finals(tables.full_size(rows))
-    held_finals(tables.finals(runs, step=study.small_steps))
-    held_costs(tables.cost_table(runs, rows))
+    rows = performance_tables.finals(runs)
+    held_finals(performance_tables.full_size(rows))
+    held_finals(performance_tables.finals(runs, step=study.small_steps))
+    held_costs(cost_tables.cost_table(runs, rows))
 
 
 def represented(study: Any, runs: list[Run]) -> None:

@@ -19,13 +19,13 @@ from transfusion_lib import __version__
 from transfusion_lib.errors import DataError, ToldError, TransfusionError, UserError, printable, unknown
 
 if TYPE_CHECKING:
+    from transfusion_lib.chapters.kit.study import Study
     from transfusion_lib.data import Datasheet
-    from transfusion_lib.recheck import Compared
     from transfusion_lib.runs import Run, Standing, Todo
+    from transfusion_lib.runs.audit import Compared
+    from transfusion_lib.runs.store import Store
     from transfusion_lib.spec import RunSpec
-    from transfusion_lib.store import Store
-    from transfusion_lib.studies import Study
-    from transfusion_lib.train import Progress
+    from transfusion_lib.training.train import Progress
 
 app = typer.Typer(
     help="Transfusion, reproduced: make the book, one chapter, one run; look at data, networks and runs.",
@@ -221,7 +221,9 @@ def train(
     Commands that share a store share the work. SIGTERM stops at the next step with checkpoints and exit status 75:
     the same command goes on from there.
     """
-    from transfusion_lib import device, engines, interrupts, runs, team
+    from transfusion_lib import runs
+    from transfusion_lib.runs import engines
+    from transfusion_lib.training import device, interrupts, team
 
     chosen = engines.named(engine, workers=workers, address=address, gpus_per_run=gpus_per_run, retries=retries)
     asked = _study(study, profile, assignments or [])
@@ -254,9 +256,12 @@ def study(
 
     It goes on where it was stopped.
     """
-    from transfusion_lib import engines, interrupts, planned, runs
+    from transfusion_lib import runs
+    from transfusion_lib.chapters.kit import planned
     from transfusion_lib.errors import SpecError
-    from transfusion_lib.store import open_store
+    from transfusion_lib.runs import engines
+    from transfusion_lib.runs.store import open_store
+    from transfusion_lib.training import interrupts
 
     store, known = open_store(), planned.plan()
     if engine is None and not rates:
@@ -327,19 +332,19 @@ def _study_of(name: str, given: dict[str, Any]) -> "Study":
     from transfusion_lib.book import parameters, project
 
     values = parameters.effective(project.find().chapter(name), given)
-    from transfusion_lib import studies  # seconds, so only when the command makes sense
+    from transfusion_lib import chapters  # seconds, so only when the command makes sense
 
-    if name not in studies.TABLE:
-        raise UserError(f"chapter {name} trains nothing. {unknown('study', name, studies.TABLE)}")
-    return studies.TABLE[name](**values)
+    if name not in chapters.TABLE:
+        raise UserError(f"chapter {name} trains nothing. {unknown('study', name, chapters.TABLE)}")
+    return chapters.TABLE[name](**values)
 
 
 def _allowed(chapter: str) -> dict[str, str]:
     """Return for each parameter of a chapter what it may be, in words."""
-    from transfusion_lib import studies
-    from transfusion_lib.studies.allowed import allowed
+    from transfusion_lib import chapters
+    from transfusion_lib.chapters.kit.allowed import allowed
 
-    return allowed(studies.TABLE[chapter]) if chapter in studies.TABLE else {}
+    return allowed(chapters.TABLE[chapter]) if chapter in chapters.TABLE else {}
 
 
 def _print_plan(plan: "list[Todo]", *, as_json: bool) -> None:
@@ -363,8 +368,8 @@ def _print_plan(plan: "list[Todo]", *, as_json: bool) -> None:
 
 def _about_weights(plan: "list[Todo]") -> Iterator[str]:
     """Yield what a plan needs for its pretrained starts and does not have yet, and what else would do."""
-    from transfusion_lib import runs, weights
-    from transfusion_lib.models import Download, architecture
+    from transfusion_lib import runs
+    from transfusion_lib.networks import Download, architecture, weights
 
     missing = [one.spec for one in plan if one.state == "missing"]
     sources = {spec.init.weights for spec in missing}
@@ -396,14 +401,15 @@ def run(
     from transfusion_lib.spec import RunSpec, read_spec
 
     described = RunSpec.from_json(spec) if spec.lstrip().startswith("{") else read_spec(Path(spec))
-    from transfusion_lib import device, interrupts, runs, team
+    from transfusion_lib import runs
+    from transfusion_lib.training import device, interrupts, team
 
     with interrupts.on_sigterm(), team.joined() as here:
         [made] = runs.ensure([described], say=_note, report=_Steps(), resources=device.resources(team=here))
     if not here.leads:
         return
     if weights is not None:
-        from transfusion_lib.weights import pack
+        from transfusion_lib.networks.weights import pack
 
         pack(made.weights(), weights)
     if as_json:
@@ -422,7 +428,7 @@ class _Steps:
     def __call__(self, spec: "RunSpec", progress: "Progress") -> None:
         if time.monotonic() - self.said > 5:
             self.said = time.monotonic()
-            from transfusion_lib.metrics import headline
+            from transfusion_lib.training.metrics import headline
 
             name, score = headline(progress.curve)
             _note(f"    step {progress.step} of {spec.train.steps}, {name} {score:.3f}")
@@ -451,12 +457,14 @@ def cut(
 
     Stopped and started again, it continues where it was: finished trainings are in the store.
     """
-    from transfusion_lib.export import need_packages
+    from transfusion_lib.cutting.export import need_packages
 
     if export:
         need_packages()  # before minutes of training, not after
-    from transfusion_lib import card, engines, interrupts
-    from transfusion_lib import cut as tool
+    from transfusion_lib.cutting import card
+    from transfusion_lib.cutting import cut as tool
+    from transfusion_lib.runs import engines
+    from transfusion_lib.training import interrupts
 
     checked = tool.checked_rule(rule)
     search = tool.plan(
@@ -491,7 +499,7 @@ def status(as_json: JsonOption = False) -> None:
     """Print what the store holds and what the last book was made of."""
     from transfusion_lib import runs
     from transfusion_lib.book import project
-    from transfusion_lib.store import open_store
+    from transfusion_lib.runs.store import open_store
 
     store = open_store()
     record = project.find().build / "book" / "build.json"
@@ -528,21 +536,22 @@ def publish(
     here = project.find()
     chosen = profiles.load(here, profile)
     wanted = [*((chapter, build.resolve(chapter, chosen)) for chapter in chosen.pages(here)), *chosen.guests(here)]
-    from transfusion_lib import places, records, studies
-    from transfusion_lib.store import open_store
+    from transfusion_lib import chapters, paths
+    from transfusion_lib.runs import records
+    from transfusion_lib.runs.store import open_store
 
     source = open_store()
-    folder = into or places.records_root()
+    folder = into or paths.records_root()
     recorded = records.Records(folder)
     read = {
         f"{chapter.name}/{chapter.guest.profile if chapter.guest else profile}": [
             made.spec
-            for made in studies.TABLE[chapter.name](**parameters.effective(chapter, values)).ensure(
+            for made in chapters.TABLE[chapter.name](**parameters.effective(chapter, values)).ensure(
                 lambda asked: recorded.at_hand(asked, source=source)
             )
         ]
         for chapter, values in wanted
-        if chapter.name in studies.TABLE
+        if chapter.name in chapters.TABLE
     }
     new = recorded.publish(read, source=source)
     several = len({spec for specs in read.values() for spec in specs})
@@ -583,9 +592,10 @@ def verify(
         raise UserError("--keep needs --records and --sample K: it keeps what training records again found")
     if keys and (sample is not None or within is not None):
         raise UserError("a KEY names what to train again, --sample and --within draw among all: give one or the other")
-    from transfusion_lib import analyses, recheck, runs
-    from transfusion_lib.records import open_records
-    from transfusion_lib.store import open_store
+    from transfusion_lib import runs
+    from transfusion_lib.runs import analyses, audit
+    from transfusion_lib.runs.records import open_records
+    from transfusion_lib.runs.store import open_store
 
     mine = open_store()
     store = open_records().store if records else mine
@@ -595,10 +605,10 @@ def verify(
     problems = [asdict(problem) for problem in found]
     drawn = time.time_ns() % 2**31 if seed is None else seed
     count = (0 if records else 1) if sample is None else sample
-    chosen = recheck.named(store, keys) if keys else recheck.sample(store, count, seed=drawn, within=within)
+    chosen = audit.named(store, keys) if keys else audit.sample(store, count, seed=drawn, within=within)
     compared = _trained_again(chosen, store, mine, strict=bool(keys) or sample is not None)
     if keep:
-        recheck.write_audit(store.root, compared, of=checked, seed=drawn)
+        audit.write_audit(store.root, compared, of=checked, seed=drawn)
     if as_json:
         again = [{**asdict(one), "agrees": one.agrees} for one in compared]
         _print_json({"checked": checked, "problems": problems, "sample": again, "seed": drawn})
@@ -629,7 +639,8 @@ def _compared_row(one: "Compared") -> dict[str, Any]:
 
 def _trained_again(chosen: "list[Run]", among: "Store", mine: "Store", *, strict: bool) -> "list[Compared]":
     """Return how runs compare that are trained again; unless ``strict``, those without images here are left out."""
-    from transfusion_lib import recheck, runs
+    from transfusion_lib import runs
+    from transfusion_lib.runs import audit
     from transfusion_lib.spec import RunSpec
 
     compared = []
@@ -638,7 +649,7 @@ def _trained_again(chosen: "list[Run]", among: "Store", mine: "Store", *, strict
         try:
             if isinstance(run.spec.init.weights, RunSpec):
                 runs.ensure([run.spec.init.weights], store=mine, say=_note)  # a record has no weights to start from
-            compared.append(recheck.again(run, among=among, weights=mine))
+            compared.append(audit.again(run, among=among, weights=mine))
         except DataError as error:
             if strict:
                 raise
@@ -717,8 +728,8 @@ def claims(
     as_json: JsonOption = False,
 ) -> None:
     """Print the papers' claims with the verdicts of the last book made under a profile."""
-    from transfusion_lib import claims as declared
     from transfusion_lib.book import profiles, project
+    from transfusion_lib.papers import pilot as declared
 
     here = project.find()
     also = profiles.load(here, profile).also
@@ -819,7 +830,7 @@ def models(
     as_json: JsonOption = False,
 ) -> None:
     """Print the networks: parameters, multiply-adds, stages, pretrained weights."""
-    from transfusion_lib import models as networks
+    from transfusion_lib import networks
     from transfusion_lib.spec import ModelSpec
 
     names = [name] if name else list(networks.TABLE)
@@ -901,7 +912,7 @@ def _text(value: Any) -> str:
 
 def _duration(seconds: float | None) -> str:
     """Return seconds as a person says them."""
-    from transfusion_lib.grid import duration
+    from transfusion_lib.runs.grid import duration
 
     return "-" if seconds is None else duration(seconds)
 
@@ -909,8 +920,11 @@ def _duration(seconds: float | None) -> str:
 def _version(asked: bool) -> None:
     if asked:
         typer.echo(f"transfusion {__version__}")
-        from transfusion_lib import device, provenance  # PyTorch takes seconds: the version stands there meanwhile
-        from transfusion_lib.places import store_root
+        from transfusion_lib.paths import store_root
+        from transfusion_lib.training import (  # PyTorch takes seconds: the version stands there meanwhile
+            device,
+            provenance,
+        )
 
         made = provenance.record(device.resources().device)
         _print_pairs({

@@ -12,7 +12,6 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
-from transfusion_lib import device as devices
 from transfusion_lib.book import (
     address,
     check,
@@ -37,6 +36,7 @@ from transfusion_lib.book.profiles import Profile
 from transfusion_lib.book.project import Chapter, Project
 from transfusion_lib.book.render import render
 from transfusion_lib.spec import canonical_json
+from transfusion_lib.training import device as devices
 
 
 def book(

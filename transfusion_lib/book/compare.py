@@ -9,13 +9,13 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
-from transfusion_lib import claims
 from transfusion_lib.book import parameters, verdicts
 from transfusion_lib.book.check import alternative
 from transfusion_lib.book.execute import Build
 from transfusion_lib.book.project import Chapter, read_notebook
-from transfusion_lib.claims import TABLE
 from transfusion_lib.errors import ParameterError
+from transfusion_lib.papers import pilot as claims
+from transfusion_lib.papers.pilot import TABLE
 
 Values = Mapping[str, Any]
 _OPEN, _CLOSE = '<div class="pst-scrollable-table-container"><table class="table">', "</table></div>"

@@ -2,10 +2,10 @@
 
 import json
 
-from transfusion_lib import models
+from transfusion_lib import networks
 from transfusion_lib.book.execute import Build
 from transfusion_lib.markup import markdown
-from transfusion_lib.models import Architecture, Description
+from transfusion_lib.networks import Architecture, Description
 from transfusion_lib.spec import ModelSpec, Slim, Truncate
 
 WEIGHTS = {"imagenet": "ImageNet, published", "tiny_imagenet_100": "Tiny-ImageNet-100, ours"}
@@ -22,7 +22,7 @@ TOP_5 = {"cbr_large_t": "77.5 %", "cbr_large_w": "75.1 %", "cbr_small": "67.6 %"
 
 def write(build: Build) -> None:
     """Write what ``networks.md`` includes: sizes beside the papers', cut points, weights that ship and their scores."""
-    rows = [(row, models.describe(ModelSpec(name=row.name))) for row in models.TABLE.values()]
+    rows = [(row, networks.describe(ModelSpec(name=row.name))) for row in networks.TABLE.values()]
     head: tuple[str, ...] = (
         "network",
         "parameters",
@@ -47,7 +47,7 @@ def _size(row: Architecture, found: Description) -> tuple[str, ...]:
 
 
 def _variant(name: str, slim: Slim | None, truncate: Truncate | None, parameters: str, macs: str) -> tuple[str, ...]:
-    found = models.describe(ModelSpec(name="resnet50", slim=slim, truncate=truncate), num_outputs=2)
+    found = networks.describe(ModelSpec(name="resnet50", slim=slim, truncate=truncate), num_outputs=2)
     return (name, f"{found.parameters / 1e6:.2f}", parameters, f"{found.macs / 1e9:.2f}", macs)
 
 

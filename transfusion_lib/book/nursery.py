@@ -28,10 +28,10 @@ PRELOADED = (
     "lifelines",
     "matplotlib_inline.backend_inline",
     "timm",
-    "transfusion_lib.chapter",
-    "transfusion_lib.figures",
-    "transfusion_lib.studies",
-    "transfusion_lib.tables",
+    "transfusion_lib.book.page",
+    "transfusion_lib.chapters",
+    "transfusion_lib.chapters",
+    "transfusion_lib.chapters",
 )
 
 

@@ -7,9 +7,10 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from transfusion_lib import claims, markup
+from transfusion_lib import markup
 from transfusion_lib.book.project import Project, find
-from transfusion_lib.claims import TABLE, WITHDRAWN, Evidence, Verdict
+from transfusion_lib.papers import pilot as claims
+from transfusion_lib.papers.pilot import TABLE, WITHDRAWN, Evidence, Verdict
 
 
 class Entry(BaseModel):

@@ -8,14 +8,15 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from transfusion_lib import engines, interrupts, runs, studies
+from transfusion_lib import chapters, runs
 from transfusion_lib.book import parameters
 from transfusion_lib.book.execute import Say
 from transfusion_lib.book.project import Chapter
+from transfusion_lib.chapters.kit.study import Study
 from transfusion_lib.errors import InterruptedRunError, StoreError, TransfusionError
-from transfusion_lib.runs import Run, Standing
+from transfusion_lib.runs import Run, Standing, engines
 from transfusion_lib.spec import RunSpec
-from transfusion_lib.studies import Study
+from transfusion_lib.training import interrupts
 
 SILENCE_S = 30.0  # after which the log says how far all runs are
 
@@ -46,8 +47,8 @@ def _studies(plan: Sequence[tuple[Chapter, Mapping[str, Any]]]) -> dict[str, Stu
     found = {}
     for chapter, values in plan:
         try:
-            if chapter.name in studies.TABLE:
-                found[chapter.label] = studies.TABLE[chapter.name].of(parameters.effective(chapter, values))
+            if chapter.name in chapters.TABLE:
+                found[chapter.label] = chapters.TABLE[chapter.name].of(parameters.effective(chapter, values))
         except TransfusionError:
             continue
     return found

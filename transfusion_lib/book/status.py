@@ -5,12 +5,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from transfusion_lib import data, places, recheck
+from transfusion_lib import data, paths
 from transfusion_lib.book.execute import Build
 from transfusion_lib.book.profiles import Profile
 from transfusion_lib.book.project import Chapter, read_notebook
 from transfusion_lib.errors import StoreError
-from transfusion_lib.records import open_records
+from transfusion_lib.runs import audit as recheck
+from transfusion_lib.runs.records import open_records
 
 
 def record(chapter: Chapter, notebook: Path) -> dict[str, Any]:
@@ -51,7 +52,7 @@ def write(rows: Sequence[dict[str, Any]], profile: Profile, build: Build) -> Non
         "",
         *table,
         "",
-        *_records(places.records_root()),
+        *_records(paths.records_root()),
     ]
     (build.source / "status.md").write_text("\n".join(lines), encoding="utf-8")
     summary = {"build": build.id, "profile": profile.name, "chapters": list(rows)}

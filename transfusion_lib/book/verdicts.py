@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from transfusion_lib import claims, markup
+from transfusion_lib import markup
 from transfusion_lib.book.execute import Build
 from transfusion_lib.book.project import Chapter, read_notebook, write_notebook
-from transfusion_lib.claims import TABLE, WITHDRAWN, Claim, Verdict
+from transfusion_lib.papers import pilot as claims
+from transfusion_lib.papers.pilot import TABLE, WITHDRAWN, Claim, Verdict
 
 MARKS = {"supported": "✓", "contradicted": "✗", "inconclusive": "?", WITHDRAWN: "–", "not tested": "–"}
 _NOTE = '<p class="tf-pilot">'

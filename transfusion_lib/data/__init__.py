@@ -7,8 +7,24 @@ import os
 from pathlib import Path
 from typing import Protocol
 
-from transfusion_lib.data import (
-    archive,
+from transfusion_lib.data.dataset import Dataset, Split
+from transfusion_lib.data.reading import archive
+from transfusion_lib.data.reading.archive import one_look
+from transfusion_lib.data.reading.cache import MEMORY
+from transfusion_lib.data.reading.catalogue import Info
+from transfusion_lib.data.reading.describe import (
+    Check,
+    Datasheet,
+    Line,
+    check_files,
+    datasheet,
+    recognised,
+    sheet_of_chosen,
+)
+from transfusion_lib.data.reading.filesource import FileSource
+from transfusion_lib.data.reading.loading import Progress
+from transfusion_lib.data.reading.tables import is_table
+from transfusion_lib.data.sources import (
     chest_xray,
     chestxray14,
     chexpert,
@@ -19,18 +35,10 @@ from transfusion_lib.data import (
     medmnist,
     retinopathy,
 )
-from transfusion_lib.data.archive import one_look
-from transfusion_lib.data.cache import MEMORY
-from transfusion_lib.data.catalogue import Info
-from transfusion_lib.data.computed import ComputedSource
-from transfusion_lib.data.dataset import Dataset, Split
-from transfusion_lib.data.describe import Check, Datasheet, Line, check_files, datasheet, recognised, sheet_of_chosen
-from transfusion_lib.data.filesource import FileSource
-from transfusion_lib.data.loading import Progress
-from transfusion_lib.data.medmnist import MedMNISTSource
-from transfusion_lib.data.tables import is_table
+from transfusion_lib.data.sources.computed import ComputedSource
+from transfusion_lib.data.sources.medmnist import MedMNISTSource
 from transfusion_lib.errors import DataError, SpecError, TransfusionError, unknown
-from transfusion_lib.places import store_root
+from transfusion_lib.paths import store_root
 from transfusion_lib.spec import DataSpec
 
 __all__ = [
@@ -79,12 +87,12 @@ FUNDUS = ComputedSource(
         asks={"referable": "referable retinopathy", "grade": "retinopathy grade", "lesions": "outlines of the lesions"},
         tasks=("referable", "grade", "lesions"),
         licence="MIT, like this program",
-        source="computed by transfusion_lib.data.fundus",
+        source="computed by transfusion_lib.data.sources.fundus",
         unit="patient (two eyes)",
         splits="drawn by the generator",
         layout="nothing: the images are computed",
     ),
-    module="transfusion_lib.data.fundus",
+    module="transfusion_lib.data.sources.fundus",
 )
 SYNTHETIC_CHEST = ComputedSource(
     info=Info(
@@ -93,12 +101,12 @@ SYNTHETIC_CHEST = ComputedSource(
         asks={"pathologies": "five pathologies", "lungs": "outline of the lungs"},
         tasks=("pathologies", "lungs"),
         licence="MIT, like this program",
-        source="computed by transfusion_lib.data.chest",
+        source="computed by transfusion_lib.data.sources.chest",
         unit="patient",
         splits="drawn by the generator",
         layout="nothing: the images are computed",
     ),
-    module="transfusion_lib.data.chest",
+    module="transfusion_lib.data.sources.chest",
 )
 SYNTHETIC_ADRENAL = ComputedSource(
     info=Info(
@@ -106,12 +114,12 @@ SYNTHETIC_ADRENAL = ComputedSource(
         called="synthetic adrenal shapes",
         tasks=("mass",),
         licence="MIT, like this program",
-        source="computed by transfusion_lib.data.adrenal",
+        source="computed by transfusion_lib.data.sources.adrenal",
         unit="volume",
         splits="drawn by the generator",
         layout="nothing: the volumes are computed",
     ),
-    module="transfusion_lib.data.adrenal",
+    module="transfusion_lib.data.sources.adrenal",
 )
 
 TABLE: dict[str, Source] = {

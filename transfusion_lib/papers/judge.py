@@ -8,17 +8,7 @@ from dataclasses import dataclass, replace
 from transfusion_lib import stats
 from transfusion_lib.errors import MeasureError, unknown
 from transfusion_lib.papers.claims import CLAIMS, INFORMATIVE, Claim, Part
-from transfusion_lib.papers.evidence import (
-    Arms,
-    Case,
-    Counts,
-    Evidence,
-    Measure,
-    Printed,
-    Relation,
-    Weights,
-    merged,
-)
+from transfusion_lib.papers.evidence import Arms, Case, Counts, Evidence, Measure, Printed, Relation, Weights, merged
 from transfusion_lib.papers.rules import (
     ALPHA,
     Outcome,

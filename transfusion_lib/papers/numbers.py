@@ -3,7 +3,8 @@
 AUC here is a fraction of 1. Where a paper prints no deviation its numbers are compared as they stand.
 """
 
-from transfusion_lib import paper, paper_rethinking
+from transfusion_lib.papers import rethinking
+from transfusion_lib.papers import transfusion as paper
 from transfusion_lib.papers.evidence import Case, Counts, Evidence, Printed, Slope
 
 REPETITIONS = 3
@@ -152,7 +153,7 @@ def _t15() -> dict[str, list[Case]]:
 
 
 def _r2() -> dict[str, list[Case]]:
-    by_method = {row.method: row for row in paper_rethinking.TABLE_1}
+    by_method = {row.method: row for row in rethinking.TABLE_1}
     ttl, others = by_method["TTL-2"], ("FTL", "TF-1", "LWFT-2")
     task = "COVID-19 x-rays"
 

@@ -1,0 +1,1 @@
+"""What is inside finished networks: similarity, probes, filters, maps, barriers, costs."""

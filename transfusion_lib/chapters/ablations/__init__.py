@@ -1,0 +1,1 @@
+"""The chapter ``ablations``: what it runs and what it shows."""

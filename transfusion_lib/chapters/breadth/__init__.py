@@ -1,0 +1,1 @@
+"""The chapter ``breadth``: what it runs and what it shows."""

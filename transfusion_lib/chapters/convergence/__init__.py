@@ -1,0 +1,1 @@
+"""The chapter ``convergence``: what it runs and what it shows."""

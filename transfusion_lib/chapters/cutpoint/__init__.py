@@ -1,0 +1,1 @@
+"""The chapter ``cutpoint``: what it runs and what it shows."""

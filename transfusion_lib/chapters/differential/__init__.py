@@ -1,0 +1,1 @@
+"""The chapter ``differential``: what it runs and what it shows."""

@@ -1,0 +1,1 @@
+"""The chapter ``filters``: what it runs and what it shows."""

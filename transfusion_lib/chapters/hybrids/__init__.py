@@ -1,0 +1,1 @@
+"""The chapter ``hybrids``: what it runs and what it shows."""

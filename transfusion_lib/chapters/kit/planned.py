@@ -1,0 +1,96 @@
+"""The runs of the study's plan: which are made, which are missing, and the learning rates that the pilot chose."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from transfusion_lib import data, paths
+from transfusion_lib.chapters.kit.scores import validation_loss
+from transfusion_lib.errors import DataError, StoreError, WeightsError
+from transfusion_lib.papers.plan import Plan, read_plan, write_rates
+from transfusion_lib.runs.records import Records, open_records
+from transfusion_lib.runs.run import find
+from transfusion_lib.runs.search import Ensure
+from transfusion_lib.runs.store import Store
+from transfusion_lib.spec import RunSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """How far a cell is."""
+
+    cell: str
+    title: str
+    claims: str
+    runs: int
+    made: int
+    hours_left: float
+    """Core-hours, about."""
+
+
+def plan() -> Plan:
+    """Return the plan of this checkout's book."""
+    return read_plan(_folder())
+
+
+def standing(plan: Plan, *, store: Store) -> list[Standing]:
+    """Return how far the sources, the pilot and each cell are: made is what the records or the store have."""
+    tried = [spec for by_rate in plan.trials().values() for specs in by_rate.values() for spec in specs]
+    rows = [
+        _row("sources", "networks trained on natural images", (), list(plan.sources.values()), plan, store),
+        _row("pilot", "choice of learning rates", (), tried, plan, store),
+    ]
+    return rows + [_row(cell.id, cell.title, cell.claims, plan.specs(cell), plan, store) for cell in plan.cells]
+
+
+def missing(specs: Sequence[RunSpec], *, store: Store) -> list[RunSpec]:
+    """Return the runs that neither the records nor the store have."""
+    recorded = _records()
+    left = [spec for spec in dict.fromkeys(specs) if recorded is None or not recorded.has(spec)]
+    with data.one_look():
+        return [spec for spec in left if not _is_made(spec, store)]
+
+
+def choose_rates(plan: Plan, ensure: Ensure, *, networks: Collection[str] = ()) -> Path:
+    """Train the pilot's runs, choose each network's and method's rate by validation loss, and write ``rates.toml``.
+
+    ``networks`` are those whose rates are chosen now, by default all; what was chosen before stays.
+    """
+    trials = {what: by_rate for what, by_rate in plan.trials().items() if not networks or what[0] in networks}
+    made = ensure([spec for by_rate in trials.values() for specs in by_rate.values() for spec in specs])
+    losses = {run.spec: validation_loss(run) for run in made}
+    found = {
+        what: {rate: tuple(losses[spec] for spec in specs) for rate, specs in by_rate.items()}
+        for what, by_rate in trials.items()
+    }
+    return write_rates(_folder(), read_plan(_folder()).rates, found)  # another process may have chosen some meanwhile
+
+
+def _row(name: str, title: str, claims: Sequence[str], specs: Sequence[RunSpec], plan: Plan, store: Store) -> Standing:
+    left = missing(specs, store=store)
+    return Standing(
+        cell=name,
+        title=title,
+        claims=" ".join(claims),
+        runs=len(specs),
+        made=len(specs) - len(left),
+        hours_left=sum(map(plan.hours, left)),
+    )
+
+
+def _is_made(spec: RunSpec, store: Store) -> bool:
+    try:
+        return find(spec, store) is not None
+    except (DataError, WeightsError):  # without its files a run has no key
+        return False
+
+
+def _records() -> Records | None:
+    try:
+        return open_records()
+    except StoreError:
+        return None
+
+
+def _folder() -> Path:
+    return paths.records_root().parent / "book"

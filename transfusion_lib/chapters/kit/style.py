@@ -1,0 +1,118 @@
+"""One style for all figures, what several of them share, and where a figure's code is."""
+
+import functools
+import inspect
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ParamSpec
+from weakref import WeakKeyDictionary
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+INK, QUIET, RULE = "#1d2a30", "#5d6b73", "#d8dfe2"
+# Okabe and Ito's colours, told apart with any colour vision; line styles and markers repeat the distinction.
+BLUE, ORANGE, GREEN, PINK, SKY, GREY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#6b7780"
+INIT_STYLE: dict[str, dict[str, Any]] = {
+    "random": {"color": GREY, "linestyle": (0, (4, 1.5))},
+    "Mean Var": {"color": ORANGE, "linestyle": (0, (1.2, 1))},
+    "pretrained": {"color": BLUE, "linestyle": "-"},
+}
+STYLE: dict[Any, Any] = {
+    "figure.dpi": 100,
+    "figure.facecolor": "none",
+    "svg.hashsalt": "transfusion",  # the same data give the same file
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "text.color": INK,
+    "axes.edgecolor": QUIET,
+    "axes.labelcolor": INK,
+    "axes.facecolor": "none",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10.5,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 12,
+    "axes.titleweight": "bold",
+    "xtick.color": QUIET,
+    "ytick.color": QUIET,
+    "legend.frameon": False,
+}
+
+P = ParamSpec("P")
+_SOURCES: "WeakKeyDictionary[Figure, Callable[..., Figure]]" = WeakKeyDictionary()
+
+
+def drawing(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Wrap a function that draws a figure: in the book's style, closed for pyplot, its source at hand for readers."""
+
+    @functools.wraps(draw)
+    def styled(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        with plt.rc_context(STYLE):
+            figure = draw(*args, **kwargs)
+            plt.close(figure)
+        _SOURCES[figure] = draw
+        return figure
+
+    return styled
+
+
+def source(figure: Figure) -> tuple[str, str] | None:
+    """Return where the function that drew ``figure`` is (``chapters/breadth/figures.py``) and its code, if ours."""
+    draw = _SOURCES.get(figure)
+    if draw is None:
+        return None
+    file = Path(inspect.getsourcefile(draw) or "")
+    return f"{'/'.join(file.parts[-3:])}, {draw.__name__}", inspect.getsource(draw)
+
+
+def svg(figure: Figure) -> str:
+    """Return the figure as SVG: sharp at any zoom, and the same text for the same data."""
+    buffer = io.StringIO()
+    with plt.rc_context(STYLE):
+        figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
+    return buffer.getvalue()
+
+
+def panels(
+    rows: int, columns: int = 1, *, width: float = 7.0, height: float = 3.6, **options: Any
+) -> tuple[Figure, Any]:
+    """Return a figure and its axes (rows, columns); ``height`` in inches is a row's, ``options`` go to ``subplots``."""
+    options = {"layout": "constrained", "squeeze": False, **options}
+    figure, axes = plt.subplots(rows, columns, figsize=(width, height * rows), **options)
+    return figure, axes
+
+
+def bars(value: float, low: float, high: float) -> Any:
+    """Return the lengths below and above ``value`` of an interval of a score in [0, 1], (2, 1); none where unknown."""
+    return np.nan_to_num([[value - max(low, 0.0)], [min(high, 1.0) - value]])
+
+
+def label_ends(axis: Axes, ends: Sequence[tuple[float, str, str]], *, x: float) -> None:
+    """Write (height, text, colour) to the right of the curves' ends at ``x``, moved apart where they would overlap."""
+    ordered = sorted(ends)
+    heights = _apart([height for height, *_ in ordered], axis.get_ylim())
+    for height, (_, text, color) in zip(heights, ordered, strict=True):
+        axis.annotate(
+            text,
+            (x, height),
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+            annotation_clip=False,
+            color=color,
+            fontweight="bold",
+        )
+
+
+def _apart(heights: list[float], limits: tuple[float, float]) -> list[float]:
+    """Return rising ``heights``, moved so that labels do not overlap."""
+    gap = (limits[1] - limits[0]) * 0.075
+    moved = list(heights)
+    for k in range(1, len(moved)):
+        moved[k] = max(moved[k], moved[k - 1] + gap)
+    excess = max(0.0, moved[-1] - limits[1]) if moved else 0.0
+    return [height - excess for height in moved]

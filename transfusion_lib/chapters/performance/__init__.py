@@ -1,0 +1,1 @@
+"""The chapter ``performance``: what it runs and what it shows."""

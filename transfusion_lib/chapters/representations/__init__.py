@@ -1,0 +1,1 @@
+"""The chapter ``representations``: what it runs and what it shows."""

@@ -1,0 +1,1 @@
+"""The chapter ``reuse``: what it runs and what it shows."""

@@ -1,0 +1,1 @@
+"""The chapter ``segmentation``: what it runs and what it shows."""

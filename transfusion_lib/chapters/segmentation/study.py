@@ -1,0 +1,57 @@
+"""Does a U-Net need all of its depth? (TruncatedTL, Table 2 and appendix A.2)."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from transfusion_lib.chapters.kit.study import Study, init_for
+from transfusion_lib.data import limited, spec_for
+from transfusion_lib.errors import ParameterError
+from transfusion_lib.runs.search import spec_at
+from transfusion_lib.spec import ModelSpec, RunSpec, TrainSpec
+
+Count = Annotated[int, Field(gt=0)]
+
+
+class Segmentation(Study):
+    """A U-Net whole and cut at several stages, encoder and decoder alike, over seeds."""
+
+    name: ClassVar[str] = "segmentation"
+
+    dataset: str
+    task: str
+    size: Count
+    train_images: Count | None
+    val_images: Count | None
+    test_images: Count | None
+    network: str
+    init: Literal["random", "pretrained"]
+    cuts: Annotated[list[str], Field(min_length=1)]
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    steps: Count
+    eval_every: Count
+    batch_size: Count
+    learning_rate: Annotated[float, Field(gt=0)]
+    examples: Count
+
+    def specs(self) -> list[RunSpec]:
+        """Return the runs of each cut, from the input on, and of the whole network, for each seed."""
+        if not self.network.startswith("unet_"):
+            raise ParameterError(
+                f'chapter {self.name}: network "{self.network}" is no U-Net; try "unet_{self.network}"'
+            )
+        init = init_for(self.init, self.network)
+        if init is None:
+            raise ParameterError(f'chapter {self.name}: {self.network} has no pretrained weights; set init to "random"')
+        images = {"train": self.train_images, "val": self.val_images, "test": self.test_images}
+        train = TrainSpec(
+            steps=self.steps,
+            eval_every=self.eval_every,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            select="best",
+        )
+        data = limited(spec_for(self.dataset, size=self.size, task=self.task, **images))
+        whole = RunSpec(data=data, model=ModelSpec(name=self.network), init=init, train=train)
+        each = [*(spec_at(whole, cut) for cut in self.cuts), whole]
+        return [spec.replace(seed=seed) for spec in each for seed in self.seeds]

@@ -1,0 +1,1 @@
+"""The chapter ``tasks``: what it runs and what it shows."""

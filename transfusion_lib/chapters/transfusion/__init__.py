@@ -1,0 +1,1 @@
+"""The chapter ``transfusion``: what it runs and what it shows."""

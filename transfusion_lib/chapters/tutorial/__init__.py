@@ -1,0 +1,1 @@
+"""The chapter ``tutorial``: what it runs and what it shows."""

@@ -1,0 +1,1 @@
+"""The chapter ``volumes``: what it runs and what it shows."""

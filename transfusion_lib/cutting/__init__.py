@@ -1,0 +1,1 @@
+"""``transfusion cut``: find where to cut a network, report it, export it."""

@@ -1,0 +1,186 @@
+"""Files and texts of ``transfusion cut``: the table, the recommendation, the exported network and its model card."""
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+from transfusion_lib import data, runs
+from transfusion_lib.cutting.cut import Advice, Row, as_json
+from transfusion_lib.cutting.export import Exported, export
+from transfusion_lib.data.dataset import Dataset
+from transfusion_lib.networks import first_convolution
+from transfusion_lib.stats import Interval
+from transfusion_lib.training import provenance
+from transfusion_lib.training.batches import match_channels
+from transfusion_lib.training.device import resources
+
+CHECKED = 16  # test images on which the exported files must agree with the network
+
+
+def table(advice: Advice) -> list[dict[str, Any]]:
+    """Return the frontier as rows of text for a terminal or a card, from the smallest network on."""
+    return [_cells(row, recommended=row.cut == advice.chosen.cut) for row in advice.rows]
+
+
+def _cells(row: Row, *, recommended: bool) -> dict[str, Any]:
+    median = {batch: statistics.median(times) for batch, times in row.costs.latency_ms.items()}
+    return {
+        "cut after": f"{row.cut} (whole)" if row.whole else row.cut,
+        "validation AUPRC": f"{row.validation:.3f}",
+        "minus best": "best" if row.behind is None else signed(row.behind),
+        "parameters": f"{row.costs.parameters / 1e6:.2f} M",
+        "MACs": f"{row.costs.macs / 1e6:.1f} M",
+        **{f"ms for {batch}": f"{value:.1f}" for batch, value in median.items()},
+        "memory": f"{row.costs.memory / 2**20:.0f} MiB",
+        "": "recommended" if recommended else "frontier" if row.on_frontier else "",
+    }
+
+
+def recommendation(advice: Advice) -> list[str]:
+    """Return the recommendation and its uncertainty, in lines."""
+    row, whole = advice.row, advice.whole_row
+    if row.whole:
+        lines = [f"recommended: the whole {_model(advice)}; on these validation images no cut is better"]
+    else:
+        saved = ", ".join(
+            f"{1 - getattr(row.costs, what) / getattr(whole.costs, what):.0%} fewer {word}"
+            for what, word in (("parameters", "parameters"), ("macs", "multiply-adds"))
+        )
+        lines = [f"recommended: {_model(advice)} cut after {row.cut}: {saved} than the whole network"]
+    for score, parts in advice.scores.items():
+        values = ", ".join(f"{of} {shown(value)}" for of, value in parts.items() if of != "difference")
+        difference = f"; cut minus whole {signed(parts['difference'])}" if "difference" in parts else ""
+        lines.append(f"test {score.upper()}: {values}{difference}")
+    first = next(iter(advice.scores["auprc"].values()))
+    lines.append(f"(mean over seeds, 95 % interval: {first.what_varies} varying; the test set was read once, here)")
+    if advice.best != row.cut:
+        lines.append(f"best on validation: {advice.best}; the rule {advice.rule} takes the cheapest that is as good")
+    return lines
+
+
+def write(advice: Advice, folder: Path) -> Exported:
+    """Write the exported network, ``MODEL_CARD.md`` and ``search.json`` into ``folder``; return the network's files."""
+    dataset = data.load(advice.search.base.data)
+    network = advice.exported.network()
+    images = match_channels(dataset.test.images[:CHECKED].float() / 255, channels=network.in_channels)
+    done = export(network, images, kind=dataset.kind, folder=folder)
+    shape = (first_convolution(network).in_channels, *images.shape[2:])
+    (folder / "MODEL_CARD.md").write_text(card(advice, dataset, done, shape=shape), encoding="utf-8")
+    (folder / "search.json").write_text(json.dumps(as_json(advice), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    return done
+
+
+def _scores(advice: Advice) -> list[dict[str, str]]:
+    """Return the rows of the card's table of test scores."""
+    names = {"cut": "recommended", "whole": "whole network", "difference": "recommended minus whole"}
+    return [
+        {
+            "test score": score.upper(),
+            "of": names[of],
+            "mean and 95 % interval": signed(value) if of == "difference" else shown(value),
+            "varying": value.what_varies,
+        }
+        for score, parts in advice.scores.items()
+        for of, value in parts.items()
+    ]
+
+
+_ANSWERS = {"multiclass": "softmax: one class each", "multilabel": "sigmoid: any number of labels"}
+
+
+def _what(advice: Advice) -> str:
+    return f"the whole {_model(advice)}" if advice.row.whole else f"{_model(advice)} cut after {advice.row.cut}"
+
+
+def _classes(dataset: Dataset) -> str:
+    return ", ".join(f"{number} {name}" for number, name in enumerate(dataset.classes))
+
+
+def _differences(done: Exported) -> str:
+    return "; ".join(f"`{name}` {value:.1e}" for name, value in done.differences.items())
+
+
+def _counts(dataset: Dataset) -> str:
+    return ", ".join(f"{len(split)} {name}" for name, split in dataset.splits().items())
+
+
+def card(advice: Advice, dataset: Dataset, done: Exported, *, shape: tuple[int, ...]) -> str:
+    """Return the model card, in Markdown."""
+    made = provenance.record(resources().device)
+    row, what = advice.row, _what(advice)
+    return f"""# Model card: {what}
+
+**Not for clinical use.** This is a research network, trained automatically and reviewed by nobody. It must not inform
+the care of any person.
+
+## What it is
+
+A classifier of {_classes(dataset)} ({_ANSWERS[dataset.kind]}),
+{row.costs.parameters:,} parameters, {row.costs.macs:,} multiply-adds an image.
+Cut by the two-stage search of TruncatedTL (Peng et al., BMVC 2023), judged by validation AUPRC (rule: {advice.rule}).
+
+| file | what |
+|---|---|
+| `{done.onnx.name}` | ONNX; input `images`, output `probabilities` |
+| `{done.torch.name}` | torch.export; `torch.export.load("{done.torch.name}").module()(images)` |
+
+Input: float32, n x {" x ".join(map(str, shape))},
+RGB values in 0..1, images stretched to {advice.search.base.data.size} pixels (grey images
+repeated in every channel). Normalisation is inside. Output: probabilities, n x {len(dataset.classes)}. Largest
+difference from the trained network on {min(CHECKED, len(dataset.test))} test images: {_differences(done)}.
+
+## Scores
+
+{_markdown(_scores(advice))}
+
+Means over {len(advice.search.seeds)} training seeds; the files hold one of these networks, the best on validation
+(run `{advice.exported.key[:12]}`). The test set was read once, after the choice.
+
+## The search
+
+{_markdown(table(advice))}
+
+"minus best" has a 95 % interval over seeds and validation images. Milliseconds are medians on this machine for
+that many images at once; memory is what is alive in one pass of the largest batch.
+
+## Data
+
+{dataset.name}, task {dataset.task}: {_counts(dataset)}.
+{"**Synthetic images.** " if dataset.synthetic else ""}Fingerprint
+`{dataset.fingerprint}`. Split by {dataset.notes.get("unit", "image")}.
+
+## Limits
+
+{chr(10).join(f"- {line}" for line in advice.limits)}
+- Nobody has examined whom it fails: scores by sex, age, site or device are not measured here.
+
+## How it was made
+
+```
+{runs.label(advice.exported.spec)}
+transfusion run '{advice.exported.spec.to_json()}'
+```
+
+Code {(made["commit"] or "no git checkout")[:12]}{", with uncommitted changes" if made["dirty"] else ""}; Python
+{made["python"]}, {", ".join(f"{name} {version}" for name, version in made["versions"].items())}; {made["finished"]}.
+"""
+
+
+def shown(value: Interval) -> str:
+    """Return an estimate and its interval as a person reads them."""
+    return f"{value.estimate:.3f} ({max(0.0, value.low):.3f} to {min(1.0, value.high):.3f})"
+
+
+def signed(value: Interval) -> str:
+    """Return a difference and its interval as a person reads them."""
+    return f"{value.estimate:+.3f} ({value.low:+.3f} to {value.high:+.3f})"
+
+
+def _model(advice: Advice) -> str:
+    return advice.search.base.model.name
+
+
+def _markdown(rows: list[dict[str, Any]]) -> str:
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *([str(value) for value in row.values()] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,1 @@
+"""From files to a ``Dataset``: archives, tables, decoding, splits, the cache."""
