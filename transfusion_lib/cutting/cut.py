@@ -16,10 +16,10 @@ from transfusion_lib import data, runs
 from transfusion_lib import networks as models
 from transfusion_lib.analysis import costs
 from transfusion_lib.analysis.costs import Costs
-from transfusion_lib.chapters.kit.study import init_for
 from transfusion_lib.data.dataset import Dataset, Split
 from transfusion_lib.errors import UserError, WeightsError
 from transfusion_lib.networks import weights
+from transfusion_lib.networks.init import init_for
 from transfusion_lib.runs import Engine, Run
 from transfusion_lib.runs.grid import Say
 from transfusion_lib.runs.search import Candidate, Found, Search

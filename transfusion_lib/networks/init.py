@@ -61,6 +61,20 @@ SAMPLERS: dict[str, Callable[[Tensor, Generator], Tensor]] = {
 }
 
 
+def pretrained_name(network: str) -> str | None:
+    """Return the name of a network's pretrained weights: ImageNet's where published, else our own, or None."""
+    names = networks.TABLE[networks.base(network)].weights if networks.base(network) in networks.TABLE else ()
+    return names[0] if names else None
+
+
+def init_for(method: str, network: str) -> InitSpec | None:
+    """Return the plain initialisation called ``method``, or None where the network has no pretrained weights for it."""
+    if method == "random":
+        return InitSpec()
+    weights = pretrained_name(network)
+    return None if weights is None else InitSpec(method=method, weights=weights)  # type: ignore[arg-type]  # validated
+
+
 def network_for(
     model: ModelSpec, init: InitSpec, *, num_outputs: int, size: int, source: State | None, generator: Generator
 ) -> Network:

@@ -4,8 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from transfusion_lib.chapters.kit.study import Study, init_for
+from transfusion_lib.chapters.kit.study import Study
 from transfusion_lib.data import limited, spec_for
+from transfusion_lib.networks.init import init_for
 from transfusion_lib.spec import ModelSpec, RunSpec, TrainSpec
 
 Count = Annotated[int, Field(gt=0)]

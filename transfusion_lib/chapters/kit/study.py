@@ -6,9 +6,8 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
 
 from transfusion_lib.errors import ParameterError, did_you_mean
-from transfusion_lib.networks import TABLE, base
 from transfusion_lib.runs import Run
-from transfusion_lib.spec import DataSpec, InitSpec, RunSpec
+from transfusion_lib.spec import DataSpec, RunSpec
 
 Ensure = Callable[[Sequence[RunSpec]], Sequence[Run]]
 """``runs.ensure`` with its options bound, or anything else that gives runs for specs."""
@@ -66,17 +65,3 @@ class Study(BaseModel):
     def data(self) -> list[DataSpec]:
         """Return the data sets that the chapter is about."""
         return list(dict.fromkeys(spec.data for spec in self.specs()))
-
-
-def pretrained_name(network: str) -> str | None:
-    """Return the name of a network's pretrained weights: ImageNet's where published, else our own, or None."""
-    names = TABLE[base(network)].weights if base(network) in TABLE else ()
-    return names[0] if names else None
-
-
-def init_for(method: str, network: str) -> InitSpec | None:
-    """Return the plain initialisation called ``method``, or None where the network has no pretrained weights for it."""
-    if method == "random":
-        return InitSpec()
-    weights = pretrained_name(network)
-    return None if weights is None else InitSpec(method=method, weights=weights)  # type: ignore[arg-type]  # validated

@@ -5,8 +5,9 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from transfusion_lib.chapters.kit.curves import Count, Seeds, Start
-from transfusion_lib.chapters.kit.study import Study, init_for
+from transfusion_lib.chapters.kit.study import Study
 from transfusion_lib.data import spec_for
+from transfusion_lib.networks.init import init_for
 from transfusion_lib.spec import ModelSpec, RunSpec, TrainSpec
 
 

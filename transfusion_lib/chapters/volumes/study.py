@@ -4,9 +4,10 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from transfusion_lib.chapters.kit.study import Study, init_for
+from transfusion_lib.chapters.kit.study import Study
 from transfusion_lib.data import limited, spec_for
 from transfusion_lib.errors import ParameterError
+from transfusion_lib.networks.init import init_for
 from transfusion_lib.runs.search import spec_at
 from transfusion_lib.spec import InitSpec, ModelSpec, RunSpec, TrainSpec
 
