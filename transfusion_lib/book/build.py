@@ -111,19 +111,19 @@ def comparison(
     build = Build(_new_id(), profile, project.build / "comparisons" / f"{name}-{digest[:8]}", live=live)
     _begin(project, [one], chosen, build)
     rows, columns = [], []
-    with Kernels(threads=devices.cores(), count=len(plan)) as kernels:
-        for number, (letter, values) in enumerate(zip(ascii_uppercase, plan, strict=False), start=1):
-            say(f"[{number}/{len(plan)}] {one.name}, set {letter}, profile {profile}")
-            part = replace(build, folder=build.folder / letter)
-            part.source.mkdir(parents=True)
-            shutil.copy(build.source / "glossary.md", part.source)
-            made = _executed(one, values, part, kernels, say=say)
-            page = compare.name(one, letter)
-            notebook = build.source / f"{page}.ipynb"
-            notebook.parent.mkdir(exist_ok=True)
-            shutil.copy(made, notebook)
-            rows.append({**status.record(one, notebook), "page": page, "title": f"{letter}: {one.title}"})
-            columns.append(compare.Column(letter, values, notebook, part.verdicts))
+    kernels = Kernels(threads=devices.cores())
+    for number, (letter, values) in enumerate(zip(ascii_uppercase, plan, strict=False), start=1):
+        say(f"[{number}/{len(plan)}] {one.name}, set {letter}, profile {profile}")
+        part = replace(build, folder=build.folder / letter)
+        part.source.mkdir(parents=True)
+        shutil.copy(build.source / "glossary.md", part.source)
+        made = _executed(one, values, part, kernels, say=say)
+        page = compare.name(one, letter)
+        notebook = build.source / f"{page}.ipynb"
+        notebook.parent.mkdir(exist_ok=True)
+        shutil.copy(made, notebook)
+        rows.append({**status.record(one, notebook), "page": page, "title": f"{letter}: {one.title}"})
+        columns.append(compare.Column(letter, values, notebook, part.verdicts))
     pages = {row["page"]: one.page for row in rows}
     toc = compare.contents(contents(project, [one]), one, [column.letter for column in columns])
     write_contents(build, toc)
@@ -233,7 +233,8 @@ def _execute(plan: Sequence[tuple[Chapter, Mapping[str, Any]]], build: Build, *,
         return row
 
     threads = max(1, devices.cores() // at_once)
-    with Kernels(threads=threads, count=len(plan)) as kernels, ThreadPoolExecutor(at_once) as pool:
+    kernels = Kernels(threads=threads)
+    with ThreadPoolExecutor(at_once) as pool:
         begun = [pool.submit(one, number, *part) for number, part in enumerate(plan, start=1)]
         try:
             wait(begun, return_when=FIRST_EXCEPTION)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from transfusion_lib import errors
-from transfusion_lib.book import nursery, parameters, profiles
+from transfusion_lib.book import parameters, profiles
 from transfusion_lib.book.project import Chapter, import_path, read_notebook, write_notebook
 from transfusion_lib.errors import BuildError, MissingExtraError, UserError
 
@@ -30,7 +30,6 @@ SLOW_IMPORT = "rfc3987_syntax"
 """A checker of IRIs that jsonschema imports if it can: four seconds in every process that reads a notebook.
 No schema of ours has an IRI; None in its place in ``sys.modules`` makes that import fail, which jsonschema expects."""
 
-FORKED = "transfusion-forked"
 """The name under which jupyter_client finds the way in which our kernels are started."""
 
 Say = Callable[[str], None]
@@ -82,47 +81,28 @@ def need_extras() -> None:
 class Kernels:
     """What the kernels of a build have in common: their threads, and their end when one chapter fails."""
 
-    def __init__(self, *, threads: int, count: int) -> None:
-        """Make ready for ``count`` kernels; several are forked, a single one would wait for imports of others."""
+    def __init__(self, *, threads: int) -> None:
         self.threads = threads
         """Of each kernel's linear algebra; all kernels at work together should use each core once."""
         self.managers: list[Any] = []
         self.stopped = False
-        self.nursery = nursery.Nursery(self._common()) if count > 1 and nursery.works_here() else None
-
-    def __enter__(self) -> "Kernels":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """End what the kernels were forked from."""
-        if self.nursery is not None:
-            self.nursery.close()
 
     def manager(self, chapter: Chapter, build: Build) -> type[Any]:
         """Return the class of kernel managers that start a kernel for ``chapter``: this interpreter, this library.
 
         Nothing of the builder's own environment or folder changes, so chapters can be executed side by side.
         """
-        from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+        from jupyter_client.kernelspec import KernelSpecManager
         from jupyter_client.manager import AsyncKernelManager
 
         environment, kernels = self._environment(chapter, build), self
 
-        class Specs(KernelSpecManager):
-            def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
-                found = super().get_kernel_spec(kernel_name)
-                if kernels.nursery is not None:
-                    found.metadata = {**found.metadata, "kernel_provisioner": {"provisioner_name": _forked()}}
-                return found
-
         class Manager(AsyncKernelManager):
-            nursery = self.nursery
-
             async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]  # theirs is made async
                 if kernels.stopped:
                     raise RuntimeError("not begun, since another chapter failed")
                 kernels.managers.append(self)
-                self.kernel_spec_manager = Specs(kernel_dirs=[])  # never a "python3" kernel of the user's
+                self.kernel_spec_manager = KernelSpecManager(kernel_dirs=[])  # never a "python3" kernel of the user's
                 await super().start_kernel(**options, env=os.environ | environment, cwd=str(chapter.source.parent))
 
         return Manager
@@ -143,28 +123,11 @@ class Kernels:
             PROGRESS: str(build.progress(chapter).resolve()),
             VERDICTS: str(build.verdicts.resolve()),
             profiles.LIVE: "1" if build.live else "",
-            **self._common(),
-        }
-
-    def _common(self) -> dict[str, str]:
-        """Return what is the same for every kernel of a build."""
-        return {
             "PYTHONPATH": import_path(),
             "OMP_NUM_THREADS": str(self.threads),
             "OMP_WAIT_POLICY": "passive",  # beside other work, spinning threads make minutes of an analysis's seconds
             "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # debugpy's warning on stderr
         }
-
-
-def _forked() -> str:
-    """Return the name of ``Provisioner``, which jupyter_client looks up among those of installed packages."""
-    from importlib.metadata import EntryPoint
-
-    from jupyter_client.provisioning.factory import KernelProvisionerFactory as Factory
-
-    entry = EntryPoint(FORKED, "transfusion_lib.book.provisioner:Provisioner", Factory.GROUP_NAME)
-    Factory.instance().provisioners[FORKED] = entry
-    return FORKED
 
 
 def execute(chapter: Chapter, values: Mapping[str, Any], build: Build, kernels: Kernels, *, say: Say) -> Path:
