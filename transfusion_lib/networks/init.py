@@ -88,7 +88,7 @@ def network_for(
 
 @torch.no_grad()
 def initialise(network: Network, spec: InitSpec, *, source: State | None, generator: Generator) -> Network:
-    """Write the weights that ``spec`` describes into ``network``, as ``models.build`` returned it, and return it.
+    """Write the weights that ``spec`` describes into ``network``, as ``networks.build`` returned it, and return it.
 
     What stays random keeps the values that ``build`` drew, so networks that differ in ``up_to`` only share them.
     Above a ``Slim`` cut everything stays random, unless the source is a run of the same ``Slim``. Tensors that

@@ -1,7 +1,7 @@
 """Change the shape of a network: channels of the image, where it ends, and how wide it is.
 
 Each function changes the network in place and returns it. Layers whose shape changes get random weights from
-``generator``, or zeros without one (``models.build`` fills the whole network afterwards).
+``generator``, or zeros without one (``networks.build`` fills the whole network afterwards).
 """
 
 import math
