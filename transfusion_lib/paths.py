@@ -18,11 +18,6 @@ def store_root() -> Path:
     return _cache()
 
 
-def compiled_root() -> Path:
-    """Return the folder of compiled code: the user's own, since whoever can write there decides what is executed."""
-    return _cache() / "compiled"
-
-
 def records_root() -> Path:
     """Return the folder of the published records, ``results`` in the checkout; a store that is only read."""
     return Path(__file__).resolve().parent.parent / "results"
