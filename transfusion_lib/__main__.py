@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from transfusion_lib.data import Datasheet
     from transfusion_lib.runs import Run, Standing, Todo
     from transfusion_lib.runs.audit import Compared
+    from transfusion_lib.runs.records import Records
     from transfusion_lib.runs.store import Store
     from transfusion_lib.spec import RunSpec
     from transfusion_lib.training.train import Progress
@@ -246,6 +247,9 @@ def study(
         bool, typer.Option("--rates", help="Train the pilot's runs and write the rates that their validation chooses.")
     ] = False,
     network: Annotated[list[str] | None, typer.Option(help="Of --rates: only these networks.")] = None,
+    verdicts: Annotated[
+        bool, typer.Option("--verdicts", help="Print what the runs that are made say of each claim.")
+    ] = False,
     engine: Annotated[
         str | None, typer.Option(help="Train what is missing: here, in processes or on ray.", metavar="ENGINE")
     ] = None,
@@ -264,9 +268,16 @@ def study(
     from transfusion_lib.training import interrupts
 
     store, known = open_store(), planned.plan()
+    if verdicts:
+        judged = planned.verdicts(known, store=store)
+        rows = [{"claim": name, "verdict": one.outcome, "sentence": one.sentence} for name, one in judged.items()]
+        _print_rows(rows, as_json=as_json)
+        return
     if engine is None and not rates:
-        rows = [one for one in planned.standing(known, store=store) if not cell or one.cell.partition(".")[0] in cell]
-        _print_rows([asdict(one) for one in rows], as_json=as_json)
+        standing = [
+            one for one in planned.standing(known, store=store) if not cell or one.cell.partition(".")[0] in cell
+        ]
+        _print_rows([asdict(one) for one in standing], as_json=as_json)
         return
     train = functools.partial(
         runs.ensure, engine=engines.named(engine or "auto", workers=workers), say=_note, watch=_Standings()
@@ -526,24 +537,39 @@ def publish(
     prune: Annotated[
         bool, typer.Option("--prune", help="Then remove recorded runs that no page of this book reads.")
     ] = False,
+    study: Annotated[bool, typer.Option("--study", help="Those of the study that are made, not a profile's.")] = False,
 ) -> None:
     """Copy a profile's finished runs and their analyses, without weights, into the records that git holds.
 
     Those of the profiles whose chapters its book has too come along.
     """
+    from transfusion_lib import paths
+    from transfusion_lib.chapters.kit import planned
+    from transfusion_lib.runs import records
+    from transfusion_lib.runs.store import open_store
+
+    source, folder = open_store(), into or paths.records_root()
+    recorded = records.Records(folder)
+    planned_runs = planned.made(planned.plan(), store=source) if study or prune else {}
+    read = planned_runs if study else _read_by(profile, recorded, source)
+    new = recorded.publish(read, source=source)
+    several = len({spec for specs in read.values() for spec in specs})
+    what = "cells of the study" if study else f"studies of {profile}"
+    typer.echo(f"{folder}: {new[0]} new runs, {new[1]} new analyses; {several} runs in {len(read)} {what}")
+    if prune:
+        gone = recorded.prune(read | planned_runs)
+        typer.echo(f"removed: {gone[0]} runs that no page reads, {gone[1]} analyses of them")
+
+
+def _read_by(profile: str, recorded: "Records", source: "Store") -> "dict[str, list[RunSpec]]":
+    """Return the runs that each chapter of a profile reads, those of its guests too."""
+    from transfusion_lib import chapters
     from transfusion_lib.book import build, parameters, profiles, project
 
     here = project.find()
     chosen = profiles.load(here, profile)
     wanted = [*((chapter, build.resolve(chapter, chosen)) for chapter in chosen.pages(here)), *chosen.guests(here)]
-    from transfusion_lib import chapters, paths
-    from transfusion_lib.runs import records
-    from transfusion_lib.runs.store import open_store
-
-    source = open_store()
-    folder = into or paths.records_root()
-    recorded = records.Records(folder)
-    read = {
+    return {
         f"{chapter.name}/{chapter.guest.profile if chapter.guest else profile}": [
             made.spec
             for made in chapters.TABLE[chapter.name](**parameters.effective(chapter, values)).ensure(
@@ -553,14 +579,6 @@ def publish(
         for chapter, values in wanted
         if chapter.name in chapters.TABLE
     }
-    new = recorded.publish(read, source=source)
-    several = len({spec for specs in read.values() for spec in specs})
-    typer.echo(
-        f"{folder}: {new[0]} new runs, {new[1]} new analyses; {several} runs in {len(read)} studies of {profile}"
-    )
-    if prune:
-        gone = recorded.prune(read)
-        typer.echo(f"removed: {gone[0]} runs that no page reads, {gone[1]} analyses of them")
 
 
 @app.command(epilog="Example: transfusion verify --records 8c76c269ff56")

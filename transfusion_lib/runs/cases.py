@@ -6,6 +6,7 @@ more than ``MOVED`` in 504, even steps of the probability in 323, float16 of the
 split whose scores they would move so far stays float32.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -46,6 +47,12 @@ def pack(
     if moved <= MOVED:
         kept = {name: torch.from_numpy(codes), name + ENDS: torch.from_numpy(ends)}
     return kept if kind == "segmentation" else kept | {f"{split}_labels": _small(labels)}
+
+
+def codes_of(units: Sequence[str]) -> Tensor:
+    """Return 32 bits for each unit (patient, lesion), (n,) int32: the same for the same unit in every run."""
+    digests = (hashlib.blake2b(unit.encode(errors="surrogateescape"), digest_size=4).digest() for unit in units)
+    return torch.tensor([int.from_bytes(one, "big", signed=True) for one in digests], dtype=torch.int32)
 
 
 def unpack(kept: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -66,7 +66,8 @@ class Run:
     def cases(self) -> dict[str, Tensor]:
         """Final probabilities and labels of every case, and the training loss of every step.
 
-        By name: test_scores, test_labels, val_scores, val_labels, losses.
+        By name: test_scores, test_labels, val_scores, val_labels, losses, and test_units: a number
+        for the patient or lesion of each test case.
         In segmentation the scores are Dice and Jaccard of each region (n, regions, 2), and there are no labels.
         """
         return cases.unpack(self._kept)

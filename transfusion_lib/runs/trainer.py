@@ -125,7 +125,7 @@ class Trainer:
         kind, positive = dataset.kind, dataset.positive
         kept = cases.pack(result.test_scores, dataset.test.labels, split="test", kind=kind, positive=positive)
         kept |= cases.pack(result.val_scores, dataset.val.labels, split="val", kind=kind, positive=positive)
-        kept["losses"] = result.losses
+        kept |= {"losses": result.losses, "test_units": cases.codes_of(dataset.test.units)}
         files = {
             "spec.json": spec.to_json(indent=1).encode(),
             "record.json": json.dumps(record, indent=1, allow_nan=False).encode(),

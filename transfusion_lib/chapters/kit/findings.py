@@ -16,6 +16,7 @@ from transfusion_lib.papers.evidence import Arm, Arms, Case, Counts, Evidence, R
 from transfusion_lib.papers.plan import Cell, Plan
 from transfusion_lib.runs.run import Run
 from transfusion_lib.spec import RunSpec
+from transfusion_lib.stats import Scored
 
 Score = Callable[[Run], float]
 Runs = dict[int, Run]
@@ -97,7 +98,12 @@ class Findings:
         shared = cases["test"] / sum(cases.values()) if score is final else 0.0
         return Arms(
             arms={
-                name: Arm(scores=[score(run) for run in runs.values()], draws=list(runs)) for name, runs in arms.items()
+                name: Arm(
+                    scores=[score(run) for run in runs.values()],
+                    draws=list(runs),
+                    tested=[_scored(run) for run in runs.values()] if score is final and _has_units(runs) else (),
+                )
+                for name, runs in arms.items()
             },
             shared=shared,
         )
@@ -428,6 +434,21 @@ def _chosen(arms: Sequence[Runs], *, by: Sequence[Runs]) -> Runs:
         losses = [scores.validation_loss(runs[split]) for runs in by]
         found[split] = arms[int(np.argmin(losses))][split]
     return found
+
+
+def _has_units(runs: Runs) -> bool:
+    return all("test_units" in run.cases for run in runs.values())
+
+
+def _scored(run: Run) -> Scored:
+    """Return what a run said of its test cases: Dice, or the summed probability of the positive classes."""
+    values, units = run.cases["test_scores"].double().numpy(), run.cases["test_units"].tolist()
+    about = run.record["dataset"]
+    if about["kind"] == "segmentation":
+        return Scored(scores=values[:, :, 0].mean(1), labels=None, units=units)
+    positive = list(about["positive"] or [1])
+    truth = np.isin(run.cases["test_labels"].numpy(), positive).astype(np.int64)
+    return Scored(scores=values[:, positive].sum(1), labels=truth, units=units)
 
 
 def _mean(*arms: Runs) -> Arm:

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from transfusion_lib import data, paths
+from transfusion_lib.chapters.kit.findings import Findings
 from transfusion_lib.chapters.kit.scores import validation_loss
 from transfusion_lib.errors import DataError, StoreError, WeightsError
+from transfusion_lib.papers import CLAIMS, Verdict, judge
 from transfusion_lib.papers.plan import Plan, read_plan, write_rates
 from transfusion_lib.runs.records import Records, open_records
-from transfusion_lib.runs.run import find
+from transfusion_lib.runs.run import find, load
 from transfusion_lib.runs.search import Ensure
 from transfusion_lib.runs.store import Store
 from transfusion_lib.spec import RunSpec
@@ -49,6 +51,25 @@ def missing(specs: Sequence[RunSpec], *, store: Store) -> list[RunSpec]:
     left = [spec for spec in dict.fromkeys(specs) if recorded is None or not recorded.has(spec)]
     with data.one_look():
         return [spec for spec in left if not _is_made(spec, store)]
+
+
+def made(plan: Plan, *, store: Store) -> dict[str, list[RunSpec]]:
+    """Return the runs of each cell that the records or the store have, by ``study/CELL``."""
+    found = {}
+    for cell in plan.cells:
+        specs = plan.specs(cell)
+        left = set(missing(specs, store=store))
+        found[f"study/{cell.id}"] = [spec for spec in specs if spec not in left]
+    return {name: specs for name, specs in found.items() if specs}
+
+
+def verdicts(plan: Plan, *, store: Store) -> dict[str, Verdict]:
+    """Return the verdict on each claim from the study's runs that are made, and from no others."""
+    specs = list(dict.fromkeys(spec for specs in made(plan, store=store).values() for spec in specs))
+    records = _records()
+    runs = records.at_hand(specs, source=store) if records else [load(spec, store=store) for spec in specs]
+    evidence = Findings(plan, dict(zip(specs, runs, strict=True))).evidence()
+    return {claim: judge(claim, evidence.get(claim)) for claim in CLAIMS}
 
 
 def choose_rates(plan: Plan, ensure: Ensure, *, networks: Collection[str] = ()) -> Path:
