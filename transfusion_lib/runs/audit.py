@@ -68,18 +68,25 @@ class Compared:
 
 
 def sample(store: Store, count: int, *, seed: int, within: float | None = None) -> list[Run]:
-    """Return ``count`` finished runs, drawn at random without repetition; all where there are fewer.
+    """Return ``count`` finished runs of this version, drawn at random without repetition; all if there are fewer.
+
+    A version that gives a spec another meaning gives it another key, and cannot train its earlier runs again.
 
     ``within`` leaves out those that took more seconds, those whose seconds say nothing of this machine, since a GPU
     took them and here is none, and those that start from another run, which would have to be made first.
     """
-    runs = [run for name in store.keys(KIND) if (run := _read(store, name)) is not None]
+    runs = [run for name in store.keys(KIND) if (run := _read(store, name)) is not None and _of_this_version(run)]
     if within is not None:
         gpu = devices.resources().device.type != "cpu"
         runs = [run for run in runs if run.record["seconds"] <= within and not _has_source(run)]
         runs = [run for run in runs if gpu or "gpu" not in run.record["provenance"]["machine"]]
     drawn = np.random.default_rng(seed).permutation(len(runs))[:count]
     return [runs[number] for number in sorted(drawn)]
+
+
+def _of_this_version(run: Run) -> bool:
+    """Tell whether this program would give the run its key, if its data and weights are what they were."""
+    return run.spec.key(data=run.record["dataset"]["fingerprint"], weights=run.record["weights"]) == run.key
 
 
 def named(store: Store, keys: Sequence[str]) -> list[Run]:
