@@ -162,6 +162,8 @@ def test_a_check_of_a_task_and_places(tmp_path: Path, monkeypatch: pytest.Monkey
     assert sheet is not None
     assert sheet.classes == ("high", "low")
     assert data.spec_for("set").root == str(tmp_path / "set")
+    assert data.absolute("set/labels.csv:risk") == f"{tmp_path}/set/labels.csv:risk"
+    assert data.absolute("fundus") == "fundus"
     monkeypatch.setenv("HOME", str(tmp_path))
     assert data.spec_for("~/set").root == str(tmp_path / "set")
     with pytest.raises(SpecError, match="dataset is empty"):

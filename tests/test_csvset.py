@@ -39,7 +39,7 @@ def test_a_column_of_names(tmp_path: Path) -> None:
     table = csv("image,label,patient_id", [f"i{k},{('mole', 'cancer')[k % 2]},p{k // 3}" for k in range(60)])
     root = write_files(tmp_path / "set", images() | {"labels.csv": table})
     loaded = data.load(spec(root), cache=tmp_path / "cache")
-    assert (loaded.task, loaded.classes, loaded.positive) == ("label", ("cancer", "mole"), (1,))
+    assert (loaded.task, loaded.classes, loaded.positive) == ("label", ("cancer", "mole"), (0,))
     assert sum(len(set(split.units)) for split in loaded.splits().values()) == 20
     assert labels(root, tmp_path)["i3"] == 0
     prints = {

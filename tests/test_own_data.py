@@ -1,7 +1,9 @@
 """Folders and tables as people really have them: read rightly, or refused with the repair; nothing goes unsaid."""
 
 import io
+import struct
 import unicodedata
+import zlib
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -136,7 +138,7 @@ def test_splits_wherever_they_are_named(tmp_path: Path, form: str) -> None:
 
 def test_one_class_of_two_systems(tmp_path: Path) -> None:
     """An accent composed or decomposed is the same name."""
-    forms = {split: unicodedata.normalize(form, "Mélanome") for split, form in (("train", "NFC"), ("test", "NFD"))}
+    forms = {"train": unicodedata.normalize("NFC", "Mélanome"), "test": unicodedata.normalize("NFD", "Mélanome")}
     files: Files = {}
     for split, name in forms.items():
         files |= pictures(f"{split}/{{c}}/{split}{{k}}.png", classes=(name, "Nævus"))
@@ -287,6 +289,24 @@ def test_tables_that_would_lose_rows(tmp_path: Path, text: str, told: str) -> No
     assert told in found.problems[0]
 
 
+def test_labels_and_patients_that_are_not_known(tmp_path: Path) -> None:
+    """What programs write for nothing is no class and no patient: a fault of its rows, counted."""
+    rows = [f"{row.rpartition(',')[0]},NaN" if k < 8 else row for k, row in enumerate(ROWS)]
+    found = data.check(write_files(tmp_path / "a", HUNDRED | {"t.csv": table("image,label", rows)}))
+    assert counts(found) == {"x": 46, "y": 46}
+    assert found.problems[0].startswith("8 faults of one kind: ")
+    assert 'label is "NaN"; it must be one of x, y' in found.problems[0]
+    rows = [f"{row},{'nan' if k < 8 else k}" for k, row in enumerate(ROWS)]
+    found = data.check(write_files(tmp_path / "b", HUNDRED | {"t.csv": table("image,label,patient_id", rows)}))
+    assert "patient_id is blank; fill it" in found.problems[0]
+
+
+def test_class_folders_that_differ_in_case(tmp_path: Path) -> None:
+    """A slip of the pen would be a class of its own."""
+    found = data.check(write_files(tmp_path / "set", pictures("{c}/{k}.png", classes=("Benign", "benign", "x"))))
+    assert 'class folders "Benign" and "benign" differ in case alone' in said(found)
+
+
 def test_names_in_tables(tmp_path: Path) -> None:
     """Zeros that a spreadsheet dropped, accents of a Mac, case where only it tells two files apart."""
     zeros = {f"{k + 1:05d}.png": noise(k) for k in range(20)}
@@ -349,3 +369,27 @@ def test_pictures_keep_their_content(tmp_path: Path) -> None:
     expected = np.asarray(Image.open(tmp_path / "set" / "benign" / "3.pgm"))
     images = {n: i for s in loaded.splits().values() for n, i in zip(s.ids, s.images, strict=True)}
     assert (images["benign/3.pgm"][0].numpy() == expected).all()
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize(("bits", "white"), [(12, 4095), (16, 65535)])
+def test_colours_of_more_than_8_bits(tmp_path: Path, bits: int, white: int, channels: int) -> None:
+    """Read on the scale that the set uses: 12 bits in 16 would come out nearly black."""
+    files = {file: deep_png(k, bits, opaque=channels == 4) for k, file in enumerate(pictures("{c}/{k}.png"))}
+    loaded = data.load(data.spec_for(str(write_files(tmp_path / "set", files)), size=24), cache=tmp_path / "cache")
+    images = {n: i for s in loaded.splits().values() for n, i in zip(s.ids, s.images, strict=True)}
+    for k, name in enumerate(files):
+        values = np.random.default_rng(k).integers(0, 2**bits, (24, 24, 3)).transpose(2, 0, 1)
+        assert (images[name].numpy() == np.rint(values * (255 / white))).all()
+    assert f"white is {white:,}" in loaded.notes["grey images of more than 8 bits"]
+
+
+def deep_png(seed: int, bits: int, *, opaque: bool) -> bytes:
+    """Return a colour PNG of 16 bits a channel whose values have ``bits``, with alpha if ``opaque``."""
+    values = np.random.default_rng(seed).integers(0, 2**bits, (24, 24, 3)).astype(">u2")
+    if opaque:
+        values = np.concatenate([values, np.full((24, 24, 1), 65535)], 2).astype(">u2")
+    parts = [(b"IHDR", struct.pack(">IIBBBBB", 24, 24, 16, 6 if opaque else 2, 0, 0, 0))]
+    parts += [(b"IDAT", zlib.compress(b"".join(b"\0" + row.tobytes() for row in values))), (b"IEND", b"")]
+    chunks = [struct.pack(">I", len(c)) + kind + c + struct.pack(">I", zlib.crc32(kind + c)) for kind, c in parts]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from transfusion_lib import paths
 from transfusion_lib.errors import ClaimedError, StoreError
 from transfusion_lib.runs import heartbeat
 from transfusion_lib.runs.store import Store
@@ -336,3 +337,11 @@ def test_two_holders_checkpoints_do_not_end_each_other(tmp_path: Path, monkeypat
         found = claim.read()
         assert found is not None
         assert found[1] == {"n": "2"}
+
+
+def test_a_variable_set_to_nothing_is_not_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The store is never the working directory by accident."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("", " "):
+        monkeypatch.setenv("TRANSFUSION_STORE", name)
+        assert paths.store_root() == Path(paths.__file__).resolve().parent.parent / ".store"

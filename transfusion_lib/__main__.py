@@ -821,10 +821,8 @@ def data_check(
     if as_json:
         _print_json({**asdict(found), "ok": found.ok})
     else:
-        typer.echo(
-            f"{printable(str(path))}: {found.images} images, layout {found.name or 'unknown'}, "
-            f"{len(found.problems)} problems"
-        )
+        layout, problems = found.name or "unknown", len(found.problems)
+        typer.echo(printable(f"{path}: {found.images} images, layout {layout}, {problems} problems"))
         if found.sheet is not None:
             _print_splits(found.sheet)
         for line in (*found.problems, *(f"note: {note}" for note in found.notes)):

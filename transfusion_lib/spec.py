@@ -103,6 +103,8 @@ class DataSpec(Spec):
     @field_validator("root")
     @classmethod
     def _absolute(cls, root: str | None) -> str | None:
+        if root is not None and not root.strip():
+            raise ValueError("is empty; give the place of the files")
         return None if root is None else str(Path(root).expanduser().absolute())
 
 

@@ -75,8 +75,20 @@ def given(chapter: Chapter, assignments: Iterable[str]) -> dict[str, Any]:
             raise ParameterError(f'"{assignment}" is not of the form key=value; for example -p {_some(known)}')
         if name.strip() not in known:
             raise ParameterError(_unknown(chapter, name.strip(), known))
-        values[name.strip()] = known[name.strip()].parse(text.strip())
+        value = known[name.strip()].parse(text.strip())
+        values[name.strip()] = _absolute(value) if name.strip().endswith(("dataset", "datasets")) else value
     return values
+
+
+def _absolute(value: Any) -> Any:
+    """Return the places of data sets in ``value`` as absolute ones: a notebook's kernel has a folder of its own."""
+    if isinstance(value, list):
+        return [_absolute(each) for each in value]
+    if not isinstance(value, str) or not value.strip():
+        return value
+    from transfusion_lib import data
+
+    return data.absolute(value)
 
 
 def checked(chapter: Chapter, values: Mapping[str, Any]) -> dict[str, Any]:

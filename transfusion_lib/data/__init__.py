@@ -49,6 +49,7 @@ __all__ = [
     "Line",
     "Source",
     "Split",
+    "absolute",
     "called",
     "check",
     "datasheet",
@@ -153,7 +154,10 @@ def load(
 
 
 def fingerprint(spec: DataSpec, *, cache: Path | None = None) -> str:
-    """Return the sha256 of what ``load`` would return, without decoding an image; remembered per process."""
+    """Return the sha256 of what ``load`` would return; remembered per process.
+
+    No image is decoded for it, but those of anyone's own folders and tables once, small, to find copies.
+    """
     return _source(spec).fingerprint(spec, cache=cache or default_cache())
 
 
@@ -186,6 +190,15 @@ def _with_task(name_or_path: str) -> tuple[str, str | None]:
     if not colon or name_or_path in TABLE or Path(name_or_path).expanduser().exists():
         return name_or_path, None
     return named, task
+
+
+def absolute(name_or_path: str) -> str:
+    """Return the name of a data set as it is, and the place of files as an absolute one, with its task behind it."""
+    named, task = _with_task(name_or_path)
+    place = Path(named).expanduser()
+    if named in TABLE or not place.exists():
+        return name_or_path
+    return str(place.absolute()) + ("" if task is None else f":{task}")
 
 
 def limited(spec: DataSpec, *, cache: Path | None = None) -> DataSpec:

@@ -219,6 +219,7 @@ WELL = frozenset(
             "none",
             "false",
             "0",
+            "-1",
             "without",
             "control",
         ),
@@ -238,7 +239,7 @@ def choose_positive(classes: tuple[str, ...], counts: Sequence[int], *, asked: s
         return None
     if asked is not None:
         return Positive(classes=(classes.index(asked),), told=f"{asked}, as asked for")
-    words = [set(re.findall(r"[^\W\d_]+|\d+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())) for name in classes]
+    words = [set(re.findall(r"[^\W\d_]+|-?\d+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())) for name in classes]
     well, ill = ([bool(each & known) for each in words] for known in (WELL, ILL))
     if well[0] != well[1]:
         index, why = well.index(False), "by its name"

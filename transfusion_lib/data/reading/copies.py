@@ -29,6 +29,8 @@ BLOCK = 1024
 
 def near(pictures: NDArray[np.uint8]) -> list[tuple[int, int]]:
     """Return the pairs of near copies among ``pictures``, uint8 (n, 3, 32, 32)."""
+    if len(pictures) < 2:
+        return []
     values = pictures.astype(np.float32)
     coarse = values.reshape(len(values), 3, COARSE, SIZE // COARSE, COARSE, SIZE // COARSE).mean((3, 5))
     vectors = _unit(coarse)
@@ -73,7 +75,7 @@ def _unit(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return each picture as a vector of mean 0 and length 1; of zeros if it is all one value."""
     flat = pictures.reshape(len(pictures), -1)
     centred = flat - flat.mean(1, keepdims=True)
-    return centred / (np.linalg.norm(centred, axis=1, keepdims=True) + 1e-3)
+    return np.asarray(centred / (np.linalg.norm(centred, axis=1, keepdims=True) + 1e-3), np.float32)
 
 
 def groups(files: Files, items: Sequence[Item], catalogue: Catalogue, *, cache: Path, nearly: bool) -> list[list[Item]]:

@@ -5,7 +5,7 @@ Files are recognised by their content, never by their name. What cannot be read 
 
 import io
 from pathlib import PurePosixPath
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +38,9 @@ def image(
         picture = _open(data, name=name)
         picture.draft("L" if channels == 1 else "RGB", (2 * size, 2 * size))  # a large JPEG is reduced as it is decoded
         picture.load()
-        _check_colour_depth(picture, data, name=name)
+        colours = _colour_of_16_bits(data)
+        if colours is not None:
+            picture = _reduced(colours, white=white or _white(colours[..., :3], name=name))
         upright = ImageOps.exif_transpose(picture)
         plain = _eight_bits(upright, name=name, white=white).convert("L" if channels == 1 else "RGB")
         if fit == "field":
@@ -62,13 +64,16 @@ def shallow(head: bytes) -> bool:
 
 
 def white_level(data: bytes, *, name: str) -> float | None:
-    """Return which level of a deep grey picture is white; None if the picture has 8 bits a channel.
+    """Return which level of a deep picture is white; None if the picture has 8 bits a channel.
 
     It is the largest level of the smallest of 8, 12 and 16 bits that hold the brightest pixel: scanners store 12 bits
     in 16-bit files, which would come out black if 65,535 were white. Of floats it is 1.
     """
     try:
         picture = _open(data, name=name)
+        colours = _colour_of_16_bits(data)
+        if colours is not None:
+            return _white(colours[..., :3], name=name)
         return _white(np.asarray(picture), name=name) if _deep(picture) else None
     except FAULTS as error:
         raise DataError(f"{name}: damaged or truncated ({_short(error)}); copy it again from its source") from None
@@ -125,15 +130,28 @@ def _eight_bits(picture: Image.Image, *, name: str, white: float | None) -> Imag
     return picture
 
 
-def _check_colour_depth(picture: Image.Image, data: bytes, *, name: str) -> None:
-    """Raise a ``DataError`` for a PNG of 16 bits in each colour that uses 12 of them: Pillow keeps the upper 8."""
-    if data.startswith(b"\x89PNG\r\n\x1a\n") and data[24] == 16 and data[25] in (2, 6):
-        extrema = [high for _, high in picture.convert("RGB").getextrema()]  # type: ignore[misc]
-        if 0 < max(extrema) < 16:
-            raise DataError(
-                f"{name}: 16 bits a channel, of which 12 are used: values up to 4,095 of 65,535 would come out nearly "
-                "black; save it with 8 bits a channel, or as 16-bit grey"
-            )
+def _colour_of_16_bits(data: bytes) -> NDArray[np.uint16] | None:
+    """Return the pixels, (height, width, 3 or 4), of a PNG of 16 bits in each colour, of which Pillow keeps 8."""
+    if not data.startswith(b"\x89PNG\r\n\x1a\n") or data[24:26] not in (b"\x10\x02", b"\x10\x06"):
+        return None
+    high, low = (Image.open(io.BytesIO(data), formats=("PNG",)) for _ in range(2))
+    low.tile = [tile._replace(args=_of_lower_bytes(tile.args)) for tile in low.tile]
+    return np.asarray(np.asarray(high).astype(np.uint16) * 256 + np.asarray(low), np.uint16)
+
+
+def _of_lower_bytes(args: Any) -> Any:
+    """Return a PNG decoder's arguments with the other order of bytes: it then keeps the lower one of each two."""
+    if isinstance(args, tuple):
+        return tuple(_of_lower_bytes(each) for each in args)
+    return args.replace(";16B", ";16L") if isinstance(args, str) else args
+
+
+def _reduced(values: NDArray[np.uint16], *, white: float) -> Image.Image:
+    """Return colours of 16 bits, (height, width, 3 or 4), as a picture of 8 bits, black behind what is transparent."""
+    levels = values[..., :3] * (255 / white)
+    if values.shape[2] == 4:
+        levels = levels * (values[..., 3:] / 65535)
+    return Image.fromarray(np.rint(levels.clip(0, 255)).astype(np.uint8))
 
 
 def _white(values: NDArray[np.generic], *, name: str) -> float:

@@ -39,6 +39,8 @@ NEARLY = 0.9  # share of rows with one label that makes the others faults
 PEOPLE = ("male", "female", "sex", "gender", "man", "woman", "smoker", "is_male", "is_female", "sex_male", "sex_female")
 """Columns of 0 and 1 that say who was imaged, not what the image shows."""
 MASKS = re.compile(r"(^|_)(mask|masks|seg|segmentation|annotation)(_|$)")
+BLANK = ("", "nan", "na", "n/a", "#n/a", "null", "?")
+"""What programs write where nothing is known, in lower case."""
 NO_LABELS = "submission"  # in the name of Kaggle's forms for answers, which look like tables of labels
 
 
@@ -163,7 +165,7 @@ def _items(
             return []
     if label is None or any(file is None for _, file in found):
         return []
-    if place.unit and not row[place.unit]:
+    if place.unit and row[place.unit].lower() in BLANK:
         what = f"{place.unit} is blank; fill it, or images of one {place.unit} may fall into several splits"
         problems.add(f"{row.where}: {what}")
         return []
@@ -356,7 +358,8 @@ def _classes(tables: Sequence[Table], column: str, problems: Problems) -> tuple[
     """Return the values of a column, numbers in their order; a ``DataError`` where they cannot be classes."""
     quiet = Problems(raising=False)
     cells = Counter(row[column] for table in tables if column in table.columns for row in table.rows(quiet))
-    cells.pop("", None)
+    for cell in [cell for cell in cells if cell.lower() in BLANK]:
+        del cells[cell]
     counts: Counter[str] = Counter()
     for cell, number in cells.items():
         counts[_written(cell)] += number

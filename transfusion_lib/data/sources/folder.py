@@ -95,6 +95,14 @@ def _classes(placed: Sequence[Placed], files: Files) -> tuple[str, ...]:
                 f"{files.path}: class {printable(image.label)} is in {image.split} but not in train"
                 f"{did_you_mean(image.label, trained)} Name the class folders alike in every split"
             )
+    for label in trained:
+        twin = next((other for other in trained if other != label and other.casefold() == label.casefold()), None)
+        if twin is not None:
+            first, second = sorted((label, twin))
+            raise DataError(
+                f'{files.path}: class folders "{printable(first)}" and "{printable(second)}" differ in case alone; '
+                "put their images into one, or name them otherwise"
+            )
     return tuple(sorted(trained))
 
 
