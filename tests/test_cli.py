@@ -304,6 +304,7 @@ def test_a_run_is_trained_once_told_counted_and_verified(small: Path, call: Call
     wrong = call("verify", "xyz")
     assert (wrong.status, "has 1 finished runs, but none begins with xyz" in wrong.err) == (1, True)
     assert "one or the other" in call("verify", plan[0]["key"][:8], "--sample", "1").err
+    assert "judged by" in asked.out
 
     record = small / "store" / "runs" / plan[0]["key"] / "record.json"
     record.write_text(record.read_text().replace("0", "1", 1))

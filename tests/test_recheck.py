@@ -1,8 +1,9 @@
 """Training again finds what hashes cannot: a record that is whole and wrong."""
 
 import json
+import math
+from collections import defaultdict
 from collections.abc import Callable
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from tests.test_segmentation import LUNGS
 from transfusion_lib import runs
 from transfusion_lib.errors import DataError, InterruptedRunError, StoreError
 from transfusion_lib.runs import audit
+from transfusion_lib.runs.records import RUN_FILES, open_records
 from transfusion_lib.runs.run import KIND, Run
 from transfusion_lib.runs.store import Entry, Store
 from transfusion_lib.spec import InitSpec, RunSpec
@@ -22,10 +24,11 @@ from transfusion_lib.training import interrupts, provenance
 from transfusion_lib.training.device import Resources
 from transfusion_lib.training.train import Progress
 
+LOSS = audit.LOSS["float32"]
+
 
 def test_a_sound_store_agrees_to_the_bit(store: Store, small: RunSpec, tmp_path: Path) -> None:
-    child = small.replace(init=InitSpec(method="pretrained", weights=small), seed=8)
-    runs.ensure([small, child])
+    runs.ensure([small, _child(small)])
     found = [audit.again(run, among=store, weights=store) for run in audit.sample(store, 5, seed=0)]
     assert sorted(one.key for one in found) == store.keys(KIND)
     assert all(
@@ -87,6 +90,7 @@ def test_a_run_of_two_sittings_says_both(store: Store, small: RunSpec) -> None:
     assert said == [(0, 5, 2), (5, 12, 1)]
     assert made["machine"]["threads"] == 1
     assert all(part["started"] <= part["finished"] for part in made["sittings"])
+    assert len(run.record["first_losses"]) == 5
     assert set(made) - {"sittings"} == set(provenance.record(torch.device("cpu")))
     found = audit.again(run, among=store, weights=store)
     assert found.agrees
@@ -120,7 +124,7 @@ def test_a_wrong_number_is_found_on_a_machine_like_this(store: Store, small: Run
     """By one part in a million."""
 
     def change(record: dict[str, Any]) -> None:
-        record["curve"]["test_auroc"][number] += 1e-6
+        record["curve"]["val_auroc"][number] += 1e-6
 
     run = _changed(store, runs.ensure([small])[0], change)
     found = audit.again(run, among=store, weights=store)
@@ -128,48 +132,136 @@ def test_a_wrong_number_is_found_on_a_machine_like_this(store: Store, small: Run
     assert not found.agrees
 
 
-@pytest.mark.parametrize(
-    ("number", "by", "agrees"),
-    [(0, audit.START * 0.9, True), (0, audit.START * 1.1, False),
-     (-1, audit.USUAL_SPREAD * audit.FINAL_SPREADS * 0.9, True),
-     (-1, audit.USUAL_SPREAD * audit.FINAL_SPREADS * 1.1, False)],
-)  # fmt: skip
-def test_elsewhere_a_number_may_be_as_far_off_as_rounding_leads(
-    store: Store, small: RunSpec, number: int, by: float, agrees: bool
-) -> None:
-    """Before the first step hardly, at the last more; no other seed says how far, so a usual spread does."""
+@pytest.mark.parametrize("name", ["test_auprc", "val_auroc"])
+def test_a_wrong_final_score_is_found_on_a_machine_like_this(store: Store, small: RunSpec, name: str) -> None:
+    """Also one that no arm judges."""
+    (made,) = runs.ensure([small])
+    run = _changed(store, made, lambda record: record.update(final=made.final | {name: made.final[name] + 1e-6}))
+    assert not audit.again(run, among=store, weights=store).agrees
 
+
+@pytest.mark.parametrize(("by", "agrees"), [(0.9, True), (1.1, False)])
+@pytest.mark.parametrize("what", ["start", "loss"])
+def test_elsewhere_the_first_numbers_differ_by_rounding_only(
+    store: Store, small: RunSpec, what: str, by: float, agrees: bool
+) -> None:
     def change(record: dict[str, Any]) -> None:
         _elsewhere(record)
-        record["curve"]["test_auroc"][number] += by
+        if what == "start":
+            record["curve"]["val_auroc"][0] += audit.START * by
+        else:
+            record["first_losses"][3] /= 1 - LOSS * by
 
     run = _changed(store, runs.ensure([small])[0], change)
     found = audit.again(run, among=store, weights=store)
-    assert (found.start if number == 0 else found.final) == pytest.approx(by)
-    assert (found.start_tolerance, found.tolerance) == (audit.START, audit.SPREADS * audit.USUAL_SPREAD)
+    assert (found.start if what == "start" else found.loss) == pytest.approx(
+        by * (audit.START if what == "start" else LOSS), abs=1e-9
+    )
     assert found.agrees == agrees
 
 
-def test_elsewhere_a_curve_may_be_as_far_off_as_other_seeds(store: Store, small: RunSpec) -> None:
-    """The spread is the mean over all pairs of seeds of this run, and no other run counts."""
-    made = runs.ensure([small.replace(seed=seed) for seed in (1, 2, 3)])
+@pytest.mark.parametrize(("by", "agrees"), [(0.9, True), (1.1, False)])
+def test_fewer_than_three_seeds_cannot_judge_a_final_score(
+    store: Store, small: RunSpec, monkeypatch: pytest.MonkeyPatch, by: float, agrees: bool
+) -> None:
+    runs.ensure([small.replace(seed=seed) for seed in (1, 2)])
+    (made,) = runs.ensure([small])
+    name = "test_auroc"
+
+    def change(record: dict[str, Any]) -> None:
+        _elsewhere(record)
+        record["final"] = made.final | {name: made.final[name] - audit.FINAL * by}
+
+    monkeypatch.setattr(audit, "_from_cases", lambda run: 0.0)
+    found = audit.again(_changed(store, made, change), among=store, weights=store)
+    assert (found.arm, found.low, found.final_tolerance) == (2, None, audit.FINAL)
+    assert found.judged == "cannot be judged by its arm (2 other seeds)"
+    assert found.final == pytest.approx(audit.FINAL * by)
+    assert found.agrees == agrees
+
+
+def test_a_final_score_that_its_own_cases_do_not_give_is_found(store: Store, small: RunSpec) -> None:
+    """However wide the other seeds are."""
+    (made,) = runs.ensure([small])
+
+    def change(record: dict[str, Any]) -> None:
+        _elsewhere(record)
+        record["final"] = made.final | {"test_auprc": made.final["test_auprc"] + 2e-4}
+
+    found = audit.again(_changed(store, made, change), among=store, weights=store)
+    assert found.cases == pytest.approx(2e-4, abs=1e-4)
+    assert not found.agrees
+
+
+def test_elsewhere_the_arm_judges_the_final_score(store: Store, small: RunSpec) -> None:
+    """By its other seeds, of runs and of data, and by no run of another description."""
+    arm = [small.replace(seed=seed, data=small.data.replace(seed=seed)) for seed in (1, 2, 3)]
+    made = runs.ensure([small, *arm])
     runs.ensure([small.replace(train=small.train.replace(learning_rate=1e-2))])
-    names = [name for name in made[0].curve if name.startswith(("val_", "test_")) and "_by_" not in name]
-    scores = [np.array([run.curve[name] for name in names]) for run in made]
-    spread = np.mean([np.abs(one - other).mean() for one, other in combinations(scores, 2)])
+    values = [run.final["test_auroc"] for run in made[1:]]
+    mean, spread = np.mean(values), np.std(values, ddof=1)
     found = audit.again(_changed(store, made[0], _elsewhere), among=store, weights=store)
-    assert spread > 0
-    assert found.tolerance == pytest.approx(audit.SPREADS * spread)
-    assert found.final_tolerance == pytest.approx(audit.FINAL_SPREADS * spread)
+    assert found.arm == 3
+    assert found.low == pytest.approx(mean - 4.3027 * spread * math.sqrt(4 / 3), abs=1e-4)
+    assert found.high == pytest.approx(mean + 4.3027 * spread * math.sqrt(4 / 3), abs=1e-4)
+    assert found.final_tolerance == pytest.approx(4.3027 * spread * math.sqrt(2), abs=1e-4)
+    assert found.judged.startswith("3 other seeds: ")
     assert found.agrees
+
+
+def test_one_more_seed_is_inside_the_interval_in_95_of_100_arms() -> None:
+    """Simulated arms; a run that lost half of what it learnt is outside in nearly all."""
+    generator = np.random.default_rng(0)
+    inside, near, lost = [], [], []
+    for _ in range(2000):
+        *others, recorded, again = generator.normal(0.85, 0.006, size=11)
+        low, high, tolerance = audit._predicted(others)
+        assert low is not None
+        assert high is not None
+        inside.append(low <= again <= high)
+        near.append(abs(again - recorded) <= tolerance)
+        lost.append(low <= again - 0.1 <= high)
+    assert np.mean(inside) == pytest.approx(0.95, abs=0.015)
+    assert np.mean(near) == pytest.approx(0.95, abs=0.015)
+    assert np.mean(lost) < 0.01
+
+
+def test_hardly_a_pair_of_other_seeds_of_the_records_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record of one seed in another's place, its losses unknown: of the pilot's 2,052 pairs 23 slip through."""
+    arms = defaultdict(list)
+    for spec, entry in open_records().by_spec.items():
+        arms[spec.replace(seed=0, data=spec.data.replace(seed=0))].append(Run(spec, entry))
+    some = sorted((arm for arm in arms.values() if len(arm) > 3), key=lambda arm: arm[0].key)[::8]
+    monkeypatch.setattr(audit, "_from_cases", lambda run: 0.0)  # asked of a record alone
+    agree, pairs, itself = 0, 0, True
+    for arm in some:
+        for run in arm:
+            others = [one for one in arm if one is not run]
+            for one in others:
+                agree += audit.compared(run, _as_found(one), others=others).agrees
+                pairs += 1
+            itself &= audit.compared(run, _as_found(run), others=others).agrees
+    assert pairs > 200
+    assert agree <= 0.02 * pairs
+    assert itself
+
+
+def _as_found(run: Run) -> audit.Outcome:
+    return audit.Outcome(curve=run.curve, first_losses=[], final=run.final, test_scores=run.cases["test_scores"])
+
+
+def test_another_seed_in_its_place_is_found(store: Store, small: RunSpec) -> None:
+    made = runs.ensure([small.replace(seed=seed) for seed in (1, 2, 3)])
 
     def swap(record: dict[str, Any]) -> None:
         _elsewhere(record)
-        record["curve"] = made[1].curve
+        record |= {name: made[1].record[name] for name in ("curve", "first_losses", "selected_step")}
 
-    swapped = audit.again(_changed(store, made[0], swap), among=store, weights=store)
-    assert swapped.start > audit.START
-    assert not swapped.agrees
+    found = audit.again(_changed(store, made[0], swap), among=store, weights=store)
+    assert found.start > audit.START
+    assert found.loss is not None
+    assert found.loss > 10 * LOSS
+    assert not found.agrees
 
 
 def test_a_wrong_curve_is_found_and_does_not_widen_its_own_limit(store: Store, small: RunSpec) -> None:
@@ -193,20 +285,64 @@ def test_other_steps_are_as_far_as_scores_can_be(store: Store, small: RunSpec, t
 
     def change(record: dict[str, Any]) -> None:
         _elsewhere(record)
-        record["curve"]["step"][-1] += 1
+        record["curve"]["step"][-2] += 1
 
     found = audit.again(_changed(store, runs.ensure([small])[0], change), among=store, weights=store)
-    assert (found.start, found.curve, found.final, found.agrees) == (1.0, 1.0, 1.0, False)
+    assert (found.start, found.curve, found.agrees) == (1.0, 1.0, False)
     assert audit.write_audit(tmp_path, [found], of=1, seed=0).is_file()
 
 
-def test_weights_made_elsewhere_start_elsewhere(store: Store, small: RunSpec) -> None:
-    child = small.replace(init=InitSpec(method="pretrained", weights=small), seed=8)
-    run = _changed(store, runs.ensure([small, child])[1], _elsewhere)
+def _child(small: RunSpec) -> RunSpec:
+    return small.replace(init=InitSpec(method="pretrained", weights=small), seed=8)
+
+
+def test_a_start_is_compared_once_its_source_is_at_hand(store: Store, small: RunSpec) -> None:
+    """Of the source's very weights, on whatever machine the child was trained."""
+    run = _changed(store, runs.ensure([small, _child(small)])[1], _elsewhere)
     found = audit.again(run, among=store, weights=store)
-    assert found.start_tolerance is None
-    assert found.tolerance == audit.SPREADS * audit.USUAL_SPREAD
-    assert found.agrees
+    assert (found.start_tolerance, found.source, found.agrees) == (audit.START, True, True)
+
+
+def test_a_source_made_elsewhere_is_checked_against_its_own_record(store: Store, small: RunSpec) -> None:
+    """Weights that rounding led elsewhere start elsewhere; those of a wrong record are found by that record."""
+    source, child = runs.ensure([small, _child(small)])
+
+    def rounded(record: dict[str, Any]) -> None:
+        _elsewhere(record)
+        record["curve"]["train_loss"][-1] += 1e-6
+        record["curve"]["val_auroc"][-2] += 1e-6
+
+    def other(record: dict[str, Any]) -> None:
+        rounded(record)
+        record["first_losses"][0] *= 1.5
+
+    for change, agrees in ((rounded, True), (other, False)):
+        records = Store(store.root.parent / change.__name__)
+        for run in (source, child):
+            records.add(KIND, run.key, {name: run.entry.read(name) for name in RUN_FILES})
+        _changed(records, Run(source.spec, Entry(records.root / KIND / source.key)), change)
+        recorded = Run(child.spec, Entry(records.root / KIND / child.key))
+        found = audit.again(recorded, among=records, weights=store)
+        assert (found.start_tolerance, found.source, found.agrees) == (None, agrees, agrees)
+
+
+def test_a_record_without_its_source_says_so(store: Store, small: RunSpec, tmp_path: Path) -> None:
+    child = runs.ensure([small, _child(small)])[1]
+    records = Store(tmp_path / "records")
+    records.add(KIND, child.key, {name: child.entry.read(name) for name in RUN_FILES})
+    with pytest.raises(DataError, match="from whose weights it starts"):
+        audit.again(child, among=records, weights=store)
+
+
+def test_damaged_runs_neither_stop_a_sample_nor_judge(store: Store, small: RunSpec) -> None:
+    sound, *others = runs.ensure([small, *(small.replace(seed=seed) for seed in (4, 5, 6, 7))])
+    for run, name in zip(others, ("spec.json", "record.json", "MANIFEST.json"), strict=False):
+        (run.entry.folder / name).write_bytes(b"{")
+    (others[3].entry.folder / "cases.safetensors").unlink()
+    assert {run.key for run in audit.sample(store, 9, seed=0)} == {sound.key, others[3].key}
+    assert audit.again(sound, among=store, weights=store).agrees
+    with pytest.raises(StoreError, match=r"record\.json is not what was written"):
+        audit.named(store, [others[1].key])
 
 
 def test_a_cheap_sample_has_short_runs_without_a_source(store: Store, small: RunSpec) -> None:

@@ -3,16 +3,19 @@
 import csv
 import hashlib
 import json
+import re
 import shutil
+from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from transfusion_lib import chapters, paths, runs
-from transfusion_lib.book import parameters, profiles, project
-from transfusion_lib.errors import MissingRunError, StoreError
-from transfusion_lib.runs import Run, analyses, run
+from transfusion_lib.book import parameters, profiles, project, speed
+from transfusion_lib.errors import DamagedError, MissingRunError, StoreError
+from transfusion_lib.runs import Run, analyses, audit, run, sums
 from transfusion_lib.runs.records import Records, open_records
 from transfusion_lib.runs.store import Store
 from transfusion_lib.spec import InitSpec, RunSpec
@@ -149,8 +152,7 @@ def test_a_table_that_says_something_else_is_found_and_written_again(
     table.unlink()
     if said is not None:
         table.write_bytes(said)
-    lost = said is None and name.startswith("studies")  # what a study read is then known to its profile alone
-    assert [one.key for one in recorded.verify()] == ([] if lost else [name])
+    assert [one.key for one in recorded.verify()] == [name]
     recorded.publish({"small/quick": specs}, source=store)
     assert table.read_bytes() == right
 
@@ -212,3 +214,109 @@ def _files(records: Records) -> dict[Path, bytes]:
 def _rows(table: Path) -> list[dict[str, str]]:
     with table.open() as file:
         return list(csv.DictReader(file))
+
+
+def test_hashes_cover_every_file_of_the_checkout() -> None:
+    """And ``sha256sum --check`` agrees."""
+    root = paths.records_root()
+    covered = {line.split("  ", 1)[1] for line in (root / sums.SUMS).read_text().splitlines()}
+    files = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+    assert {name for name in files if not name.startswith(("runs/", "analyses/"))} == covered | {sums.SUMS}
+    assert list(sums.wrong(root)) == []
+
+
+@pytest.fixture
+def whole(recorded: Records) -> Records:
+    """Records with an audit and a benchmark beside them."""
+    root = recorded.store.root
+    (root / "bench").mkdir()
+    (root / "bench" / "train.json").write_text('{"rows": [1, 2]}')
+    audit.write_audit(root, [], of=2, seed=0)
+    sums.write(root)
+    assert recorded.verify() == []
+    return Records(root)
+
+
+FILES = (
+    "runs/*/MANIFEST.json",
+    "runs/*/spec.json",
+    "runs/*/record.json",
+    "runs/*/cases.safetensors",
+    "analyses/*/MANIFEST.json",
+    "analyses/*/result.json",
+    "contents.csv",
+    "analyses.csv",
+    "studies/small/quick.csv",
+    "audit.json",
+    "bench/train.json",
+    "SHA256SUMS",
+)
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "empty": lambda path: path.write_bytes(b""),
+    "edited": lambda path: path.write_bytes(path.read_bytes().replace(b"1", b"2")),
+    "rubbish": lambda path: path.write_bytes(b"\xff\xfe{"),
+    "no list": lambda path: path.write_bytes(b"{}"),
+    "gone": Path.unlink,
+    "a folder": lambda path: path.rename(path.with_suffix(".moved")).with_name(path.name).mkdir(),
+}
+
+
+def test_damage_of_every_kind_of_file_is_named_and_the_rest_is_counted(whole: Records, tmp_path: Path) -> None:
+    for number, (kind, damage) in enumerate(product(FILES, DAMAGE)):
+        root = tmp_path / str(number)
+        shutil.copytree(whole.store.root, root)
+        victim = sorted(root.glob(kind))[0]
+        DAMAGE[damage](victim)
+        other = next(path for path in sorted(root.glob("runs/*/record.json")) if path.parent != victim.parent)
+        other.write_bytes(b"")
+        problems = Records(root).verify()
+        named = victim.parent if kind.startswith(("runs/", "analyses/")) else victim
+        said = re.compile(f"git checkout -- .*{re.escape(str(named))}")
+        assert any(said.search(one.what) for one in problems), (kind, damage, problems)
+        assert any(str(other) in one.what for one in problems), (kind, damage, "the count stopped")
+
+
+@pytest.mark.parametrize("kind", ["runs", "analyses"])
+def test_a_lost_entry_is_named(whole: Records, kind: str) -> None:
+    key = whole.store.keys(kind)[0]
+    shutil.rmtree(whole.store.root / kind / key)
+    (problem,) = Records(whole.store.root).verify()
+    assert problem.key == key
+    assert f"git checkout -- {whole.store.root / kind / key}" in problem.what
+
+
+def test_all_lost_entries_are_named(whole: Records) -> None:
+    shutil.rmtree(whole.store.root / "analyses")
+    (whole.store.root / "analyses").write_text("no folder")
+    assert any("is missing, and analyses.csv lists it" in one.what for one in whole.verify())
+
+
+def test_a_damaged_audit_or_benchmark_is_an_error_that_names_it(whole: Records) -> None:
+    root = whole.store.root
+    for path, read in (
+        (root / "audit.json", lambda: audit.read_audit(root)),
+        (root / "bench" / "train.json", lambda: speed.page(root / "bench")),
+    ):
+        sound = path.read_bytes()
+        for said in (sound[:-3], sound.replace(b"2", b"3")):
+            path.write_bytes(said)
+            with pytest.raises(DamagedError, match=f"{path.name} is not what was .*git checkout -- {path}"):
+                read()
+
+
+def test_no_checksum_calls_a_broken_file_sound(whole: Records, specs: list[RunSpec], store: Store) -> None:
+    broken = whole.store.root / "bench" / "train.json"
+    broken.write_text('{"rows": [1, ')
+    with pytest.raises(DamagedError, match=f"{broken} is no JSON .*git checkout"):
+        whole.publish({"small/quick": specs}, source=store)
+
+
+def test_a_new_benchmark_has_its_checksum_when_published(whole: Records, specs: list[RunSpec], store: Store) -> None:
+    fresh = whole.store.root / "bench" / "data.json"
+    fresh.write_text('{"rows": []}')
+    (problem,) = whole.verify()
+    assert f"{fresh} has no checksum" in problem.what
+    assert "transfusion publish writes it" in problem.what
+    whole.publish({"small/quick": specs}, source=store)
+    assert whole.verify() == []

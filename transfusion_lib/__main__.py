@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from transfusion_lib import __version__
-from transfusion_lib.errors import DataError, ToldError, TransfusionError, UserError, printable, unknown
+from transfusion_lib.errors import DamagedError, DataError, ToldError, TransfusionError, UserError, printable, unknown
 
 if TYPE_CHECKING:
     from transfusion_lib.chapters.kit.study import Study
@@ -602,9 +602,13 @@ def verify(
 ) -> None:
     """Hash every file of every finished run again, and train a random sample of the runs, or those named, to compare.
 
-    What is damaged is set aside and made again when asked for. A run that is trained again must give the same bits on
-    the same processor, threads and PyTorch. Elsewhere a score before the first step may differ by 0.005, the scores on
-    the mean over all evaluations by 1.5 times as much as two seeds of that run do, and at the last by 4 times as much.
+    What is damaged is set aside and made again when asked for; of the records it is named, and the count goes on.
+
+    A run that is trained again must give the same bits on the same processor, threads and PyTorch. Elsewhere a score
+    before the first step may differ by 0.005, the loss of each of the first 5 steps by 1 % of itself (in bfloat16 by
+    15 %), the scores on the mean over all evaluations by 1.5 times as much as two seeds of that run do. The last score
+    must lie in the 95 % prediction interval of the run's other seeds and be as near to the record as two of them are;
+    fewer than 3 cannot judge it, and 0.05 is allowed. A run that starts from another is checked against that one too.
     """
     if keep and not (records and sample):
         raise UserError("--keep needs --records and --sample K: it keeps what training records again found")
@@ -649,8 +653,10 @@ def _compared_row(one: "Compared") -> dict[str, Any]:
         "start differs by": one.start,
         "curve by": one.curve,
         "allowed": one.tolerance,
+        "first losses by": one.loss,
         "last score by": one.final,
         "there allowed": one.final_tolerance,
+        "judged by": one.judged,
         "what": one.what,
     }
 
@@ -672,6 +678,8 @@ def _trained_again(chosen: "list[Run]", among: "Store", mine: "Store", *, strict
             if strict:
                 raise
             _note(f"not trained again: {error}")  # the hashes still count
+        except DamagedError as error:
+            _note(f"not trained again: {error}")  # one of the problems that the hashes found
     return compared
 
 

@@ -1,9 +1,10 @@
 """The page of the last benchmarks: what was measured, beside what was promised, on which machine."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from transfusion_lib.runs import sums
 
 TITLES = {
     "train": "Training",
@@ -77,7 +78,7 @@ def _result(name: str, folders: tuple[Path, ...]) -> dict[str, Any] | None:
     for folder in folders:
         path = folder / f"{name}.json"
         if path.is_file():
-            result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            result: dict[str, Any] = sums.json_of(folder.parent, f"{folder.name}/{path.name}")
             return result
     return None
 

@@ -12,6 +12,7 @@ from transfusion_lib.book.project import Chapter, read_notebook
 from transfusion_lib.errors import StoreError
 from transfusion_lib.runs import audit as recheck
 from transfusion_lib.runs.records import open_records
+from transfusion_lib.training.train import FIRST
 
 
 def record(chapter: Chapter, notebook: Path) -> dict[str, Any]:
@@ -62,9 +63,10 @@ def write(rows: Sequence[dict[str, Any]], profile: Profile, build: Build) -> Non
 def _records(folder: Path) -> Iterator[str]:
     """Yield the section on the published records: what they took to compute, where, and what the last audit found."""
     try:
-        found = [entry.json("record.json") for entry in open_records(folder).by_spec.values()]
+        recorded = open_records(folder)
     except StoreError:
         return
+    found = [entry.json("record.json") for entry in recorded.by_spec.values()]
     yield "## The published records\n"
     yield (
         f"`{folder.name}/` holds {len(found)} runs, each file with its checksum (`transfusion verify --records`). "
@@ -92,15 +94,21 @@ def _records(folder: Path) -> Iterator[str]:
     yield (
         "On a machine equal to the record's no bit may differ. Elsewhere rounding grows from step to step, in some "
         "networks until it moves a run as far as another seed would. Before the first step scores may then differ by "
-        f"{recheck.START:g}, on the mean over all evaluations by {recheck.SPREADS:g} times as much as two seeds of the "
-        f"run do, and at the last evaluation by {recheck.FINAL_SPREADS:g} times as much.\n"
+        f"{recheck.START:g}, the loss of each of the first {FIRST} steps by "
+        f"{100 * recheck.LOSS['float32']:g} % of itself (in bfloat16 {100 * recheck.LOSS['bfloat16']:g} %), and "
+        f"the scores on the mean over all evaluations by {recheck.SPREADS:g} times as much as two seeds of the run do. "
+        "The last score must lie in the 95 % prediction interval of the other seeds, and be as near to the record as "
+        f"two seeds are in 95 of 100 pairs; fewer than {recheck.SEEDS} other seeds cannot judge it, and "
+        f"{recheck.FINAL:g} is allowed.\n"
     )
-    yield "| record | agrees | before training | mean over the curve | allowed | at the last step | allowed |"
-    yield "|---|---|---|---|---|---|---|"
+    if any("arm" not in one for one in again):
+        yield "This audit is older than these limits: it allowed more at the last step and asked for no losses.\n"
+    yield "| record | agrees | before training | first losses | mean over the curve | allowed | last score | allowed |"
+    yield "|---|---|---|---|---|---|---|---|"
     for one in again:
         agrees = "yes" if one["agrees"] else "**no**"
-        names = ("start", "curve", "tolerance", "final", "final_tolerance")
-        numbers = " | ".join(f"{one[name]:.2g}" for name in names)
+        names = ("start", "loss", "curve", "tolerance", "final", "final_tolerance")
+        numbers = " | ".join("" if one.get(name) is None else f"{one[name]:.2g}" for name in names)
         yield f"| `{one['key'][:12]}` {one['what']} | {agrees} | {numbers} |"
     yield ""
 

@@ -90,7 +90,7 @@ def _encoded(scores: NDArray[np.float32]) -> tuple[NDArray[np.uint16], NDArray[n
 
 def _decoded(codes: NDArray[np.uint16], ends: NDArray[np.float64]) -> NDArray[np.float32]:
     odds = ends[0] + codes.astype(np.float64) / STEPS * (ends[1] - ends[0])
-    return (1 / (1 + np.exp(-odds))).astype(np.float32)
+    return np.asarray(1 / (1 + np.exp(-odds)), dtype=np.float32)
 
 
 def _small(labels: Tensor) -> Tensor:

@@ -2,8 +2,9 @@
 
 A folder of records has the layout of a store: ``runs/KEY`` and ``analyses/KEY``, each with a manifest of checksums. Its
 tables give the checksum of each manifest: ``contents.csv`` of every run, ``analyses.csv`` of every analysis, and
-``studies/STUDY/PROFILE.csv`` of the runs that one study reads, for studies share runs. A run is found by its spec, so
-neither its data nor its pretrained weights need be at hand; ``stale`` recomputes the keys where they are.
+``studies/STUDY/PROFILE.csv`` of the runs that one study reads, for studies share runs; ``SHA256SUMS`` has those of the
+tables and of all else (``sums``). A run is found by its spec, so neither its data nor its pretrained weights need be at
+hand; ``stale`` recomputes the keys where they are.
 """
 
 import csv
@@ -19,13 +20,14 @@ from typing import Any
 
 from transfusion_lib import paths, runs
 from transfusion_lib.errors import MissingRunError, StoreError
-from transfusion_lib.runs import analyses
+from transfusion_lib.runs import analyses, sums
 from transfusion_lib.runs.run import Run, find
 from transfusion_lib.runs.store import MANIFEST, Entry, Problem, Store
 from transfusion_lib.spec import RunSpec
 from transfusion_lib.training.metrics import headline
 
 RUN_FILES = ("spec.json", "record.json", "cases.safetensors")
+NEEDED = {runs.KIND: RUN_FILES, analyses.KIND: ("result.json",)}
 CONTENTS = "contents.csv"
 ANALYSES = "analyses.csv"
 STUDIES = "studies"
@@ -42,7 +44,7 @@ class Records:
         """Every recorded run by its spec, the place of its data left out."""
         found = {}
         for key in self.store.keys(runs.KIND):
-            entry = Entry(self.store.root / runs.KIND / key)
+            entry = self.entry(runs.KIND, key)
             spec = RunSpec.from_json(entry.read("spec.json"), source=str(entry.folder / "spec.json"))
             found[_placeless(spec)] = entry
         return found
@@ -71,22 +73,41 @@ class Records:
             found.append(run or (Run(spec, entry) if entry else runs.load(spec, store=source)))
         return found
 
+    def entry(self, kind: str, key: str) -> Entry:
+        """Return a recorded entry, whose errors say that git has it."""
+        folder = self.store.root / kind / key
+        return Entry(folder, repair=sums.repair(folder))
+
     def verify(self) -> list[Problem]:
-        """Hash every file again, and compare the tables; return what is wrong. Nothing is moved.
+        """Hash every file again, and compare the tables; return all that is wrong. Nothing is moved.
 
         A record that was changed together with its manifest is one that the tables do not list.
         """
         found = []
-        for kind in (runs.KIND, analyses.KIND):
+        for kind, needed in NEEDED.items():
             for key in self.store.keys(kind):
-                wrong = Entry(self.store.root / kind / key).verify()
+                try:
+                    wrong = self.entry(kind, key).verify(needed)
+                except StoreError as error:  # a disk that fails here may read the rest
+                    wrong = str(error)
                 found += [Problem(key, wrong)] if wrong else []
-        if found:
+        beside = dict(sums.wrong(self.store.root))
+        found += [Problem(name, wrong) for name, wrong in beside.items()]
+        found += [lost for table in (CONTENTS, ANALYSES) if table not in beside for lost in self._lost(table)]
+        if found:  # tables of damaged records would all differ
             return found
         for name, text in self.tables().items():
-            path = self.store.root / name
-            if not path.is_file() or path.read_bytes() != text.encode():
+            if (self.store.root / name).read_bytes() != text.encode():
                 found.append(Problem(name, "it does not list these records; transfusion publish writes it again"))
+        return found
+
+    def _lost(self, table: str) -> list[Problem]:
+        """Return every run or analysis that a table lists and that is not there."""
+        kind, path = runs.KIND if table == CONTENTS else analyses.KIND, self.store.root / table
+        found = []
+        for key in sorted(_keys_in(path) - set(self.store.keys(kind))) if path.is_file() else ():
+            folder = path.parent / kind / key
+            found.append(Problem(key, f"{folder} is missing, and {table} lists it; {sums.repair(folder)}"))
         return found
 
     def stale(self) -> list[str]:
@@ -126,11 +147,7 @@ class Records:
         """
         kept = {_placeless(spec) for spec in runs.with_sources(_all(studies))}
         gone = {entry.key for spec, entry in self.by_spec.items() if spec not in kept}
-        orphans = [
-            key
-            for key in self.store.keys(analyses.KIND)
-            if _runs_of(Entry(self.store.root / analyses.KIND / key)) & gone
-        ]
+        orphans = [key for key in self.store.keys(analyses.KIND) if _runs_of(self.entry(analyses.KIND, key)) & gone]
         for kind, keys in ((analyses.KIND, orphans), (runs.KIND, gone)):
             for key in keys:
                 self.store.remove(kind, key)
@@ -153,9 +170,7 @@ class Records:
             (_row(Run(spec, entry)) for spec, entry in self.by_spec.items()),
             key=lambda row: list(map(str, row.values())),
         )
-        computed = [
-            _analysis_row(Entry(self.store.root / analyses.KIND / key)) for key in self.store.keys(analyses.KIND)
-        ]
+        computed = [_analysis_row(self.entry(analyses.KIND, key)) for key in self.store.keys(analyses.KIND)]
         found = {CONTENTS: _csv(rows), ANALYSES: _csv(sorted(computed, key=lambda row: list(row.values())))}
         for name, keys in sorted(members.items()):
             found[f"{STUDIES}/{name}.csv"] = _csv([row for row in rows if row["key"] in keys])
@@ -168,6 +183,7 @@ class Records:
             path = self.store.root / name
             path.parent.mkdir(parents=True, exist_ok=True)
             _replace(path, text)
+        sums.write(self.store.root)
 
 
 def open_records(root: Path | None = None) -> Records:

@@ -14,7 +14,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,20 +35,26 @@ POLL_S = 0.2  # between two looks at a claim of another process
 LEFT_OVER_S = 86_400.0  # after which what a killed writer left counts as rubbish
 
 
+_REPAIR = "run `transfusion verify`: it sets damaged entries aside, and they are made again when asked for"
+
+
 @dataclass(frozen=True)
 class Problem:
-    """One entry that is not what its manifest says; it was moved to ``damaged/``, so that it will be made again."""
+    """One entry that is not what its manifest says; a store moves it to ``damaged/``, so that it will be made again."""
 
     key: str
+    """Of the entry; of the files beside records their path."""
     what: str
 
 
 class Entry:
     """One finished folder. Every file is checked against the manifest when it is read."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, repair: str = _REPAIR) -> None:
+        """Take the entry in ``folder``; ``repair`` says in an error how a damaged one comes back."""
         self.folder = folder
         self.key = folder.name
+        self.repair = repair
 
     def json(self, name: str) -> Any:
         """Return the parsed JSON file ``name``."""
@@ -66,36 +72,42 @@ class Entry:
         try:
             content = (self.folder / name).read_bytes()
             expected = self.manifest()[name]
-        except (FileNotFoundError, KeyError, ValueError) as error:
-            raise DamagedError(f"{self.folder / name} is not what was written ({error}); {_REPAIR}") from None
+        except (FileNotFoundError, IsADirectoryError, KeyError) as error:
+            raise DamagedError(f"{self.folder / name} is not what was written ({error}); {self.repair}") from None
         except OSError as error:
             raise _unreadable(self.folder / name, error) from None
         if hashlib.sha256(content).hexdigest() != expected:
-            raise DamagedError(f"{self.folder / name} is not what was written: its checksum differs; {_REPAIR}")
+            raise DamagedError(f"{self.folder / name} is not what was written: its checksum differs; {self.repair}")
         return content
 
     def manifest(self) -> dict[str, str]:
-        """Return the sha256 of each file by its name."""
-        found: dict[str, str] = json.loads((self.folder / MANIFEST).read_bytes())
+        """Return the sha256 of each file by its name; a ``DamagedError`` if that list is none."""
+        path = self.folder / MANIFEST
+        try:
+            found = json.loads(path.read_bytes())
+        except (FileNotFoundError, IsADirectoryError, ValueError) as error:
+            raise DamagedError(f"{path} is not what was written ({error}); {self.repair}") from None
+        except OSError as error:
+            raise _unreadable(path, error) from None
+        if not isinstance(found, dict) or not found:
+            raise DamagedError(f"{path} is not what was written: it lists no files; {self.repair}")
         return found
 
-    def verify(self) -> str | None:
-        """Re-hash every file; return what is damaged, or None; a ``StoreError`` where that cannot be told."""
+    def verify(self, needed: Iterable[str] = ()) -> str | None:
+        """Re-hash every file, those that are ``needed`` too; return what is damaged, or None.
+
+        A ``StoreError`` says that it cannot be told.
+        """
         try:
-            for name in self.manifest():
+            for name in {**self.manifest(), **dict.fromkeys(needed)}:
                 self.read(name)
-        except (DamagedError, FileNotFoundError, ValueError) as error:
+        except DamagedError as error:
             return str(error)
-        except OSError as error:
-            raise _unreadable(self.folder, error) from None
         return None
 
 
 def _unreadable(path: Path, error: OSError) -> StoreError:
     return StoreError(f"{path} cannot be read ({error.strerror or error}); nothing was moved: try again")
-
-
-_REPAIR = "run `transfusion verify`: it sets damaged entries aside, and they are made again when asked for"
 
 
 class Claim:
@@ -148,7 +160,7 @@ class Store:
         """Return the keys of all finished entries of a kind, sorted."""
         try:
             return sorted(name.name for name in os.scandir(self.root / kind) if name.is_dir())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
 
     def working(self) -> list[str]:

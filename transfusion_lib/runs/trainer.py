@@ -19,7 +19,7 @@ from transfusion_lib.spec import DataSpec, RunSpec
 from transfusion_lib.training import device as devices
 from transfusion_lib.training import provenance
 from transfusion_lib.training.device import Resources
-from transfusion_lib.training.train import Progress, Result, fit
+from transfusion_lib.training.train import FIRST, Progress, Result, fit
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,7 @@ class Trainer:
             "weights": digest(spec),
             "curve": result.curve,
             "final": result.final,
+            "first_losses": result.losses[:FIRST].tolist(),
             "selected_step": result.selected_step,
             "seconds": round(result.seconds, 3),
             "provenance": provenance.of(result.sittings),

@@ -28,6 +28,7 @@ from transfusion_lib.training.device import Resources
 from transfusion_lib.training.feed import Feed
 
 PATIENCE = 10  # evaluations without a better validation score before "plateau" halves the rate
+FIRST = 5  # steps whose losses a record keeps one by one: rounding has not grown there
 SMALLEST_RATE = 1e-6  # below it "plateau" stops (TruncatedTL, appendix)
 
 
