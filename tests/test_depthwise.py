@@ -1,6 +1,7 @@
 """Depthwise convolutions: float32 inside autocast, and on small maps a gradient by sums."""
 
 import copy
+from typing import cast
 
 import pytest
 import torch
@@ -36,7 +37,7 @@ def test_sums_are_the_gradient_of_the_convolution(
     accelerate.as_products(twin)
     x = maps(3, 16, height, width)
     margins = zip((height, width), plain.padding, edge, strict=True)
-    if any(length + 2 * int(around) < filter_edge for length, around, filter_edge in margins):
+    if any(length + 2 * cast("int", around) < filter_edge for length, around, filter_edge in margins):
         return  # the filter is larger than the padded map
     wanted = gradients(copy.deepcopy(plain).double(), x.double())
     for found, value in zip(gradients(twin, x), wanted, strict=True):

@@ -59,7 +59,7 @@ def test_imports_point_one_way(path: Path) -> None:
 
 REACHED = [*LIBRARY.rglob("*.py"), *LIBRARY.parent.glob("benchmarks/*.py"), *LIBRARY.parent.glob("notebooks/*.ipynb")]
 WAITING = {"delong_difference", "trend", "floor_98", "two_looks", "runs_needed", "small_retina"}
-"""Statistics, a floor, the planned second look, a printed table: only tests call them, so each needs a caller or goes."""
+"""Statistics, a floor, a second look, a printed table: only tests call them, so each needs a caller or goes."""
 
 
 def declared(path: Path) -> Iterator[str]:

@@ -38,7 +38,7 @@ def test_golden_key() -> None:
 def test_golden_defaults() -> None:
     """A key leaves defaults out, so a default that changes must raise SEMANTICS; a new field may only be added."""
     spec = PLAIN.model_dump(mode="json")
-    defaults = {
+    defaults: dict[str, dict[str, object]] = {
         "data": {"size": 64, "task": None, "train": None, "val": None, "test": None, "seed": 0, "split": "official",
                  "uncertain": "published", "on_bad": "error"},
         "model": {"in_channels": 3, "slim": None, "truncate": None},

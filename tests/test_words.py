@@ -354,9 +354,8 @@ def test_words_on_stages_are_those_of_the_similarities(own: pd.DataFrame, floor:
 def held_moves(movement: pd.DataFrame) -> None:
     """Hold whose filters are said to move least and most against the medians of the runs."""
     medians: dict[str, list[float]] = {}
-    for (network, init, _), value in (
-        movement.groupby(["network", "init", "seed"], sort=False)["moved"].median().items()
-    ):
+    runs = movement.groupby(["network", "init", "seed"], sort=False)["moved"].median()
+    for (network, init, _), value in zip(runs.index.tolist(), runs.tolist(), strict=True):
         medians.setdefault(f"{network} {init}", []).append(float(value))
     held(filters.movement_title(movement), medians)
 
@@ -407,7 +406,7 @@ def held_probes(frame: pd.DataFrame) -> None:
     wide = frame.pivot_table(index="seed", columns="stage", values="test_auroc")
     triples = [mean_of((wide[stage] - wide[means.index[-1]]).tolist()) for stage in means.index]
     held(said, {}, triples)
-    assert means.idxmax() in said
+    assert str(means.idxmax()) in said
 
 
 # The lead in every cell

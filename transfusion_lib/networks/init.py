@@ -40,7 +40,8 @@ def covariance(source: Tensor, generator: Generator) -> Tensor:
     values, directions = torch.linalg.eigh(torch.cov(filters.double().T, correction=0))
     root = directions * values.clamp(min=0).sqrt()
     drawn = torch.randn(filters.shape, generator=generator, dtype=torch.float64) @ root.T + mean
-    return drawn.to(source.dtype).reshape(source.shape)
+    found: Tensor = drawn.to(source.dtype).reshape(source.shape)
+    return found
 
 
 def bootstrap(source: Tensor, generator: Generator) -> Tensor:

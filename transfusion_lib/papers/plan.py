@@ -336,8 +336,8 @@ def write_rates(folder: Path, before: Mapping[str, Mapping[str, Tuned]], tried: 
     for network, methods in sorted(tables.items()):
         lines += ["", f"[{network}]"]
         for method, one in sorted(methods.items()):
-            losses = ", ".join(f'"{rate}" = [{", ".join(map(str, values))}]' for rate, values in one.losses.items())
-            lines.append(f"{method} = {{ rate = {one.rate:g}, losses = {{ {losses} }} }}")
+            shown = ", ".join(f'"{rate}" = [{", ".join(map(str, values))}]' for rate, values in one.losses.items())
+            lines.append(f"{method} = {{ rate = {one.rate:g}, losses = {{ {shown} }} }}")
     path = folder / "rates.toml"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path

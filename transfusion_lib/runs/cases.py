@@ -90,7 +90,8 @@ def _encoded(scores: NDArray[np.float32]) -> tuple[NDArray[np.uint16], NDArray[n
 
 def _decoded(codes: NDArray[np.uint16], ends: NDArray[np.float64]) -> NDArray[np.float32]:
     odds = ends[0] + codes.astype(np.float64) / STEPS * (ends[1] - ends[0])
-    return np.asarray(1 / (1 + np.exp(-odds)), dtype=np.float32)
+    found: NDArray[np.float32] = np.asarray(1 / (1 + np.exp(-odds)), dtype=np.float32)
+    return found
 
 
 def _small(labels: Tensor) -> Tensor:

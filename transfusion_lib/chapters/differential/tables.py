@@ -4,7 +4,7 @@ import html
 import math
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -140,11 +140,11 @@ def frontier(frame: pd.DataFrame) -> list[str]:
 def differential_finding(frame: pd.DataFrame) -> str:
     """Return the finding in a sentence: the size of the best truncated network, and its change of AUROC."""
     by_arm = frame.set_index("arm")
-    full = by_arm.loc["FTL"]
+    full: pd.Series[Any] = by_arm.loc["FTL"]  # type: ignore[assignment]  # arms are unique
     name = _best(frame, "TTL")
     if name is None:
         return f"full fine-tuning reaches an AUROC of {number(full['auroc'])}; nothing was truncated"
-    cut = by_arm.loc[name]
+    cut: pd.Series[Any] = by_arm.loc[name]  # type: ignore[assignment]
     return (
         f"{name} has {share(cut['parameters'] / full['parameters'])} of the parameters and "
         f"{share(cut['macs'] / full['macs'])} of the MACs of full fine-tuning, and an AUROC that differs from its by "
@@ -174,7 +174,7 @@ def differential_title(frame: pd.DataFrame) -> str:
     name = _best(frame, "TTL")
     if name is None:
         return "Accuracy against cost"
-    full, cut = (frame.set_index("arm").loc[arm] for arm in ("FTL", name))
+    full, cut = (cast("pd.Series[Any]", frame.set_index("arm").loc[arm]) for arm in ("FTL", name))
     return f"{name}: {share(cut['macs'] / full['macs'])} of the MACs of full fine-tuning, AUROC {_told(cut)}"
 
 

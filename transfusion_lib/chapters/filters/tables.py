@@ -146,7 +146,7 @@ def movement_title(movement: pd.DataFrame) -> str:
     """Return the finding on movement: whose filters move least and most, by the median of each run, as far as clear."""
     runs = movement.groupby(["network", "init", "seed"], sort=False)["moved"].median()
     by_start: dict[str, list[float]] = {}
-    for (network, init, _), value in runs.items():
+    for (network, init, _), value in zip(runs.index.tolist(), runs.tolist(), strict=True):
         by_start.setdefault(f"{network} {init}", []).append(float(value))
     medians = {name: over_seeds(values) for name, values in by_start.items() if len(values) > 1}
     said = [f"{word} in {name}" for word, name in (("least", extreme(medians, highest=False)),

@@ -227,15 +227,15 @@ class Findings:
     # ------------------------------------------------------------------------------------------------------- speed
 
     def _speed(self, claim: str) -> dict[str, list[Case | None]]:
-        names = {
+        by_claim: dict[str, dict[str, tuple[str, ...]]] = {
             "T11": {"speed": ("pretrained", "random")},
             "T12": {"a good part": ("pretrained", "random", "mean_var")},
             "T13": {"lowest": ("random", "block2", "pretrained"), "conv1": ("random", "conv1", *_LATER, "pretrained")},
             "T15": {"speed": ("random", "gabor", "conv1", "pretrained")},
             "N3": {"speed": ("covariance", "mean_var")},
-        }[claim]
+        }
         found: dict[str, list[Case | None]] = {}
-        for part, wanted in names.items():
+        for part, wanted in by_claim[claim].items():
             for cell, task, network in self._settings("D.resnet50", "D.lite0"):
                 if part == "conv1" and network != "resnet50":
                     continue  # the paper's blocks are ResNet-50's
