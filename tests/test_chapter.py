@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from transfusion_lib import chapters, paths
+from transfusion_lib.analysis import audit
 from transfusion_lib.book import page as chapter
 from transfusion_lib.book import parameters, profiles, project
-from transfusion_lib.runs import audit
 from transfusion_lib.runs.store import Store
 
 

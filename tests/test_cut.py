@@ -147,7 +147,7 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
 
 
 HOSTILE: dict[str, tuple[Mapping[str, bytes | str], str]] = {
-    "empty": ({"notes.txt": "nothing"}, "no known layout: found 0 images"),
+    "empty": ({"notes.txt": "nothing"}, "no known layout: found 1 file"),
     "one class": (class_folders(classes=("only",)), "Expected a folder for each class"),
     "too few": (class_folders(per_class=1), "same label"),
     "broken": (class_folders(per_class=20) | {"cat/bad.png": b"\x89PNG no more"}, "bad.png"),

@@ -13,8 +13,8 @@ import torch
 
 from tests.test_segmentation import LUNGS
 from transfusion_lib import runs
+from transfusion_lib.analysis import audit
 from transfusion_lib.errors import DataError, InterruptedRunError, StoreError
-from transfusion_lib.runs import audit
 from transfusion_lib.runs.records import RUN_FILES, open_records
 from transfusion_lib.runs.run import KIND, Run
 from transfusion_lib.runs.store import Entry, Store

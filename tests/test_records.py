@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from transfusion_lib import chapters, paths, runs
+from transfusion_lib.analysis import audit
 from transfusion_lib.book import parameters, profiles, project, speed
 from transfusion_lib.errors import DamagedError, MissingRunError, StoreError
-from transfusion_lib.runs import Run, analyses, audit, run, sums
+from transfusion_lib.runs import Run, analyses, run, sums
 from transfusion_lib.runs.records import Records, open_records
 from transfusion_lib.runs.store import Store
 from transfusion_lib.spec import InitSpec, RunSpec

@@ -19,10 +19,10 @@ from transfusion_lib import __version__
 from transfusion_lib.errors import DamagedError, DataError, ToldError, TransfusionError, UserError, printable, unknown
 
 if TYPE_CHECKING:
+    from transfusion_lib.analysis.audit import Compared
     from transfusion_lib.chapters.kit.study import Study
     from transfusion_lib.data import Datasheet
     from transfusion_lib.runs import Run, Standing, Todo
-    from transfusion_lib.runs.audit import Compared
     from transfusion_lib.runs.records import Records
     from transfusion_lib.runs.store import Store
     from transfusion_lib.spec import RunSpec
@@ -615,7 +615,8 @@ def verify(
     if keys and (sample is not None or within is not None):
         raise UserError("a KEY names what to train again, --sample and --within draw among all: give one or the other")
     from transfusion_lib import runs
-    from transfusion_lib.runs import analyses, audit
+    from transfusion_lib.analysis import audit
+    from transfusion_lib.runs import analyses
     from transfusion_lib.runs.records import open_records
     from transfusion_lib.runs.store import open_store
 
@@ -664,7 +665,7 @@ def _compared_row(one: "Compared") -> dict[str, Any]:
 def _trained_again(chosen: "list[Run]", among: "Store", mine: "Store", *, strict: bool) -> "list[Compared]":
     """Return how runs compare that are trained again; unless ``strict``, those without images here are left out."""
     from transfusion_lib import runs
-    from transfusion_lib.runs import audit
+    from transfusion_lib.analysis import audit
     from transfusion_lib.spec import RunSpec
 
     compared = []

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from transfusion_lib import data, paths
+from transfusion_lib.analysis import audit as recheck
 from transfusion_lib.book.execute import Build
 from transfusion_lib.book.profiles import Profile
 from transfusion_lib.book.project import Chapter, read_notebook
 from transfusion_lib.errors import StoreError
-from transfusion_lib.runs import audit as recheck
 from transfusion_lib.runs.records import open_records
 from transfusion_lib.training.train import FIRST
 

@@ -218,7 +218,7 @@ def _kept_most(own: pd.DataFrame) -> str:
     most, least = extreme(kept), extreme(kept, highest=False)
     said = [f"{most} keeps most of its start"] if most else []
     said += [f"{least} keeps least"] if least else []
-    return ", ".join(said) or "no stage clearly keeps most of its start"
+    return ", ".join(said) or "no stage stands apart in what it keeps of its start"
 
 
 def start_end_title(predicted: pd.DataFrame) -> str:
