@@ -45,7 +45,7 @@ CLAIM = re.compile(
 )
 # What says that there is nothing to say, and where something stands.
 NO_CLAIM = (
-    r"no(?:ne)? (?:is )?clearly highest|no stage is clearly best|no stage clearly keeps most|no clear change",
+    r"no(?:ne)? (?:is )?clearly highest|no stage is clearly best|no stage stands apart|no clear change",
     r"\(CBR|above (?:the|their) floors?|Starts without features",
 )
 FEW = settings(max_examples=25, deadline=None)
