@@ -67,8 +67,10 @@ def verdicts(plan: Plan, *, store: Store) -> dict[str, Verdict]:
     """Return the verdict on each claim from the study's runs that are made, and from no others."""
     specs = list(dict.fromkeys(spec for specs in made(plan, store=store).values() for spec in specs))
     records = _records()
-    runs = records.at_hand(specs, source=store) if records else [load(spec, store=store) for spec in specs]
-    evidence = Findings(plan, dict(zip(specs, runs, strict=True))).evidence()
+    recorded = [spec for spec in specs if records and records.has(spec)]  # read without their data
+    runs = dict(zip(recorded, records.load(recorded) if records else [], strict=True))
+    runs |= {spec: load(spec, store=store) for spec in specs if spec not in runs}
+    evidence = Findings(plan, runs).evidence()
     return {claim: judge(claim, evidence.get(claim)) for claim in CLAIMS}
 
 
