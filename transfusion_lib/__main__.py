@@ -605,10 +605,9 @@ def verify(
     What is damaged is set aside and made again when asked for; of the records it is named, and the count goes on.
 
     A run that is trained again must give the same bits on the same processor, threads and PyTorch. Elsewhere a score
-    before the first step may differ by 0.005, the loss of each of the first 5 steps by 1 % of itself (in bfloat16 by
-    15 %), the scores on the mean over all evaluations by 1.5 times as much as two seeds of that run do. The last score
-    must lie in the 95 % prediction interval of the run's other seeds and be as near to the record as two of them are;
-    fewer than 3 cannot judge it, and 0.05 is allowed. A run that starts from another is checked against that one too.
+    before the first step may differ by 0.005 and the loss of each of the first 5 steps by 1 % (in bfloat16 15 %); the
+    last score must lie in the 95 % prediction interval of the run's other seeds. Fewer than 3 cannot judge it, and 0.05
+    is allowed. A run that starts from another is checked against that one too.
     """
     if keep and not (records and sample):
         raise UserError("--keep needs --records and --sample K: it keeps what training records again found")
