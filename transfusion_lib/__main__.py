@@ -595,9 +595,7 @@ def verify(
     within: Annotated[
         float | None, typer.Option(min=0, metavar="SECONDS", help="Draw only among runs that took no longer.")
     ] = None,
-    keep: Annotated[
-        bool, typer.Option("--keep", help="Keep the result with the records, for the status page.")
-    ] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the result with the records, for the page.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Hash every file of every finished run again, and train a random sample of the runs, or those named, to compare.
