@@ -15,6 +15,7 @@ import pytest
 from transfusion_lib import chapters, paths, runs
 from transfusion_lib.analysis import audit
 from transfusion_lib.book import parameters, profiles, project, speed
+from transfusion_lib.chapters.kit import planned
 from transfusion_lib.errors import DamagedError, MissingRunError, StoreError
 from transfusion_lib.runs import Run, analyses, run, sums
 from transfusion_lib.runs.records import Records, open_records
@@ -186,7 +187,8 @@ def test_no_records_are_an_error_that_says_how_to_make_them(tmp_path: Path) -> N
 def test_every_published_chapter_finds_its_runs_without_data(monkeypatch: pytest.MonkeyPatch) -> None:
     """A limit above the size of a set is the whole set only to who has it: a profile must say so itself.
 
-    The table of each study lists what its chapter reads today and what that starts from, and together they list all.
+    The table of each study lists what its chapter reads today and what that starts from, that of each cell of the plan
+    what is recorded of it, and together they list all.
     """
     monkeypatch.delenv("TRANSFUSION_DATA", raising=False)
     here = project.find(Path(__file__).parent)
@@ -199,6 +201,11 @@ def test_every_published_chapter_finds_its_runs_without_data(monkeypatch: pytest
         assert found, chapter.name
         name = f"{chapter.name}/{chapter.guest.profile if chapter.guest else 'published'}"
         read[name] = {one.key for one in recorded.load(runs.with_sources([one.spec for one in found]))}
+    plan = planned.plan()
+    for cell in plan.cells:
+        specs = [spec for spec in plan.specs(cell) if recorded.has(spec)]
+        if specs:
+            read[f"study/{cell.id}"] = {one.key for one in recorded.load(runs.with_sources(specs))}
     tables = recorded.store.root / "studies"
     listed = {
         path.relative_to(tables).with_suffix("").as_posix(): {row["key"] for row in _rows(path)}
