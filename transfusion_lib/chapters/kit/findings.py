@@ -1,7 +1,7 @@
 """What the study's runs say of the claims: evidence for the judge, made of the plan's runs and no others."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
@@ -43,7 +43,6 @@ class Findings:
 
     plan: Plan
     runs: Mapping[RunSpec, Run]
-    used: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         asked = {spec for cell in self.plan.cells for spec in self.plan.specs(cell)}
@@ -94,8 +93,7 @@ class Findings:
         """Return arms to compare, or None where one of them has no run yet."""
         if not all(arms.values()):
             return None
-        cases = next(iter(next(iter(arms.values())).values())).record["dataset"]["cases"]
-        shared = cases["test"] / sum(cases.values()) if score is final else 0.0
+        shared = _shared(next(iter(arms.values()))) if score is final else 0.0
         return Arms(
             arms={
                 name: Arm(
@@ -299,8 +297,7 @@ class Findings:
         arms = self._differential(task, network)
         if not all(len(arms[name].draws) for name in names):
             return None
-        cases = next(iter(self._arm("C.arms", task, network, "FTL").values())).record["dataset"]["cases"]
-        shared = cases["test"] / sum(cases.values())
+        shared = _shared(self._arm("C.arms", task, network, "FTL"))
         return self._case(task, network, Arms(arms={name: arms[name] for name in names}, shared=shared))
 
     def _r1(self, _: str) -> dict[str, list[Case | None]]:
@@ -365,31 +362,27 @@ class Findings:
             ):
                 arms[f"full, {size}"] = _mean(self._arm(cell, task, network, "FTL"))
                 arms[f"TTL, {size}"] = _mean(*self._of(cell, task, network, [f"TTL after {cut}" for cut in cuts]))
-            cases.append(self._bare(task, "", arms))
+            like = self._arm("C.arms", task, "efficientnet_lite0", "FTL")
+            cases.append(self._bare(task, "", arms, like=like))
         return dict.fromkeys(("helps", "alike"), cases)
 
     def _n1(self, _: str) -> dict[str, list[Case | None]]:
-        cases = []
-        for small, large, network, cuts in (
-            ("C.arms", "G.128", "efficientnet_lite0", ("block4", "block5")),
-            ("", "G.128-tiny", "cbr_tiny", ("pool3",)),
-        ):
-            if small:
-                names = [f"TTL after {cut}" for cut in cuts]
-                arms = {
-                    f"{what}, {size}": _mean(*self._of(cell, "knees", network, chosen))
-                    for size, cell in (("64", small), ("128", large))
-                    for what, chosen in (("TTL", names), ("full", ["FTL"]))
-                }
-                cases.append(self._bare("knees", network, arms))
-        return {"interaction": cases}
+        """Compare Lite0 at both sizes; the plan has no cut CBR-Tiny at 64 px to set beside the one at 128."""
+        cuts = [f"TTL after {cut}" for cut in ("block4", "block5")]
+        arms = {
+            f"{what}, {size}": _mean(*self._of(cell, "knees", "efficientnet_lite0", chosen))
+            for size, cell in (("64", "C.arms"), ("128", "G.128"))
+            for what, chosen in (("TTL", cuts), ("full", ["FTL"]))
+        }
+        of = self._arm("C.arms", "knees", "efficientnet_lite0", "FTL")
+        return {"interaction": [self._bare("knees", "efficientnet_lite0", arms, like=of)]}
 
-    def _bare(self, task: str, network: str, arms: Mapping[str, Arm]) -> Case | None:
-        if not all(len(arm.draws) for arm in arms.values()):
+    def _bare(self, task: str, network: str, arms: Mapping[str, Arm], *, like: Runs) -> Case | None:
+        """Return a case of arms whose runs share as many test images as those of ``like``."""
+        if not like or not all(len(arm.draws) for arm in arms.values()):
             return None
-        shared = 0.25 if self.plan.tasks[task].data.split == "drawn" else 0.0
         name = NETWORKS[network] if network else ""
-        return Case(measure=Arms(arms=arms, shared=shared), network=name, task=self.plan.tasks[task].title)
+        return Case(measure=Arms(arms=arms, shared=_shared(like)), network=name, task=self.plan.tasks[task].title)
 
     # ------------------------------------------------------------------------------------------------ segmentation
 
@@ -434,6 +427,12 @@ def _chosen(arms: Sequence[Runs], *, by: Sequence[Runs]) -> Runs:
         losses = [scores.validation_loss(runs[split]) for runs in by]
         found[split] = arms[int(np.argmin(losses))][split]
     return found
+
+
+def _shared(runs: Runs) -> float:
+    """Return the share of test images that two draws of the split have in common on average."""
+    cases: Mapping[str, int] = next(iter(runs.values())).record["dataset"]["cases"]
+    return cases["test"] / sum(cases.values())
 
 
 def _has_units(runs: Runs) -> bool:
