@@ -10,13 +10,13 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+from transfusion_lib.papers.pilot import TABLE, Verdict
 
 from transfusion_lib import markup, runs
 from transfusion_lib.book.learning import learning
 from transfusion_lib.book.live import Reporter
 from transfusion_lib.chapters.kit import style
 from transfusion_lib.papers import pilot as claims
-from transfusion_lib.papers.pilot import TABLE, Verdict
 from transfusion_lib.runs.store import Store
 from transfusion_lib.spec import RunSpec
 from transfusion_lib.stats import over_seeds

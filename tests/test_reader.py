@@ -17,7 +17,6 @@ from urllib.parse import unquote, urldefrag, urljoin
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
-
 from transfusion_lib.papers.pilot import TABLE
 
 pytestmark = pytest.mark.browser

@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+from transfusion_lib.papers.pilot import Verdict
 
 from tests.books import code, notebook, prose
 from transfusion_lib.book import reading, verdicts
 from transfusion_lib.book.execute import Build
 from transfusion_lib.book.project import read_notebook, write_notebook
 from transfusion_lib.papers import pilot as claims
-from transfusion_lib.papers.pilot import Verdict
 
 GLOSSARY = (
     "# Words\n\n```{glossary}\nCCA\n  A measure.\n\ncut point\n  A place.\n\nseed\n  A number.\n\nrun\n  One.\n```\n"

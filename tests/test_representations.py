@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from transfusion_lib.papers.pilot import Evidence, judge
 
 from transfusion_lib.chapters.filters import figures as filter_figures
 from transfusion_lib.chapters.filters import tables as filters
@@ -18,7 +19,6 @@ from transfusion_lib.chapters.reuse import figures as reuse_figures
 from transfusion_lib.chapters.reuse import tables as reuse
 from transfusion_lib.chapters.reuse.study import Reuse
 from transfusion_lib.errors import MeasureError
-from transfusion_lib.papers.pilot import Evidence, judge
 from transfusion_lib.stats import over_pairs
 
 LARGE, SMALL = "EfficientNet-Lite0", "CBR-Tiny"

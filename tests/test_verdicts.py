@@ -5,13 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from transfusion_lib.papers.pilot import TABLE, Evidence, Verdict
 
 from tests.books import code, notebook, prose
 from transfusion_lib.book import landing, project, verdicts
 from transfusion_lib.book.execute import Build
 from transfusion_lib.book.project import Chapter
 from transfusion_lib.papers import pilot as claims
-from transfusion_lib.papers.pilot import TABLE, Evidence, Verdict
 from transfusion_lib.stats import over_seeds
 
 

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ttest_ind
+from transfusion_lib.papers.pilot import TABLE, Arrival, Evidence, judge
 
 from transfusion_lib import chapters, stats
 from transfusion_lib.book import parameters, profiles, project
@@ -31,7 +32,6 @@ from transfusion_lib.chapters.performance import tables as performance_tables
 from transfusion_lib.chapters.representations import tables as representations
 from transfusion_lib.chapters.reuse import tables as reuse
 from transfusion_lib.chapters.transfusion import tables as transfusion_tables
-from transfusion_lib.papers.pilot import TABLE, Arrival, Evidence, judge
 from transfusion_lib.runs import Run, records
 from transfusion_lib.stats import words
 

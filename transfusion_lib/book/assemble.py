@@ -1,7 +1,7 @@
 """Put together what Sphinx reads: the pages of ``book/``, ``_config.yml``, a table of contents, generated pages."""
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence, Set
 from typing import Any
 
 from transfusion_lib.book import address
@@ -14,9 +14,8 @@ from transfusion_lib.errors import BuildError
 def assemble(project: Project, chapters: Sequence[Chapter], profile: Profile, build: Build) -> None:
     """Copy the pages and write the settings of this build, and its list of chapters, into ``build.source``.
 
-    The table of contents keeps of the chapters only those of this build, a guest's below the book's own;
-    ``_config.yml`` gains the build's id in every page's footer and the words ``{{ profile }}`` and
-    ``{{ profile_description }}``.
+    The table of contents keeps of the chapters only those of this build. ``_config.yml`` gains the build's id in every
+    page's footer and the words ``{{ profile }}`` and ``{{ profile_description }}``.
     """
     shutil.copytree(
         project.pages,
@@ -26,9 +25,8 @@ def assemble(project: Project, chapters: Sequence[Chapter], profile: Profile, bu
     )
     toc = contents(project, chapters)
     order = list(pages(toc))
-    own = [chapter for chapter in chapters if chapter.guest is None]
-    shown = enumerate(sorted(own, key=lambda chapter: order.index(chapter.page)), start=1)
-    entries = [f"{number}. [{c.title}](/{c.page}.ipynb): {c.question}{_again(c, chapters)}" for number, c in shown]
+    shown = enumerate(sorted(chapters, key=lambda chapter: order.index(chapter.page)), start=1)
+    entries = [f"{number}. [{c.title}](/{c.page}.ipynb): {c.question}" for number, c in shown]
     (build.source / "chapters.md").write_text("\n".join(entries) + "\n", encoding="utf-8")
     write_contents(build, toc)
     _write_yaml(build, "_config.yml", _settings(project, profile, build))
@@ -51,11 +49,7 @@ def contents(project: Project, chapters: Sequence[Chapter]) -> dict[str, Any]:
     for chapter in project.chapters:
         if chapter.page not in listed:
             raise BuildError(f"book/_toc.yml does not name {chapter.page}; add it under the part where it belongs")
-    below: dict[str, list[str]] = {chapter.page: [] for chapter in chapters if chapter.guest is None}
-    for chapter in chapters:
-        if chapter.guest is not None:
-            below[chapter.first_page].append(chapter.page)
-    return _pruned(toc, below)  # type: ignore[no-any-return]
+    return _pruned(toc, {chapter.page for chapter in chapters})  # type: ignore[no-any-return]
 
 
 def pages(toc: Any) -> Iterator[str]:
@@ -71,25 +65,18 @@ def pages(toc: Any) -> Iterator[str]:
             yield from pages(toc.get(word, []))
 
 
-def _again(chapter: Chapter, chapters: Sequence[Chapter]) -> str:
-    """Return links to the pages that have a chapter once more."""
-    links = [f"[{c.guest.title}](/{c.page}.ipynb)" for c in chapters if c.guest and c.source == chapter.source]
-    return f" Also: {', '.join(links)}." if links else ""
-
-
-def _pruned(toc: Any, below: Mapping[str, Sequence[str]]) -> Any:
-    """Return ``toc`` with those notebooks alone that ``below`` names, with their further pages; no part is empty."""
+def _pruned(toc: Any, kept: Set[str]) -> Any:
+    """Return ``toc`` with those notebooks alone that are ``kept``; no part is empty."""
     if isinstance(toc, list):
-        kept = [_pruned(entry, below) for entry in toc if _kept(entry.get("file", ""), below)]
-        return [entry for entry in kept if "chapters" not in entry or entry["chapters"]]
+        entries = [_pruned(one, kept) for one in toc if _kept(one.get("file", ""), kept)]
+        return [entry for entry in entries if "chapters" not in entry or entry["chapters"]]
     if isinstance(toc, dict):
-        further = {"sections": [{"file": page} for page in found]} if (found := below.get(toc.get("file", ""))) else {}
-        return {word: _pruned(value, below) for word, value in toc.items()} | further
+        return {word: _pruned(value, kept) for word, value in toc.items()}
     return toc
 
 
-def _kept(page: str, below: Mapping[str, Sequence[str]]) -> bool:
-    return not page.startswith("notebooks/") or page in below
+def _kept(page: str, kept: Set[str]) -> bool:
+    return not page.startswith("notebooks/") or page in kept
 
 
 def _settings(project: Project, profile: Profile, build: Build) -> dict[str, Any]:

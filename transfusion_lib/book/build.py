@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from string import ascii_uppercase
+from types import MappingProxyType
 from typing import Any
 
 from transfusion_lib.book import (
@@ -21,6 +22,7 @@ from transfusion_lib.book import (
     manual,
     networks,
     parameters,
+    pilot,
     prepare,
     profiles,
     reading,
@@ -35,6 +37,7 @@ from transfusion_lib.book.manual import Allowed
 from transfusion_lib.book.profiles import Profile
 from transfusion_lib.book.project import Chapter, Project
 from transfusion_lib.book.render import render
+from transfusion_lib.chapters.kit import planned
 from transfusion_lib.spec import canonical_json
 from transfusion_lib.training import device as devices
 
@@ -57,7 +60,6 @@ def book(
     chosen = profiles.load(project, profile)
     chapters = [project.chapter(only)] if only else chosen.pages(project)
     plan = [(chapter, chosen.parameters(chapter)) for chapter in chapters]
-    plan += [] if only else chosen.guests(project)
     return _make(project, plan, chosen, project.build / "book", live=live, say=say, allowed=allowed) / "index.html"
 
 
@@ -123,7 +125,7 @@ def comparison(
         notebook.parent.mkdir(exist_ok=True)
         shutil.copy(made, notebook)
         rows.append({**status.record(one, notebook), "page": page, "title": f"{letter}: {one.title}"})
-        columns.append(compare.Column(letter, values, notebook, part.verdicts))
+        columns.append(compare.Column(letter, values, notebook))
     pages = {row["page"]: one.page for row in rows}
     toc = compare.contents(contents(project, [one]), one, [column.letter for column in columns])
     write_contents(build, toc)
@@ -152,8 +154,7 @@ def _make(
     if profile.live or live:
         prepare.train(plan, say=say)
     rows = _execute(plan, build, say=say)
-    pages = {chapter.page: chapter.first_page for chapter in chapters if chapter.guest is not None}
-    _finish(project, chapters, rows, toc, profile, build, pages=pages, allowed=allowed, say=say)
+    _finish(project, chapters, rows, toc, profile, build, allowed=allowed, say=say)
     say(f"built in {time.monotonic() - began:.0f} s")
     return build.html
 
@@ -173,7 +174,6 @@ def _executed(chapter: Chapter, values: Mapping[str, Any], build: Build, kernels
     check.executed(chapter, notebook, values, build)
     check.label(notebook)
     reading.prepare(notebook, build)
-    verdicts.place(notebook, build)
     return notebook
 
 
@@ -185,7 +185,7 @@ def _finish(
     profile: Profile,
     build: Build,
     *,
-    pages: Mapping[str, str],
+    pages: Mapping[str, str] = MappingProxyType({}),
     allowed: Allowed,
     say: Say,
 ) -> None:
@@ -194,9 +194,13 @@ def _finish(
     ``pages`` names for a page that is not called as its notebook the page that is.
     """
     status.write(rows, profile, build)
-    verdicts.write_scoreboard(chapters, build)
-    landing.write(chapters, build)
-    landing.write_pilot(project, profile, build)
+    study = planned.found(planned.plan())
+    board = planned.board(study)
+    for row in rows:
+        verdicts.place(build.source / f"{row['page']}.ipynb", board)
+    verdicts.write_scoreboard(chapters, board, build)
+    landing.write(study, board, build)
+    pilot.write(project, build)
     networks.write(build)
     judging.write(build)
     manual.write(chapters, build, allowed=allowed)
@@ -218,11 +222,9 @@ def _execute(plan: Sequence[tuple[Chapter, Mapping[str, Any]]], build: Build, *,
     failed: list[BaseException] = []
 
     def one(number: int, chapter: Chapter, values: Mapping[str, Any]) -> dict[str, Any]:
-        said = f"[{number}/{len(plan)}] {chapter.label}"
-        say(f"{said}, profile {build.profile_of(chapter)}")
-        inside = (
-            (lambda line: say(f"    {chapter.label}: {line}")) if at_once > 1 else (lambda line: say(f"    {line}"))
-        )
+        said = f"[{number}/{len(plan)}] {chapter.name}"
+        say(f"{said}, profile {build.profile}")
+        inside = (lambda line: say(f"    {chapter.name}: {line}")) if at_once > 1 else (lambda line: say(f"    {line}"))
         try:
             row = status.record(chapter, _executed(chapter, values, build, kernels, say=inside))
         except BaseException as error:

@@ -9,13 +9,11 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
-from transfusion_lib.book import parameters, verdicts
+from transfusion_lib.book import parameters
 from transfusion_lib.book.check import alternative
 from transfusion_lib.book.execute import Build
 from transfusion_lib.book.project import Chapter, read_notebook
 from transfusion_lib.errors import ParameterError
-from transfusion_lib.papers import pilot as claims
-from transfusion_lib.papers.pilot import TABLE
 
 Values = Mapping[str, Any]
 _OPEN, _CLOSE = '<div class="pst-scrollable-table-container"><table class="table">', "</table></div>"
@@ -24,13 +22,12 @@ _CAPTION = re.compile(r'<div class="tf-below"><p>(.*?)</p>', re.S)
 
 @dataclass(frozen=True)
 class Column:
-    """One set of parameters, its executed notebook and its verdicts."""
+    """One set of parameters and its executed notebook."""
 
     letter: str
     values: Values
     """All of them, defaults included."""
     notebook: Path
-    verdicts: Path
 
 
 def sets(chapter: Chapter, base: Values, texts: Sequence[str]) -> list[dict[str, Any]]:
@@ -62,9 +59,6 @@ def page(chapter: Chapter, columns: Sequence[Column], build: Build) -> str:
         chapter.question,
         _raw(_parameters(chapter, columns)),
     ]
-    judged = [claim for claim in TABLE if TABLE[claim].chapter == chapter.name]
-    if judged:
-        parts += ["## Verdicts", _raw(_verdicts(judged, columns, profile=build.profile))]
     numbers = _numbers(columns)
     if numbers:
         parts += ["## What the text says", _raw(numbers)]
@@ -103,22 +97,6 @@ def _differing(chapter: Chapter, values: Sequence[Values]) -> list[str]:
     return [
         one.name for one in parameters.declared(chapter) if any(v[one.name] != values[0][one.name] for v in values[1:])
     ]
-
-
-def _verdicts(judged: Sequence[str], columns: Sequence[Column], *, profile: str) -> str:
-    known = [claims.read(column.verdicts, profile=profile) for column in columns]
-    rows = "".join(
-        f'<tr><th scope="row">{claim} <span class="tf-source">{_text(TABLE[claim].statement)}</span></th>'
-        + "".join(
-            f"<td>{verdicts.badge(found[claim])}<br>{_text(found[claim].reason)}</td>"
-            if claim in found
-            else "<td>–</td>"
-            for found in known
-        )
-        + "</tr>"
-        for claim in judged
-    )
-    return f"{_OPEN}<thead>{_head('claim', columns)}</thead><tbody>{rows}</tbody>{_CLOSE}"
 
 
 def _numbers(columns: Sequence[Column]) -> str:

@@ -23,14 +23,9 @@ from transfusion_lib.errors import BuildError, MissingExtraError, UserError
 PROGRESS = "TRANSFUSION_PROGRESS"
 """Names a file to the kernel; each line appended to it is shown at once and never enters a page."""
 
-VERDICTS = "TRANSFUSION_VERDICTS"
-"""Names the file to the kernel to which a chapter adds its verdicts on claims."""
-
 SLOW_IMPORT = "rfc3987_syntax"
 """A checker of IRIs that jsonschema imports if it can: four seconds in every process that reads a notebook.
 No schema of ours has an IRI; None in its place in ``sys.modules`` makes that import fail, which jsonschema expects."""
-
-"""The name under which jupyter_client finds the way in which our kernels are started."""
 
 Say = Callable[[str], None]
 
@@ -46,23 +41,14 @@ class Build:
     live: bool = False
     """Whether chapters train also where the profile only reads records."""
 
-    def profile_of(self, chapter: Chapter) -> str:
-        """Return the profile that a chapter's parameters are of."""
-        return chapter.guest.profile if chapter.guest else self.profile
-
     @property
     def source(self) -> Path:
         """The assembled pages and executed notebooks."""
         return self.folder / "source"
 
-    @property
-    def verdicts(self) -> Path:
-        """The verdicts of this build's chapters, in the format of ``claims``."""
-        return self.folder / "verdicts.json"
-
     def progress(self, chapter: Chapter) -> Path:
         """Return the file that a chapter tells its progress to."""
-        return self.folder / f"progress-{chapter.label}.log"
+        return self.folder / f"progress-{chapter.name}.log"
 
     @property
     def html(self) -> Path:
@@ -117,11 +103,10 @@ class Kernels:
                     os.kill(pid, signal.SIGTERM)
 
     def _environment(self, chapter: Chapter, build: Build) -> dict[str, str]:
-        """Return the kernel's profile, the files that it tells its progress and verdicts to, and this very library."""
+        """Return the kernel's profile, the file that it tells its progress to, and this very library."""
         return {
-            profiles.VARIABLE: build.profile_of(chapter),
+            profiles.VARIABLE: build.profile,
             PROGRESS: str(build.progress(chapter).resolve()),
-            VERDICTS: str(build.verdicts.resolve()),
             profiles.LIVE: "1" if build.live else "",
             "PYTHONPATH": import_path(),
             "OMP_NUM_THREADS": str(self.threads),
@@ -169,8 +154,6 @@ def execute(chapter: Chapter, values: Mapping[str, Any], build: Build, kernels: 
         raise BuildError(f"chapter {chapter.name}: {type(error).__name__}: {error}") from None
     notebook = read_notebook(target)
     notebook["metadata"]["transfusion"] = stamp(chapter, values, build)
-    opening = notebook["cells"][0]
-    opening["source"] = re.sub(r"\A# .+", lambda _: f"# {chapter.title}", opening["source"])
     write_notebook(target, notebook)
     return target
 
@@ -185,7 +168,7 @@ def stamp(chapter: Chapter, values: Mapping[str, Any], build: Build) -> dict[str
     return {
         "build": build.id,
         "chapter": chapter.name,
-        "profile": build.profile_of(chapter),
+        "profile": build.profile,
         "parameters": parameters.effective(chapter, values),
         "source": hashlib.sha256(chapter.source.read_bytes()).hexdigest(),
     }

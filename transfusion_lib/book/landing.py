@@ -1,76 +1,23 @@
-"""What the landing page shows of the chapters: a sentence of three of them, and the most telling figure."""
+"""What the landing page includes: the study's three sentences, its figure, and how the study compares to the papers."""
 
-import ast
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
-
-from transfusion_lib.book import pilot
-from transfusion_lib.book.check import alternative
 from transfusion_lib.book.execute import Build
-from transfusion_lib.book.profiles import Profile
-from transfusion_lib.book.project import Chapter, Project, read_notebook
-
-SENTENCES = {
-    "performance": "The end of training",
-    "convergence": "The way there",
-    "differential": "How much of a network is needed",
-}
-"""Chapters whose glued ``finding`` stands on the landing page, and what it is about."""
-
-FIGURE = "convergence"
-"""The chapter whose first figure stands there: the first paper's Figure 6."""
+from transfusion_lib.chapters.kit import style
+from transfusion_lib.chapters.kit.findings import Findings
+from transfusion_lib.chapters.kit.planned import Judged
+from transfusion_lib.chapters.summary import figures, tables
 
 
-def write(chapters: Sequence[Chapter], build: Build) -> None:
-    """Write ``landing.md``, which the landing page includes, from the executed notebooks of this build."""
-    own = {chapter.name: chapter for chapter in chapters if chapter.guest is None}
-    lines: list[str] = []
-    for name, about in SENTENCES.items():
-        if name in own and (found := _glued(_executed(own[name], build), "finding")):
-            lines.append(f"- **{about}.** {_sentence(found)} → [{own[name].title}](/{own[name].page}.ipynb)")
-    if FIGURE in own and (drawn := _first_figure(_executed(own[FIGURE], build))):
-        svg, alt = drawn
-        (build.source / "landing.svg").write_text(svg, encoding="utf-8")
-        lines += ["", "```{figure} landing.svg", f":alt: {alt}", ":class: dark-light", ":width: 100%", ""]
-        lines += [f"From [{own[FIGURE].title}](/{own[FIGURE].page}.ipynb), where its data and code are.", "```"]
-    (build.source / "landing.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def write_pilot(project: Project, profile: Profile, build: Build) -> None:
-    """Write what the page on the pilot includes, and the line on it that the landing page includes, if it is shown."""
-    (build.source / "pilot-verdicts.md").write_text(f"```{{raw}} html\n{pilot.table(project)}\n```\n", encoding="utf-8")
-    (build.source / "pilot-line.md").write_text(
-        f"{pilot.line(project, shift=True) if profile.pilot else ''}\n", encoding="utf-8"
-    )
-
-
-def _executed(chapter: Chapter, build: Build) -> dict[str, Any]:
-    return read_notebook(Path(build.source / f"{chapter.page}.ipynb"))
-
-
-def _outputs(notebook: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for cell in notebook["cells"]:
-        yield from cell.get("outputs", [])
-
-
-def _glued(notebook: dict[str, Any], name: str) -> str | None:
-    """Return the text that a chapter glued under ``name``, or None."""
-    for output in _outputs(notebook):
-        if output.get("metadata", {}).get("scrapbook", {}).get("name") == name:
-            return str(ast.literal_eval(next(iter(output["data"].values()))))
-    return None
-
-
-def _first_figure(notebook: dict[str, Any]) -> tuple[str, str] | None:
-    """Return the SVG and the alt text of a chapter's first figure, or None."""
-    for output in _outputs(notebook):
-        if svg := "".join(output.get("data", {}).get("image/svg+xml", "")):
-            return svg, alternative(output)
-    return None
-
-
-def _sentence(text: str) -> str:
-    """Return a finding as a sentence of Markdown: a capital, a full stop, and no line break."""
-    plain = " ".join(text.split())
-    return plain[:1].upper() + plain[1:] + ("" if plain.endswith((".", "!", "?")) else ".")
+def write(findings: Findings, board: dict[str, Judged], build: Build) -> None:
+    """Write ``answers.md``, with the figure where the study has runs for it, and ``glance.md``."""
+    lines = [f"- {sentence}" for sentence in tables.sentences(findings, board)]
+    way, kept = tables.on_the_way(findings), tables.kept(findings)
+    if not way.empty and not kept.empty:
+        titles = {"sooner": tables.sooner_title(way), "kept": tables.kept_title(kept)}
+        (build.source / "summary.svg").write_text(
+            style.svg(figures.summary(way, kept, titles=titles)), encoding="utf-8"
+        )
+        alt = f"{titles['sooner']}. {titles['kept']}."
+        lines += ["", "```{figure} summary.svg", f":alt: {alt}", ":class: dark-light", ":width: 100%", ""]
+        lines += ["Means of all runs of an arm with 95 % intervals; each run draws its own split of the images.", "```"]
+    (build.source / "answers.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (build.source / "glance.md").write_text(tables.glance(findings) + "\n", encoding="utf-8")

@@ -27,7 +27,7 @@ def write(chapters: Sequence[Chapter], build: Build, *, allowed: Allowed = nothi
 
 
 def _parameters(chapters: Sequence[Chapter], allowed: Allowed) -> Iterator[str]:
-    for chapter in (one for one in chapters if one.guest is None):
+    for chapter in chapters:
         declared = parameters.declared(chapter)
         yield f"## {chapter.title}\n\n{chapter.question} → [the chapter](/{chapter.page}.ipynb)\n"
         first = declared[0].example if declared else ""

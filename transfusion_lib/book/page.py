@@ -5,10 +5,8 @@ reach a page need no script.
 """
 
 import base64
-import os
 import platform
 import time
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -17,14 +15,12 @@ from matplotlib.figure import Figure
 
 from transfusion_lib import data, runs
 from transfusion_lib.book import pilot, profiles, project, verdicts
-from transfusion_lib.book.execute import VERDICTS, leave_out_slow_import
+from transfusion_lib.book.execute import leave_out_slow_import
 from transfusion_lib.book.live import Reporter
 from transfusion_lib.chapters.kit import style
 from transfusion_lib.chapters.kit.curve_tables import data_of
 from transfusion_lib.chapters.kit.study import Study
 from transfusion_lib.markup import text
-from transfusion_lib.papers import pilot as claims
-from transfusion_lib.papers.pilot import Evidence, Verdict
 from transfusion_lib.runs import Run, records
 from transfusion_lib.spec import DataSpec
 from transfusion_lib.training import device as devices
@@ -66,14 +62,9 @@ class Chapter:
         self.shown += 1
         display(HTML(_below(caption, data, f"{self.study.name}-{self.shown}.csv", style.source(figure))))
 
-    def judge(self, claim: str, evidence: Evidence | None) -> Verdict:
-        """Judge a claim by its rule, show the verdict with what it rests on, and keep it for the scoreboard."""
-        verdict = pilot.judge(claim, evidence) if self.profile.pilot else claims.judge(claim, evidence)
-        file = os.environ.get(VERDICTS)
-        if file:
-            claims.write(Path(file), [verdict], profile=self.profile.name)
-        display(HTML(verdicts.card(verdict)))
-        return verdict
+    def verdicts(self, *claims: str) -> None:
+        """Show the study's verdicts on claims; a book puts them in, a notebook opened by hand says where they are."""
+        display(HTML(verdicts.placeholder(claims)))
 
     def glue(self, **values: object) -> None:
         """Make numbers and words available to the text, which names them and never types them."""
@@ -122,11 +113,8 @@ def open_chapter(study: Study) -> Chapter:
         if (asked := getattr(study, f"{split}_images", None)) and any(_all_of(spec, split, asked) for spec in sets)
     ]
     live = "runs are trained live where the store lacks them" if chapter.profile.live else "recorded runs only"
-    if chapter.profile.pilot:
+    if study.name in chapter.profile.pilot:
         display(HTML(verdicts.noted(pilot.line(project.find(), shift=shift))))
-    judged = verdicts.placeholder(study.name)
-    if judged:
-        display(HTML(judged))
     display(
         HTML(
             f'<div class="tf-banner"><p><b>Profile {text(chapter.profile.name)}</b>: {live}.</p>'

@@ -1,16 +1,14 @@
-"""The pilot: the first edition's verdicts with what was wrong, and which of them its records cannot give at all."""
+"""The pilot: the first edition's verdicts with what was wrong with them."""
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from transfusion_lib import markup
-from transfusion_lib.book.project import Project, find
-from transfusion_lib.papers import pilot as claims
-from transfusion_lib.papers.pilot import TABLE, WITHDRAWN, Evidence, Verdict
+from transfusion_lib.book.execute import Build
+from transfusion_lib.book.project import Project
+from transfusion_lib.papers import CLAIMS
 
 
 class Entry(BaseModel):
@@ -23,10 +21,6 @@ class Entry(BaseModel):
     """The numbers that it rested on."""
     wrong: str
     """What was wrong with it."""
-    withdrawn: str | None = None
-    """Why the records do not test the claim as the paper means it; None where they do, if badly."""
-    parts: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    """The parts of the claim that ``withdrawn`` is about; none is all."""
 
 
 def entries(project: Project) -> Mapping[str, Entry]:
@@ -44,28 +38,16 @@ def line(project: Project, *, shift: bool) -> str:
     return f"{made}; replaced as the study's records arrive. What was wrong: [The pilot](/pilot.md)."
 
 
-def judge(claim: str, evidence: Evidence | None) -> Verdict:
-    """Return the verdict on a claim from the pilot's records; withdrawn where they do not test what the paper means.
-
-    Of a claim that is withdrawn in part, the reason also says what became of the rest.
-    """
-    verdict, entry = claims.judge(claim, evidence), entries(find())[claim]
-    if evidence is None or entry.withdrawn is None:
-        return verdict
-    reason, whole = entry.withdrawn, TABLE[claim]
-    kept = {name: part for name, part in whole.parts.items() if entry.parts and name not in entry.parts}
-    if kept:
-        known = {name: cases for name, cases in evidence.parts.items() if name in kept}
-        rest = claims.judge(replace(whole, parts=kept), replace(evidence, parts=known))
-        reason += f" The other half is {rest.outcome} in the pilot. {rest.reason}"
-    return replace(verdict, outcome=WITHDRAWN, reason=reason)
+def write(project: Project, build: Build) -> None:
+    """Write what the page on the pilot includes."""
+    (build.source / "pilot-verdicts.md").write_text(f"```{{raw}} html\n{table(project)}\n```\n", encoding="utf-8")
 
 
 def table(project: Project) -> str:
     """Return the pilot's verdicts as a table, a row a claim."""
     head = ("claim", "the pilot's verdict", "on these numbers", "what was wrong")
     rows = [
-        (f"{claim}. {TABLE[claim].statement}", entry.verdict, entry.found, entry.wrong)
+        (f"{claim}. {CLAIMS[claim].words}", entry.verdict, entry.found, entry.wrong)
         for claim, entry in entries(project).items()
     ]
     return markup.grid(head, rows)

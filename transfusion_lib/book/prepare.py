@@ -48,7 +48,7 @@ def _studies(plan: Sequence[tuple[Chapter, Mapping[str, Any]]]) -> dict[str, Stu
     for chapter, values in plan:
         try:
             if chapter.name in chapters.TABLE:
-                found[chapter.label] = chapters.TABLE[chapter.name].of(parameters.effective(chapter, values))
+                found[chapter.name] = chapters.TABLE[chapter.name].of(parameters.effective(chapter, values))
         except TransfusionError:
             continue
     return found

@@ -7,13 +7,12 @@ and that is ``quick``, whose parameters are the notebooks' own defaults.
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from transfusion_lib.book import parameters
-from transfusion_lib.book.project import Chapter, Guest, Project, find
+from transfusion_lib.book.project import Chapter, Project, find
 from transfusion_lib.errors import ParameterError, UserError, unknown
 
 VARIABLE = "TRANSFUSION_PROFILE"
@@ -32,14 +31,10 @@ class Profile(BaseModel):
     """One sentence: what is computed, on what data, at what cost."""
     live: bool
     """Whether chapters may train what the store lacks; otherwise they read the published records and nothing else."""
-    pilot: bool = False
-    """Whether its records are the pilot's; its pages then say so at their head."""
+    pilot: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Chapters whose records are the pilot's; their pages say so at their head."""
     chapters: Annotated[tuple[str, ...] | None, Field(strict=False)] = None
     """The chapters that the profile has parameters for; None is all."""
-    title: str | None = None
-    """What its chapters are about, where the book of another profile has them too."""
-    also: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    """Other profiles whose chapters the book has as further pages, each below the same chapter of this profile."""
     chapter: Annotated[Mapping[str, dict[str, Any]], Field(default_factory=dict)]
     """Parameters by chapter, where they differ from the notebook's own."""
 
@@ -53,16 +48,6 @@ class Profile(BaseModel):
     def pages(self, project: Project) -> list[Chapter]:
         """Return the profile's chapters in reading order."""
         return [one for one in project.chapters if self.chapters is None or one.name in self.chapters]
-
-    def guests(self, project: Project) -> list[tuple[Chapter, dict[str, Any]]]:
-        """Return those of its chapters that other profiles have too, with their parameters there."""
-        found: list[tuple[Chapter, dict[str, Any]]] = []
-        own = self.pages(project)
-        for name in self.also:
-            other = load(project, name)
-            guest = Guest(name, other.title or name)
-            found += [(replace(one, guest=guest), other.parameters(one)) for one in other.pages(project) if one in own]
-        return found
 
 
 def _with_nulls(value: Any) -> Any:
@@ -90,12 +75,9 @@ def load(project: Project, name: str = DEFAULT) -> Profile:
         profile = Profile(name=name, **tomllib.loads(file.read_text(encoding="utf-8")))
     except (tomllib.TOMLDecodeError, ValidationError, TypeError) as error:
         raise UserError(f"book/profiles/{name}.toml: {error}") from None
-    for chapter in (*profile.chapter, *(profile.chapters or ())):
+    for chapter in (*profile.chapter, *(profile.chapters or ()), *profile.pilot):
         if chapter not in project.chapter_names:
             raise UserError(f"book/profiles/{name}.toml: {unknown('chapter', chapter, project.chapter_names)}")
-    for other in profile.also:
-        if other not in names(project):
-            raise UserError(f"book/profiles/{name}.toml: {unknown('profile', other, names(project))}")
     return profile
 
 

@@ -13,20 +13,10 @@ from transfusion_lib.errors import BuildError, UserError, unknown
 
 
 @dataclass(frozen=True)
-class Guest:
-    """A profile that the book of another profile has chapters of, on other data for instance."""
-
-    profile: str
-    title: str
-    """What is added to its chapters' headings."""
-
-
-@dataclass(frozen=True)
 class Chapter:
-    """One notebook without outputs, ``notebooks/NN-name.ipynb``; a book may have it again under a guest's profile."""
+    """One notebook without outputs, ``notebooks/NN-name.ipynb``."""
 
     source: Path
-    guest: Guest | None = None
 
     @property
     def name(self) -> str:
@@ -34,18 +24,8 @@ class Chapter:
         return self.source.stem.partition("-")[2]
 
     @property
-    def label(self) -> str:
-        """The name, a guest's with its profile: one in a book."""
-        return f"{self.name}-{self.guest.profile}" if self.guest else self.name
-
-    @property
     def page(self) -> str:
-        """The page in the table of contents: ``notebooks/01-convergence``, a guest's with its profile behind that."""
-        return f"{self.first_page}-{self.guest.profile}" if self.guest else self.first_page
-
-    @property
-    def first_page(self) -> str:
-        """The page under the book's own profile."""
+        """The page in the table of contents: ``notebooks/01-convergence``."""
         return f"notebooks/{self.source.stem}"
 
     @cached_property
@@ -57,7 +37,7 @@ class Chapter:
     @property
     def title(self) -> str:
         """The heading that the page begins with."""
-        return f"{self._opening[0]}: {self.guest.title}" if self.guest else self._opening[0]
+        return self._opening[0]
 
     @property
     def question(self) -> str:

@@ -1,141 +1,134 @@
-"""Verdicts as pages show them: the card where a claim is judged, badges on top of its chapter, the scoreboard."""
+"""Verdicts as pages show them: a card for each claim in its chapter, badges on top of it, the scoreboard.
+
+The study's runs alone are judged (``planned.board``), once a build; a chapter announces its claims by a placeholder.
+"""
 
 import html
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from transfusion_lib import markup
 from transfusion_lib.book.execute import Build
 from transfusion_lib.book.project import Chapter, read_notebook, write_notebook
-from transfusion_lib.papers import pilot as claims
-from transfusion_lib.papers.pilot import TABLE, WITHDRAWN, Claim, Verdict
+from transfusion_lib.chapters.kit.planned import Judged
+from transfusion_lib.errors import MeasureError, unknown
+from transfusion_lib.markup import text
+from transfusion_lib.papers import CLAIMS
+from transfusion_lib.papers.judge import Finding, Verdict
+from transfusion_lib.papers.rules import OUTCOMES
 
-MARKS = {"supported": "✓", "contradicted": "✗", "inconclusive": "?", WITHDRAWN: "–", "not tested": "–"}
+Board = Mapping[str, Judged]
+MARKS = dict(zip(OUTCOMES, "✓◐✗?–", strict=True))
+PAPERS = {"T": "Transfusion (Raghu et al. 2019)", "R": "TruncatedTL (Peng et al. 2023)", "N": "Later questions"}
+COLUMNS = ("part", "case", "estimate", "95 % interval", "claimed region", "lies", "n", "varies")
 _NOTE = '<p class="tf-pilot">'
-_CLAIMS = '<div class="tf-claims">'
-PAPERS = {"T": "Transfusion (Raghu et al. 2019)", "R": "TruncatedTL (Peng et al. 2023)"}
+_PLACE = re.compile(r'<div class="tf-verdicts" data-claims="([\w ]+)">')
 
 
-def card(verdict: Verdict) -> str:
-    """Return a claim, its verdict, the reason, and every number that it rests on."""
-    claim = TABLE[verdict.claim]
-    rows = [one.row for one in verdict.findings]
-    numbers = f"<details><summary>numbers</summary>{markup.grid(claims.COLUMNS, rows)}</details>" if rows else ""
+def placeholder(claims: Sequence[str]) -> str:
+    """Return what stands in a notebook in place of verdicts; ``place`` puts the cards there when a book is built."""
+    for claim in claims:
+        if claim not in CLAIMS:
+            raise MeasureError(unknown("claim", claim, CLAIMS))
+    named = " ".join(claims)
     return (
-        f'<div class="tf-claim" id="{claim.id}"><p>{badge(verdict)} <b>{claim.id}.</b> {_text(claim.statement)} '
-        f'<span class="tf-source">{_text(claim.source)}</span></p><p>{_text(verdict.reason)}</p>'
-        f"<details><summary>the rule</summary><p>{_text(claim.estimand)}.</p>"
-        f"<p>{_text(claim.rule)}</p></details>{numbers}</div>"
+        f'<div class="tf-verdicts" data-claims="{named}">Verdicts of the study: <code>transfusion claims</code></div>'
     )
-
-
-def badge(verdict: Verdict) -> str:
-    """Return the outcome in a word, with its colour and a mark that needs none."""
-    mark = MARKS[verdict.outcome]
-    name = verdict.outcome.replace(" ", "-")
-    return f'<span class="tf-verdict tf-{name}"><span aria-hidden="true">{mark} </span>{verdict.outcome}</span>'
-
-
-def placeholder(chapter: str) -> str | None:
-    """Return the claims that a chapter will judge, if any; ``place`` adds the verdicts once they are known."""
-    lines = _lines({}, chapter)
-    return f"{_CLAIMS}{lines}</div>" if lines else None
 
 
 def noted(line: str) -> str:
     """Return a line of Markdown that ``place`` puts at the head of the page."""
-    return f"{_NOTE}{_text(line)}</p>"
+    return f"{_NOTE}{text(line)}</p>"
 
 
-def place(notebook: Path, build: Build) -> None:
-    """Put the verdicts of an executed chapter below its question, in place of the output that announced its claims.
-
-    A line that is ``noted`` goes above the question.
-    """
+def place(notebook: Path, board: Board) -> None:
+    """Put cards in place of an executed chapter's placeholders, and its claims with badges below its question."""
     document = read_notebook(notebook)
-    made = document["metadata"]["transfusion"]
-    chapter = made["chapter"]
-    known = claims.read(build.verdicts, profile=made["profile"])
-    taken: list[str] = []
+    claims: list[str] = []
+    notes: list[str] = []
     for cell in document["cells"]:
+        kept = []
+        for output in cell.get("outputs", []):
+            found = "".join(output.get("data", {}).get("text/html", ""))
+            if match := _PLACE.match(found):
+                named = match[1].split()
+                claims += named
+                output["data"]["text/html"] = "".join(card(board[claim]) for claim in named)
+            if found.startswith(_NOTE):
+                notes.append(html.unescape(found.removeprefix(_NOTE).removesuffix("</p>")))
+            else:
+                kept.append(output)
         if "outputs" in cell:
-            taken += [found for output in cell["outputs"] if (found := _announced(output))]
-            cell["outputs"] = [output for output in cell["outputs"] if not _announced(output)]
-    notes = [html.unescape(one.removeprefix(_NOTE).removesuffix("</p>")) for one in taken if one.startswith(_NOTE)]
-    boxes = [f"```{{raw}} html\n{_CLAIMS}{_lines(known, chapter)}</div>\n```"] if len(taken) > len(notes) else []
-    if taken:
-        opening = document["cells"][0]
-        heading, question, *rest = opening["source"].split("\n\n")
-        opening["source"] = "\n\n".join([heading, *notes, question, *boxes, *rest])
+            cell["outputs"] = kept
+    opening = document["cells"][0]
+    heading, question, *rest = opening["source"].split("\n\n")
+    lines = "".join(
+        f'<p>{badge(board[name].verdict)} <a href="#{name}"><b>{name}</b></a> {text(CLAIMS[name].words)}</p>'
+        for name in claims
+    )
+    boxes = [f'```{{raw}} html\n<div class="tf-claims">{lines}</div>\n```'] if lines else []
+    opening["source"] = "\n\n".join([heading, *notes, question, *boxes, *rest])
     write_notebook(notebook, document)
 
 
-def _announced(output: Mapping[str, Any]) -> str:
-    """Return the HTML of an output that belongs at the head of the page, an empty text of any other."""
-    found = "".join(output.get("data", {}).get("text/html", ""))
-    return found if found.startswith((_CLAIMS, _NOTE)) else ""
+def card(judged: Judged) -> str:
+    """Return a claim, its verdict in words, the paper's number, and folded the rule and every number."""
+    verdict, claim = judged.verdict, CLAIMS[judged.verdict.claim]
+    rows = [_finding(one) for one in verdict.findings]
+    numbers = f"<details><summary>numbers</summary>{markup.grid(COLUMNS, rows)}</details>" if rows else ""
+    return (
+        f'<div class="tf-claim" id="{claim.id}"><p>{badge(verdict)} <b>{claim.id}.</b> {text(claim.words)} '
+        f'<span class="tf-source">{text(claim.source)}</span></p><p>{text(found(judged))}</p>'
+        f"<p><b>The paper:</b> {text(claim.printed)}</p>"
+        f"<details><summary>the rule</summary><p>Measured: {text(claim.estimand)}.</p>"
+        f"<p>Holds if: {text(claim.rule)}.</p></details>{numbers}</div>"
+    )
 
 
-def write_scoreboard(chapters: Sequence[Chapter], build: Build) -> None:
-    """Write ``scoreboard.md``, which the landing page includes: one row a claim, linked to where it was judged."""
-    guests = [chapter for chapter in chapters if chapter.guest is not None]
-    also = list(dict.fromkeys(build.profile_of(chapter) for chapter in guests))
-    board = claims.scoreboard(build.verdicts, profile=build.profile, also=also)
+def found(judged: Judged) -> str:
+    """Return what the study found of a claim, at which scale, and what is still to run, as sentences."""
+    verdict, claim = judged.verdict, CLAIMS[judged.verdict.claim]
+    said = verdict.sentence.removeprefix(f"{verdict.outcome[:1].upper()}{verdict.outcome[1:]}. ")
+    parts = [said if verdict.findings else f"It takes {claim.untested}.", verdict.scale]
+    if judged.waits:
+        hours = sum(judged.waits.values())
+        parts.append(f"Not run yet: {', '.join(judged.waits)}, about {max(hours, 0.1):.1f} core-hours.")
+    return " ".join(part for part in parts if part)
+
+
+def badge(verdict: Verdict) -> str:
+    """Return the outcome in a word, with its colour and a mark that needs none."""
+    name, mark = verdict.outcome.replace(" ", "-"), MARKS[verdict.outcome]
+    return f'<span class="tf-verdict tf-{name}"><span aria-hidden="true">{mark} </span>{verdict.outcome}</span>'
+
+
+def write_scoreboard(chapters: Sequence[Chapter], board: Board, build: Build) -> None:
+    """Write ``scoreboard.md``, which the landing page includes: a line a claim, its numbers, what they say."""
     pages = {chapter.name: chapter.page for chapter in chapters if chapter.guest is None}
-    further = [(chapter, claims.read(build.verdicts, profile=build.profile_of(chapter))) for chapter in guests]
-    count = {outcome: sum(verdict.outcome == outcome for verdict in board) for outcome in MARKS}
-    total = ", ".join(f"<b>{number}</b> {outcome}" for outcome, number in count.items() if number)
-    parts = [f'<p class="tf-total">{len(board)} claims: {total}.</p>', *(_strip(board, letter) for letter in PAPERS)]
+    counts = {outcome: sum(one.verdict.outcome == outcome for one in board.values()) for outcome in OUTCOMES}
+    total = ", ".join(f"<b>{number}</b> {outcome}" for outcome, number in counts.items() if number)
+    parts = [f'<p class="tf-total">{len(board)} claims: {total}.</p>']
     for letter, paper in PAPERS.items():
-        rows = "".join(_row(verdict, pages, further) for verdict in board if verdict.claim.startswith(letter))
-        head = '<tr><th scope="col">verdict</th><th scope="col">claim</th><th scope="col">what we find</th></tr>'
-        parts.append(
-            f'<table class="tf-board"><caption>{paper}</caption><thead>{head}</thead><tbody>{rows}</tbody></table>'
-        )
+        rows = "".join(_row(one, pages) for name, one in board.items() if name.startswith(letter))
+        words = ("verdict", "claim", "the paper", "here")
+        head = "".join(f'<th scope="col">{word}</th>' for word in words)
+        top = f"<caption>{paper}</caption><thead><tr>{head}</tr></thead>"
+        parts.append(f'<table class="tf-board">{top}<tbody>{rows}</tbody></table>')
     (build.source / "scoreboard.md").write_text("```{raw} html\n" + "\n".join(parts) + "\n```\n", encoding="utf-8")
 
 
-def _strip(board: Sequence[Verdict], letter: str) -> str:
-    """Return one paper's claims as a line of cells, each a link to its row below."""
-    cells = "".join(
-        f'<a class="tf-cell tf-{one.outcome.replace(" ", "-")}" href="#board-{one.claim}" '
-        f'aria-label="{one.claim}: {one.outcome}" title="{one.outcome}: {_text(TABLE[one.claim].statement)}">'
-        f'{one.claim} <span aria-hidden="true">{MARKS[one.outcome]}</span></a>'
-        for one in board
-        if one.claim.startswith(letter)
-    )
-    return f'<div class="tf-strip"><span>{PAPERS[letter]}</span><div>{cells}</div></div>'
-
-
-def _row(verdict: Verdict, pages: Mapping[str, str], further: Sequence[tuple[Chapter, Mapping[str, Verdict]]]) -> str:
-    claim = TABLE[verdict.claim]
-    page = next((page.page for page, known in further if known.get(claim.id) == verdict), pages.get(claim.chapter))
-    name = f'<a href="{page}.html#{claim.id}">{claim.id}</a>' if page and verdict.outcome != "not tested" else claim.id
+def _row(judged: Judged, pages: Mapping[str, str]) -> str:
+    claim = CLAIMS[judged.verdict.claim]
+    page = pages.get(claim.chapter)
+    name = f'<a href="{page}.html#{claim.id}">{claim.id}</a>' if page else claim.id
     return (
-        f'<tr id="board-{claim.id}"><td>{badge(verdict)}</td><td><b>{name}</b> {_text(claim.statement)}</td>'
-        f"<td>{_text(verdict.reason)}{_elsewhere(claim, further)}</td></tr>"
+        f'<tr id="board-{claim.id}"><td>{badge(judged.verdict)}</td><td><b>{name}</b> {text(claim.words)}</td>'
+        f"<td>{text(claim.printed)}</td><td>{text(found(judged))}</td></tr>"
     )
 
 
-def _elsewhere(claim: Claim, further: Sequence[tuple[Chapter, Mapping[str, Verdict]]]) -> str:
-    """Return what the book's further pages found of a claim, if they tested it, each linked to its page."""
-    links = [
-        f'<br>{badge(known[claim.id])} <a href="{page.page}.html#{claim.id}">{_text(page.guest.title)}</a>'
-        for page, known in further
-        if page.guest and page.name == claim.chapter and claim.id in known and known[claim.id].outcome != "not tested"
-    ]
-    return "".join(links)
-
-
-def _lines(known: Mapping[str, Verdict], chapter: str) -> str:
-    lines = []
-    for claim in TABLE.values():
-        if claim.chapter == chapter:
-            outcome = badge(known[claim.id]) if claim.id in known else ""
-            lines.append(f'<p>{outcome} <a href="#{claim.id}"><b>{claim.id}</b></a> {_text(claim.statement)}</p>')
-    return "".join(lines)
-
-
-def _text(value: object) -> str:
-    return html.escape(str(value))
+def _finding(one: Finding) -> tuple[str, ...]:
+    lies = {"inside": "inside", "outside": "outside", "open": "undecided"}[one.state]
+    numbers = (f"{one.estimate:+.4f}", f"{one.low:+.4f} to {one.high:+.4f}")
+    return (one.part, one.case, *numbers, str(one.region), one.reason or lies, str(one.n), one.what_varies)

@@ -97,6 +97,8 @@ class Claim:
     """One claim of a paper and the rule that judges it."""
 
     id: str
+    chapter: str
+    """The chapter that shows the runs it is judged by."""
     words: str
     """The sentence, in the paper's words where it has one."""
     source: str
@@ -167,6 +169,7 @@ def _method(method: str) -> dict[str, float]:
 _CLAIMS = (
     Claim(
         id="T1",
+        chapter="performance",
         words="Across both datasets and all models, transfer learning does not significantly affect performance.",
         source=f"{RAGHU}, section 3, Tables 1 to 3",
         parts={
@@ -207,6 +210,7 @@ _CLAIMS = (
     ),
     Claim(
         id="T2",
+        chapter="performance",
         words="The family of smaller lightweight convolutional networks performs comparably to standard ImageNet "
         "models.",
         source=f"{RAGHU}, section 3, Tables 1 and 2",
@@ -229,6 +233,7 @@ _CLAIMS = (
     ),
     Claim(
         id="T3",
+        chapter="performance",
         words="ImageNet performance is not predictive of medical performance.",
         source=f"{RAGHU}, section 1, Table 1",
         parts={
@@ -248,6 +253,7 @@ _CLAIMS = (
     ),
     Claim(
         id="T4",
+        chapter="performance",
         words="Transfer primarily helps the large models and smaller models again show little difference.",
         source=f"{RAGHU}, section 3.3, Table 3",
         parts={
@@ -276,6 +282,7 @@ _CLAIMS = (
     ),
     Claim(
         id="T5",
+        chapter="representations",
         words="Representations learned from random initialization are more similar to each other than those learned "
         "from pretrained weights for larger models, with less of a distinction for smaller models.",
         source=f"{RAGHU}, section 4, Figure 2",
@@ -306,6 +313,7 @@ _CLAIMS = (
     ),
     Claim(
         id="T6",
+        chapter="representations",
         words="The lowest layers are most similar to their initializations, and this is especially evident for "
         "ResNet-50.",
         source=f"{RAGHU}, section 4, Figure 3",
@@ -335,6 +343,7 @@ _CLAIMS = (
     ),
     Claim(
         id="T7",
+        chapter="representations",
         words="Feature reuse is mostly restricted to the bottom two layers, the only place where similarity with "
         "initialization is significantly higher for pretrained weights.",
         source=f"{RAGHU}, section 4, Figure 3",
@@ -363,6 +372,7 @@ _CLAIMS = (
     ),
     Claim(
         id="T8",
+        chapter="representations",
         words="Similarity at initialization is highly correlated with similarity at convergence for large models.",
         source=f"{RAGHU}, section 4, Figure 4",
         parts={
@@ -390,6 +400,7 @@ _CLAIMS = (
     ),
     Claim(
         id="T9",
+        chapter="filters",
         words="The ResNet filters change much less than those of CBR-Small.",
         source=f"{RAGHU}, section 4, Figure 5",
         parts={
@@ -409,6 +420,7 @@ _CLAIMS = (
     ),
     Claim(
         id="T10",
+        chapter="filters",
         words="CBR does not learn Gabor filters when trained from scratch, and also erases some of the pretrained "
         "Gabors.",
         source=f"{RAGHU}, section 4, Figure 5",
@@ -436,6 +448,7 @@ _CLAIMS = (
     ),
     Claim(
         id="T11",
+        chapter="convergence",
         words="We consistently observe that using pretrained weights results in faster convergence.",
         source=f"{RAGHU}, section 5, Figures 6 to 8",
         parts={
@@ -454,6 +467,7 @@ _CLAIMS = (
     ),
     Claim(
         id="T12",
+        chapter="convergence",
         words="Using only the scaling of the pretrained weights (Mean Var) helps with convergence speed.",
         source=f"{RAGHU}, section 5, Figure 6",
         parts={
@@ -473,6 +487,7 @@ _CLAIMS = (
     ),
     Claim(
         id="T13",
+        chapter="transfusion",
         words="Reusing the lowest layers leads to the greatest gain in convergence speed; just reusing conv1 gives the "
         "greatest marginal convergence speedup.",
         source=f"{RAGHU}, section 5, Figure 7",
@@ -506,6 +521,7 @@ _CLAIMS = (
     ),
     Claim(
         id="T14",
+        chapter="hybrids",
         words="Slimming the top of the network in this way offers the same convergence and performance as transfer "
         "learning.",
         source=f"{RAGHU}, section 5, Figure 8",
@@ -535,6 +551,7 @@ _CLAIMS = (
     ),
     Claim(
         id="T15",
+        chapter="hybrids",
         words="Using synthetic Gabors for conv1 has the same effect as pretrained weights for conv1.",
         source=f"{RAGHU}, section 5, Figure 8",
         parts={
@@ -562,6 +579,7 @@ _CLAIMS = (
     ),
     Claim(
         id="R1",
+        chapter="differential",
         words="Differential TL methods (TF, LWFT, and TTL) perform better or at least on par with FTL.",
         source=f"{PENG}, Table 1",
         parts={
@@ -582,6 +600,7 @@ _CLAIMS = (
     ),
     Claim(
         id="R2",
+        chapter="differential",
         words="TTL is a clear winner in terms of both performance and inference complexity.",
         source=f"{PENG}, section 3.2, Tables 1 and 2",
         parts={
@@ -629,6 +648,7 @@ _CLAIMS = (
     ),
     Claim(
         id="R3",
+        chapter="differential",
         words="The layer-wise search in the second stage further boosts their performance.",
         source=f"{PENG}, section 3.2, Table 1",
         parts={
@@ -650,6 +670,7 @@ _CLAIMS = (
     ),
     Claim(
         id="R4",
+        chapter="cutpoint",
         words="The correlation monotonically decreases from bottom to top layers; for features in block4 it approaches "
         "that of random features.",
         source=f"{PENG}, section 3.3, Figure 4 i",
@@ -677,6 +698,7 @@ _CLAIMS = (
     ),
     Claim(
         id="R5",
+        chapter="cutpoint",
         words="Features in top layers become more correlated with bottom layers after TL.",
         source=f"{PENG}, section 3.3, Figure 4 ii",
         parts={
@@ -697,6 +719,7 @@ _CLAIMS = (
     ),
     Claim(
         id="R6",
+        chapter="cutpoint",
         words="When we train a classifier on intermediate features after FTL, the performance peaks at block3, and "
         "starts to degrade afterward.",
         source=f"{PENG}, section 3.3",
@@ -719,6 +742,7 @@ _CLAIMS = (
     ),
     Claim(
         id="R7",
+        chapter="cutpoint",
         words="This strategy suggests the truncation point which yields the same result as the two-stage search "
         "strategy.",
         source=f"{PENG}, appendix C.1, Figure 7",
@@ -739,6 +763,7 @@ _CLAIMS = (
     ),
     Claim(
         id="R8",
+        chapter="ablations",
         words="We observe no significant gap between the two settings in terms of peak performance.",
         source=f"{PENG}, appendix B.2, Figure 6",
         parts={
@@ -758,6 +783,7 @@ _CLAIMS = (
     ),
     Claim(
         id="R9",
+        chapter="ablations",
         words="TTL uniformly improves the model performance: large, mid and small size models.",
         source=f"{PENG}, appendix B.1, Table 3",
         parts={
@@ -792,6 +818,7 @@ _CLAIMS = (
     ),
     Claim(
         id="R10",
+        chapter="ablations",
         words="Medical-to-medical TL does not do better than TL from natural images.",
         source=f"{PENG}, appendix C.2",
         parts={
@@ -819,6 +846,7 @@ _CLAIMS = (
     ),
     Claim(
         id="R11",
+        chapter="segmentation",
         words="TTL achieves the best segmentation performance at block 2 and outperforms FTL.",
         source=f"{PENG}, section 4, Table 2",
         parts={
@@ -837,6 +865,7 @@ _CLAIMS = (
     ),
     Claim(
         id="N1",
+        chapter="ablations",
         words="Low input resolution lengthens the top part of a network that adds nothing, so truncation gains less at "
         "128 (224) px than at 64.",
         source="Harun et al. 2024 (tunnel effect); ours",
@@ -859,6 +888,7 @@ _CLAIMS = (
     ),
     Claim(
         id="N2",
+        chapter="cutpoint",
         words="Similarity before and after fine-tuning does not correlate with the gain from pretraining.",
         source="Juodelyte et al. 2023; ours",
         parts={
@@ -877,6 +907,7 @@ _CLAIMS = (
     ),
     Claim(
         id="N3",
+        chapter="convergence",
         words="A start that keeps the covariance of pretrained filters beats one that keeps their mean and variance.",
         source="Trockman et al. 2023; ours",
         parts={

@@ -181,24 +181,31 @@ class Plan(Spec):
 
     def arms(self, cell: Cell) -> dict[tuple[str, str, str, int | None], list[RunSpec]]:
         """Return the runs of each arm of a cell, by task, network, arm and number of training images (None: all)."""
-        return {
-            (task, network, name, images): [
-                self.run(
-                    cell,
-                    arm,
-                    task=task,
-                    network=network,
-                    images=images,
-                    split=self.first_seed + cell.splits_from + number,
-                    seed=self.first_seed + cell.seeds_from + number,
-                )
-                for number in range(cell.runs)
-            ]
-            for task in cell.tasks
-            for network in cell.networks
-            for name, arm in cell.arms.items()
-            for images in cell.images or (None,)
-        }
+        if cell.id not in self._arms:
+            self._arms[cell.id] = {
+                (task, network, name, images): [
+                    self.run(
+                        cell,
+                        arm,
+                        task=task,
+                        network=network,
+                        images=images,
+                        split=self.first_seed + cell.splits_from + number,
+                        seed=self.first_seed + cell.seeds_from + number,
+                    )
+                    for number in range(cell.runs)
+                ]
+                for task in cell.tasks
+                for network in cell.networks
+                for name, arm in cell.arms.items()
+                for images in cell.images or (None,)
+            }
+        return self._arms[cell.id]
+
+    @cached_property
+    def _arms(self) -> dict[str, dict[tuple[str, str, str, int | None], list[RunSpec]]]:
+        """What ``arms`` has made: thousands of specs take seconds."""
+        return {}
 
     def run(
         self,

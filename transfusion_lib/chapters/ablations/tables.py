@@ -1,20 +1,17 @@
 """What the chapter "Ablations" says: pooling, architectures, sources, and evidence for R8 to R10."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
 from transfusion_lib import data, networks
 from transfusion_lib.chapters.kit import scores
-from transfusion_lib.chapters.kit.curve_tables import NETWORKS, subject
+from transfusion_lib.chapters.kit.curve_tables import NETWORKS
 from transfusion_lib.chapters.kit.cuts import Arm
-from transfusion_lib.papers.pilot import Evidence
 from transfusion_lib.runs import Run
 from transfusion_lib.runs.search import Found
 from transfusion_lib.spec import RunSpec
-from transfusion_lib.stats import Interval
 from transfusion_lib.stats.words import extreme, share, told
 
 SOURCES = {"random": "no source", "natural": "natural images", "medical": "medical images"}
@@ -95,45 +92,6 @@ def source_words(spec: RunSpec) -> str:
     count = f"{spec.data.train:,} images" if spec.data.train else "all images"
     start = "random weights" if spec.init.method == "random" else "pretrained weights"
     return f"{count} of {data.called(spec.data.name)}, {spec.train.steps:,} steps from {start}"
-
-
-def evidence_r8(found: Mapping[str, Found]) -> Evidence | None:
-    """Return the best pooled minus the best unpooled truncation, each chosen by validation; None with one seed."""
-    pooled, plain = (found[head].chosen for head in ("pooled", "not pooled"))
-    if len(pooled.runs) < 2:
-        return None
-    case = f"{subject(pooled.runs[0])}: {pooled.cut} against {plain.cut}"
-    difference = {case: scores.gain(pooled.runs, plain.runs)}
-    return _evidence({"difference": difference}, {"pooled": pooled.runs, "not pooled": plain.runs})
-
-
-def evidence_r9(arms: Mapping[str, tuple[Arm, Arm]]) -> Evidence | None:
-    """Return each network's truncation minus its full fine-tuning; None with one seed."""
-    if any(len(arm.runs) < 2 for pair in arms.values() for arm in pair):
-        return None
-    cases = {subject(full.runs[0]): scores.gain(cut.runs, full.runs) for full, cut in arms.values()}
-    every = {f"{arm.name} of {name}": arm.runs for name, pair in arms.items() for arm in pair}
-    return _evidence({"difference": cases}, every)
-
-
-def evidence_r10(runs: Mapping[str, Sequence[Run]]) -> Evidence | None:
-    """Return fine-tuning from medical minus from no source, and minus from natural images; None with one seed."""
-    medical = runs["medical"]
-    if len(medical) < 2:
-        return None
-    others = {"source": runs["random"], "difference": runs["natural"]}
-    parts = {part: {subject(medical[0]): scores.gain(medical, other)} for part, other in others.items()}
-    found = _evidence(parts, {"medical": medical, "natural": runs["natural"]})  # random may have learnt nothing
-    return replace(found, runs=(*found.runs, *(run.key for run in runs["random"])))
-
-
-def _evidence(parts: Mapping[str, Mapping[str, Interval]], arms: Mapping[str, Sequence[Run]]) -> Evidence:
-    return Evidence(
-        parts=parts,
-        seeds=min(len(group) for group in arms.values()),
-        scores={name: scores.mean(group, "test_auroc").estimate for name, group in arms.items()},
-        runs=tuple(dict.fromkeys(run.key for group in arms.values() for run in group)),
-    )
 
 
 def _costs(run: Run) -> networks.Description:

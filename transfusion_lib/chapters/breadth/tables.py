@@ -10,7 +10,7 @@ from transfusion_lib.chapters.kit.arrivals import rise
 from transfusion_lib.chapters.kit.curve_tables import NETWORKS, curves, data_of, task_of
 from transfusion_lib.chapters.performance.tables import CLEAR, RANDOM, TRANSFER, effect
 from transfusion_lib.errors import MeasureError
-from transfusion_lib.papers.pilot.table import AUC
+from transfusion_lib.papers.claims import TASK
 from transfusion_lib.runs import Run
 from transfusion_lib.stats import Interval, holm, over_seeds
 from transfusion_lib.stats.words import told
@@ -56,7 +56,7 @@ def _rows(runs: Sequence[Run], early: int) -> list[dict[str, Any]]:
                 "seeds": int(starts["seed"].nunique().min()),
                 **dict(zip(("early", "early low", "early high", "early p"), _told(first), strict=True)),
                 **dict(zip(("end", "end low", "end high", "end p"), _told(last), strict=True)),
-                "equivalent p": last.p_equivalent(AUC) if _known(last) else math.nan,
+                "equivalent p": last.p_equivalent(TASK) if _known(last) else math.nan,
                 "random": float(ends[RANDOM]),
                 "pretrained": float(ends[TRANSFER]),
                 "rise": max(rise(one, score="auroc") for _, one in starts),
@@ -96,7 +96,7 @@ def lead_table(found: pd.DataFrame, *, early: int) -> pd.DataFrame:
         spans = zip(found[name], found[f"{name} low"], found[f"{name} high"], strict=True)
         table[title] = [_span(value, low, high) for value, low, high in spans]
         table[f"{title} p (Holm)"] = found[f"{name} p"]
-    table[f"end within {AUC:g} p (TOST)"] = found["equivalent p"]
+    table[f"end within {TASK:g} p (TOST)"] = found["equivalent p"]
     table["still rising by AUROC"] = found["rise"]
     return table
 

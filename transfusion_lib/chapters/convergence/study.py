@@ -8,11 +8,12 @@ from transfusion_lib.chapters.kit.curves import Count, Curves, Seeds, Start
 from transfusion_lib.spec import RunSpec
 
 CONTROLS: dict[str, dict[str, str]] = {
+    "covariance": {"method": "covariance"},
     "bootstrap": {"method": "bootstrap"},
     "permutation": {"method": "permutation"},
     "batch_norm_kept": {"method": "mean_var", "batch_norm": "keep"},
 }
-"""What else keeps the statistics and no features: other samplers, and batch norm as it was."""
+"""What else keeps the statistics: the covariance of filters, other samplers, and batch norm as it was."""
 
 
 class Convergence(Curves):
@@ -23,7 +24,7 @@ class Convergence(Curves):
     networks: Annotated[list[str], Field(min_length=1)]
     inits: Annotated[list[Start], Field(min_length=1)]
     control_networks: list[str]
-    controls: list[Literal["bootstrap", "permutation", "batch_norm_kept"]]
+    controls: list[Literal["covariance", "bootstrap", "permutation", "batch_norm_kept"]]
     control_seeds: Seeds
     threshold: Annotated[float, Field(gt=0.5, lt=1)]
     in_a_row: Count

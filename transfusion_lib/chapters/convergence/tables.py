@@ -1,12 +1,8 @@
-"""What the chapter "Mean Var" says of its curves, and what it hands to the judge (claims T11, T12)."""
+"""What the chapter "Mean Var" says of its curves."""
 
 import pandas as pd
 
-from transfusion_lib.chapters.kit.arrivals import BASE, FULL, Arm, Arms, arrival_order
-from transfusion_lib.chapters.kit.curve_tables import LARGE
-from transfusion_lib.chapters.kit.evidence import contrast, evidence, scaled, speed_up, total
-from transfusion_lib.papers.pilot import Evidence
-from transfusion_lib.papers.pilot.table import GOOD_PART
+from transfusion_lib.chapters.kit.arrivals import BASE, FULL, Arms, arrival_order
 from transfusion_lib.stats import combine, over_seeds
 from transfusion_lib.stats.words import extreme, told
 
@@ -17,39 +13,6 @@ STARTS = (BASE, MEAN_VAR, FULL)
 def plain(curves: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of the paper's three starts, the controls left out."""
     return curves[curves["init"].isin(STARTS)]
-
-
-def speed_evidence(arms: Arms, curves: pd.DataFrame) -> Evidence | None:
-    """Return what T11 asks for: the speed-up of each large network; None where none has both starts."""
-    used = _large(arms, (BASE, FULL))
-    if not used:
-        return None
-    gains = {network: contrast(found, speed_up(FULL)) for network, found in used.items()}
-    return evidence({"speed_up": gains}, curves, used)
-
-
-def statistics_evidence(arms: Arms, curves: pd.DataFrame) -> Evidence | None:
-    """Return what T12 asks for: that speed-up, and Mean Var's less a good part of it."""
-    used = _large(arms, STARTS)
-    if not used:
-        return None
-    good_part = total(speed_up(MEAN_VAR), scaled(speed_up(FULL), -GOOD_PART))
-    return evidence(
-        {
-            "speed_up": {network: contrast(found, speed_up(FULL)) for network, found in used.items()},
-            "good_part": {network: contrast(found, good_part) for network, found in used.items()},
-        },
-        curves,
-        used,
-    )
-
-
-def _large(arms: Arms, starts: tuple[str, ...]) -> dict[str, dict[str, Arm]]:
-    return {
-        network: {start: found[start] for start in starts}
-        for network, found in arms.items()
-        if network in LARGE and all(start in found for start in starts)
-    }
 
 
 def convergence_titles(arms: Arms) -> dict[str, str]:
@@ -64,7 +27,7 @@ def convergence_finding(arms: Arms) -> str:
 
 def convergence_alt(arms: Arms, *, threshold: float) -> str:
     """Return what the figure shows, for readers who cannot see it."""
-    return f"Test AUROC over training steps, threshold {threshold:g}. {convergence_finding(arms)}"
+    return f"Validation AUROC over training steps, threshold {threshold:g}. {convergence_finding(arms)}"
 
 
 def controls_title(arms: Arms) -> str:

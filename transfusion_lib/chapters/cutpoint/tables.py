@@ -15,14 +15,10 @@ from transfusion_lib.analysis.gradcam import findings_of
 from transfusion_lib.chapters.cutpoint.figures import Looked
 from transfusion_lib.chapters.cutpoint.study import Cutpoint
 from transfusion_lib.chapters.kit import scores
-from transfusion_lib.chapters.kit.curve_tables import subject
 from transfusion_lib.chapters.kit.cuts import Arm
 from transfusion_lib.errors import DataError
-from transfusion_lib.papers.pilot import Evidence
 from transfusion_lib.runs import Run
 from transfusion_lib.runs.search import Found
-from transfusion_lib.stats import Interval, over_seeds, over_seeds_and_cases
-from transfusion_lib.stats import share as exact_share
 from transfusion_lib.stats.words import share, told
 
 Rows = Sequence[Mapping[str, Any]]
@@ -296,83 +292,6 @@ def looked_rows(found: Mapping[str, Mapping[str, Any]], examples: int) -> pd.Dat
             for arm, one in found.items()
             for row in one["rows"][:examples]
         ]
-    )
-
-
-def evidence_r4(frame: pd.DataFrame, full: Arm) -> Evidence | None:
-    """Return the slope over depth of similarity above chance, and its value in the top block, over seeds."""
-    rows = frame[(frame["method"] == "FTL") & frame["stage"].map(is_block)]
-    if rows["seed"].nunique() < 2 or rows["place"].nunique() < 2:
-        return None
-    slopes, tops = [], []
-    for _, one in rows.groupby("seed"):
-        ordered = one.sort_values("place")["above"].to_numpy()
-        slopes.append(float(np.polyfit(np.linspace(0, 1, len(ordered)), ordered, 1)[0]))
-        tops.append(float(ordered[-1]))
-    case = subject(full.runs[0])
-    floors = rows.groupby("stage", sort=False)["floor"].mean().to_dict()
-    return _evidence(
-        {"trend": {case: over_seeds(slopes)}, "top": {case: over_seeds(tops)}}, full, floors=_named(floors)
-    )
-
-
-def evidence_r5(frame: pd.DataFrame, full: Arm) -> Evidence | None:
-    """Return SVCCA of the top block with block2 and block3 (or the two below the top), after minus before."""
-    changes = _top_changes(frame, "similarity")
-    if not changes or len(full.runs) < 2:
-        return None
-    top = list(dict.fromkeys(frame["second"]))[-1]
-    compared = frame[(frame["second"] == top) & frame["first"].isin(changes)]
-    floors = compared.groupby("first")["floor"].mean().to_dict()
-    cases = {f"{top} with {lower}, {subject(full.runs[0])}": over_seeds(values) for lower, values in changes.items()}
-    return _evidence({"change": cases}, full, floors=_named(floors))
-
-
-def evidence_r6(study: Cutpoint, full: Arm) -> Evidence | None:
-    """Return the classifier on the lower block that validation prefers, minus that on the top; test AUROC.
-
-    The top is what the network's own head sees: the last block, or what an EfficientNet has above it.
-    """
-    if len(full.runs) < 2:
-        return None
-    lower, top, means = [], [], {"lower block": 0.0, "top": 0.0}
-    for run in full.runs:
-        found = _by_block(study, run)
-        *below, last = found["probes"]
-        blocks = {place: row for place, row in enumerate(below) if is_block(row["stage"])}
-        if not blocks:
-            return None
-        best = max(blocks, key=lambda place: blocks[place]["val_auprc"])
-        lower.append(found["test_scores"][best].numpy())
-        top.append(found["test_scores"][-1].numpy())
-        means["lower block"] += blocks[best]["test_auroc"] / len(full.runs)
-        means["top"] += last["test_auroc"] / len(full.runs)
-    first = full.runs[0]
-    difference = over_seeds_and_cases(
-        scores.metric(first, "auroc"),
-        first.cases["test_labels"].numpy(),
-        np.stack(lower),
-        minus=np.stack(top),
-        generator=np.random.default_rng(0),
-        repeats=scores.REPEATS,
-    )
-    return _evidence({"difference": {subject(first): difference}}, full, scores=means)
-
-
-def evidence_r7(agreed: pd.DataFrame, full: Arm) -> Evidence | None:
-    """Return the share of seeds whose SVCCA cut point is the searched one or next to it."""
-    if agreed.empty:
-        return None
-    found = exact_share(int(agreed["agrees"].sum()), len(agreed))
-    return _evidence({"agreement": {subject(full.runs[0]): found}}, full)
-
-
-def _evidence(parts: Mapping[str, Mapping[str, Interval]], full: Arm, **checks: Mapping[str, float]) -> Evidence:
-    return Evidence(
-        parts=parts,
-        seeds=len(full.runs),
-        runs=tuple(run.key for run in full.runs),
-        **checks,  # type: ignore[arg-type]
     )
 
 

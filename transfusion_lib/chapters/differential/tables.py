@@ -15,10 +15,8 @@ from transfusion_lib.chapters.kit import scores
 from transfusion_lib.chapters.kit.curve_tables import subject
 from transfusion_lib.chapters.kit.cuts import Arm
 from transfusion_lib.papers import rethinking
-from transfusion_lib.papers.pilot import Evidence
 from transfusion_lib.runs import Run
 from transfusion_lib.runs.search import Found
-from transfusion_lib.stats import Interval, exact, over_seeds
 from transfusion_lib.stats.words import number, share, told
 
 LONG = {
@@ -180,68 +178,6 @@ def differential_title(frame: pd.DataFrame) -> str:
 
 def _told(row: "pd.Series[Any]") -> str:
     return told((row["gain"], row["gain_low"], row["gain_high"]), signed=True)
-
-
-def evidence_r1(arms: Sequence[Arm]) -> Evidence | None:
-    """Return each differential method's last stage minus full fine-tuning; None with fewer than two seeds."""
-    last = _last_stages(arms)
-    full = _named(arms, "FTL")
-    if full is None or len(full.runs) < 2 or not last:
-        return None
-    cases = {_case(arm): scores.gain(arm.runs, full.runs) for arm in last}
-    return _evidence({"difference": cases}, [full, *last])
-
-
-def evidence_r2(arms: Sequence[Arm], networks: Networks) -> Evidence | None:
-    """Return TTL minus each other method in AUROC, parameters and latency; None without TTL or with one seed."""
-    last = _last_stages(arms)
-    others = [arm for arm in (_named(arms, "FTL"), *last) if arm is not None and arm.method != "TTL"]
-    ttl = next((arm for arm in last if arm.method == "TTL"), None)
-    if ttl is None or len(ttl.runs) < 2 or not others:
-        return None
-    mine = networks[ttl.name]
-    parts: dict[str, dict[str, Interval]] = {"best": {}, "smallest": {}, "fastest": {}}
-    for arm in others:
-        parts["best"][_case(arm)] = scores.gain(ttl.runs, arm.runs)
-    for arm in _distinct(others, networks):
-        other = networks[arm.name]
-        parts["smallest"][_case(arm)] = exact(float(mine["parameters"] - other["parameters"]))
-        for batch, values in mine["latency_ms"].items():
-            paired = np.subtract(values, other["latency_ms"][batch])
-            parts["fastest"][f"{_case(arm)}, batch {batch}"] = over_seeds(paired, what_varies="repeat")
-    return _evidence(parts, [ttl, *others])
-
-
-def evidence_r3(arms: Sequence[Arm]) -> Evidence | None:
-    """Return TTL-2 minus TTL-1; None where the second stage was not searched or there is one seed."""
-    first, second = (_named(arms, name) for name in ("TTL-1", "TTL-2"))
-    if first is None or second is None or len(first.runs) < 2:
-        return None
-    case = f"{subject(second.runs[0])}: {second.cut} against {first.cut}"
-    return _evidence({"difference": {case: scores.gain(second.runs, first.runs)}}, [first, second])
-
-
-def _evidence(parts: Mapping[str, Mapping[str, Interval]], arms: Sequence[Arm]) -> Evidence:
-    return Evidence(
-        parts=parts,
-        seeds=min(len(arm.runs) for arm in arms),
-        scores={arm.name: scores.mean(arm.runs, "test_auroc").estimate for arm in arms},
-        runs=tuple(dict.fromkeys(run.key for arm in arms for run in arm.runs)),
-    )
-
-
-def _last_stages(arms: Sequence[Arm]) -> list[Arm]:
-    """Return each differential method's arm of the last stage that was searched."""
-    found = {arm.method: arm for arm in arms if arm.method in ("LWFT", "TF", "TTL")}
-    return list(found.values())
-
-
-def _distinct(arms: Sequence[Arm], networks: Networks) -> list[Arm]:
-    """Return one arm of each measured network: FTL and LWFT share theirs."""
-    found: dict[str, Arm] = {}
-    for arm in arms:
-        found.setdefault(networks[arm.name]["measured_as"], arm)
-    return list(found.values())
 
 
 def _named(arms: Sequence[Arm], name: str) -> Arm | None:

@@ -9,10 +9,9 @@ from pandas.io.formats.style import Styler
 from torch import Tensor
 
 from transfusion_lib.analysis import gabor, movement, visualise
-from transfusion_lib.chapters.kit.stage_tables import by_network, cases_or_none, described, kinds_of_network, seeds_of
-from transfusion_lib.papers.pilot import Evidence
+from transfusion_lib.chapters.kit.stage_tables import by_network, described
 from transfusion_lib.runs import Run
-from transfusion_lib.stats import Interval, difference, exact, over_seeds
+from transfusion_lib.stats import over_seeds
 from transfusion_lib.stats.words import extreme, listed, share
 
 
@@ -82,16 +81,6 @@ def filter_movement(runs: Sequence[Run]) -> pd.DataFrame:
         tensors = movement.first_filters(run)
         moved = movement.by_filter(tensors["before"], tensors["after"]).tolist()
         rows += [{**described(run), "filter": place, "moved": value} for place, value in enumerate(moved)]
-    return pd.DataFrame(rows)
-
-
-def whole_movement(runs: Sequence[Run]) -> pd.DataFrame:
-    """Return one row per run: the distance that conv1's weights travelled, relative to their first norm."""
-    rows = []
-    for run in runs:
-        tensors = movement.first_filters(run)
-        before, after = tensors["before"].double(), tensors["after"].double()
-        rows.append({**described(run), "moved": float((after - before).norm() / before.norm())})
     return pd.DataFrame(rows)
 
 
@@ -170,44 +159,6 @@ def gabor_titles(scores: pd.DataFrame) -> dict[str, str]:
         ]
         titles[str(network)] = f"{network}, share of Gabors: {listed(said)}"
     return titles
-
-
-def t9_evidence(movement: pd.DataFrame, runs: Sequence[Run]) -> Evidence | None:
-    """Return what claim T9 asks for: conv1's movement in a small network minus that in a large one."""
-    large, small = kinds_of_network(movement)
-    values = {
-        (str(network), str(init)): part["moved"].tolist()
-        for (network, init), part in movement.groupby(["network", "init"], sort=False)
-    }
-    cases = {
-        f"{little} minus {big}, {init}": difference(values[little, init], values[big, init])
-        for big in large
-        for little in small
-        for init in dict.fromkeys(movement["init"])
-        if min(len(values.get((name, init), [])) for name in (big, little)) > 1
-    }
-    parts = cases_or_none({"movement": cases})
-    return None if parts is None else Evidence(parts=parts, seeds=seeds_of(movement), runs=_keys(runs))
-
-
-def t10_evidence(shares: pd.DataFrame, runs: Sequence[Run]) -> Evidence | None:
-    """Return what claim T10 asks for, in the CBR networks that also have pretrained weights."""
-    _, small = kinds_of_network(shares)
-    parts: dict[str, dict[str, Interval]] = {"pretrained": {}, "scratch": {}, "erased": {}}
-    used = []
-    for network in small:
-        part = shares[shares["network"] == network]
-        random, pretrained = (part[part["init"] == init] for init in ("random", "pretrained"))
-        if len(random) < 2 or len(pretrained) < 2:
-            continue
-        used.append(network)
-        first = float(pretrained["before"].iloc[0])
-        parts["pretrained"][network] = exact(first)
-        parts["scratch"][network] = over_seeds(random["after"] - random["before"])
-        parts["erased"][network] = over_seeds(first / 2 - pretrained["after"])
-    if not used:
-        return None
-    return Evidence(parts=parts, seeds=seeds_of(shares[shares["network"].isin(used)]), runs=_keys(runs))
 
 
 def _first_of_each(runs: Sequence[Run]) -> list[Run]:

@@ -26,6 +26,7 @@ from transfusion_lib.chapters.kit.style import (
 STYLES: dict[str, dict[str, Any]] = INIT_STYLE | {
     "Gabor conv1": {"color": PINK, "linestyle": (0, (6, 1.5, 1.2, 1.5))},
     "Slim": {"color": GREEN, "linestyle": "-"},
+    "covariance": {"color": PINK, "linestyle": (0, (4, 1, 1, 1))},
     "bootstrap": {"color": SKY, "linestyle": (0, (1.2, 1))},
     "permutation": {"color": GREEN, "linestyle": (0, (1.2, 1))},
     "Mean Var, batch norm kept": {"color": PINK, "linestyle": (0, (1.2, 1))},
@@ -69,7 +70,7 @@ def curves_and_arrivals(
         style = styles(list(dict.fromkeys(rows[0]["init"])))
         curves_panel(left, rows[0], rows[1], threshold=threshold, styles=style)
         left.set_title(titles[network], fontsize=9.5)
-        left.set_ylabel("test AUROC (higher is better)")
+        left.set_ylabel("validation AUROC (higher is better)")
         _arrivals_panel(right, rows[2], rows[3], style, paper.get(network, {}))
         right.set_xlim(0, 1.06 * float(curves["step"].max()))
     axes[-1, 0].set_xlabel("training step")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from transfusion_lib.chapters.kit.curve_tables import NETWORKS, curves, mean_curves
+from transfusion_lib.chapters.kit.curve_tables import curves, mean_curves, of_network
 from transfusion_lib.errors import MeasureError
 from transfusion_lib.runs import Run
 from transfusion_lib.stats import Interval, Survival, combine, over_seeds, share_of_gain, survival, time_to_threshold
@@ -64,7 +64,7 @@ def arms(curves: pd.DataFrame, *, threshold: float, in_a_row: int, score: str = 
 
 @dataclass(frozen=True, kw_only=True)
 class Speed:
-    """Learning curves, and when their runs arrived at a threshold: what a chapter on speed draws and judges."""
+    """Learning curves, and when their runs arrived at a threshold: what a chapter on speed draws."""
 
     curves: pd.DataFrame
     arms: Arms
@@ -85,8 +85,8 @@ class Speed:
         return _table(self.arms)
 
     def only(self, networks: Sequence[str]) -> "Speed":
-        """Return what there is of some networks."""
-        chosen = [NETWORKS[network] for network in networks]
+        """Return the panels of some networks."""
+        chosen = [panel for network in networks for panel in of_network(self.curves, network)]
         rows = self.curves[self.curves["network"].isin(chosen)]
         return Speed(curves=rows, arms={name: arms for name, arms in self.arms.items() if name in chosen})
 

@@ -15,7 +15,7 @@ MOST_BANDS = 3
 
 @drawing
 def convergence(curves: pd.DataFrame, means: pd.DataFrame, *, threshold: float, titles: dict[str, str]) -> Figure:
-    """Return test AUROC over training steps: a panel per network, a thin line per seed, mean and 95 % band per init.
+    """Return validation AUROC over the steps: a panel per network, a thin line per seed, mean and 95 % band.
 
     ``curves`` and ``means`` are those of ``tables``; ``titles`` gives each network's finding.
     """
@@ -25,7 +25,7 @@ def convergence(curves: pd.DataFrame, means: pd.DataFrame, *, threshold: float, 
         rows = [frame[frame["network"] == network] for frame in (curves, means)]
         curves_panel(axis, rows[0], rows[1], threshold=threshold, styles=INIT_STYLE)
         axis.set_title(titles[network])
-        axis.set_ylabel("test AUROC (higher is better)")
+        axis.set_ylabel("validation AUROC (higher is better)")
     axes[0, 0].set_ylim(float(curves["auroc"].min()) - 0.02, 1.0)
     axes[-1, 0].set_xlabel("training step")
     return figure

@@ -29,6 +29,7 @@ NETWORKS = {
 STARTS = {
     "random": "random",
     "mean_var": "Mean Var",
+    "covariance": "covariance",
     "pretrained": "pretrained",
     "bootstrap": "bootstrap",
     "permutation": "permutation",
@@ -50,6 +51,20 @@ def start_of(spec: RunSpec) -> str:
     return STARTS[init.method] + kept
 
 
+def panels_of(runs: Sequence[Run]) -> list[str]:
+    """Return the panel of each run: its network, and its task where runs have several."""
+    several = len({data_of(run) for run in runs}) > 1
+    return [
+        f"{NETWORKS[run.spec.model.name]}, {task_of(run)}" if several else NETWORKS[run.spec.model.name] for run in runs
+    ]
+
+
+def of_network(frame: pd.DataFrame, name: str) -> list[str]:
+    """Return the panels of a network, by its name in the table, that a frame has."""
+    label = NETWORKS[name]
+    return [panel for panel in dict.fromkeys(frame["network"]) if panel == label or panel.startswith(f"{label}, ")]
+
+
 def subject(run: Run) -> str:
     """Return what a case of a claim is about, in English: the data, what is asked of them, and the network."""
     return f"{data_of(run)}, {NETWORKS[run.spec.model.name]}"
@@ -68,17 +83,20 @@ def task_of(run: Run) -> str:
 
 
 def curves(runs: Sequence[Run]) -> pd.DataFrame:
-    """Return one row per run and evaluation: network, init, seed, step, auroc (see ``Run.on_the_way``), run."""
+    """Return one row per run and evaluation: network, init, seed, step, auroc (see ``Run.on_the_way``), run.
+
+    ``network`` names a panel (``panels_of``).
+    """
     rows = [
         {
-            "network": NETWORKS[run.spec.model.name],
+            "network": panel,
             "init": start_of(run.spec),
             "seed": run.spec.seed,
             "step": step,
             "auroc": score,
             "run": run.key,
         }
-        for run in runs
+        for run, panel in zip(runs, panels_of(runs), strict=True)
         for step, score in zip(run.curve["step"], run.on_the_way, strict=True)
     ]
     return pd.DataFrame(rows)

@@ -18,6 +18,10 @@ class Curves(Study):
     """Base of the studies that compare starts by their learning curves, so that equal runs are trained once."""
 
     dataset: str
+    others: list[str] = Field(default_factory=list)
+    """Further data sets with the same recipe, each a panel of its own."""
+    split: Literal["official", "drawn"] = "official"
+    """Whether each seed draws a split of its own, or all have the one that the data set brings."""
     size: Count
     train_images: Count | None
     val_images: Count | None
@@ -33,10 +37,12 @@ class Curves(Study):
 
     def images(self, *, train: int | None = None) -> DataSpec:
         """Return the data; ``train`` is another number of training images."""
-        found = limited(
-            spec_for(self.dataset, size=self.size, train=self.train_images, val=self.val_images, test=self.test_images)
-        )
+        found = self._images(self.dataset)
         return found.replace(train=train) if train else found
+
+    def _images(self, dataset: str) -> DataSpec:
+        found = spec_for(dataset, size=self.size, train=self.train_images, val=self.val_images, test=self.test_images)
+        return limited(found.replace(split=self.split))
 
     def training(self, *, steps: int | None = None) -> TrainSpec:
         """Return the recipe, the grid included; ``steps`` is another length."""
@@ -70,10 +76,22 @@ class Curves(Study):
         train: TrainSpec | None = None,
         seeds: list[int] | None = None,
     ) -> list[RunSpec]:
-        """Return one run per seed of a network from a start, none where the start does not exist."""
+        """Return one run per data set and seed of a network from a start, none where the start does not exist.
+
+        ``data`` is in place of the data sets. On drawn splits a run's seed draws its split too.
+        """
         if init is None:
             return []
         model = ModelSpec(name=network, slim=slim)
-        data, train = data or self.images(), train or self.training()
-        seeds = self.seeds if seeds is None else seeds
-        return [RunSpec(data=data, model=model, init=init, train=train, seed=seed) for seed in seeds]
+        sets = [data] if data else [self._images(name) for name in (self.dataset, *self.others)]
+        return [
+            RunSpec(
+                data=one.replace(seed=seed) if self.split == "drawn" else one,
+                model=model,
+                init=init,
+                train=train or self.training(),
+                seed=seed,
+            )
+            for one in sets
+            for seed in (self.seeds if seeds is None else seeds)
+        ]

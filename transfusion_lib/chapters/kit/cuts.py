@@ -11,7 +11,7 @@ from transfusion_lib.chapters.kit.curves import Curves
 from transfusion_lib.errors import ParameterError
 from transfusion_lib.runs import Run
 from transfusion_lib.runs.search import Found, Method, Search
-from transfusion_lib.spec import InitSpec, ModelSpec, RunSpec, TrainSpec
+from transfusion_lib.spec import InitSpec, RunSpec, TrainSpec
 
 Differential = Literal["LWFT", "TF", "TTL"]
 METHODS: dict[Differential, Method] = {"LWFT": "freeze", "TF": "slim", "TTL": "truncate"}
@@ -50,13 +50,14 @@ class Transfer(Curves):
                 f'chapter {self.name}: {network} has no pretrained weights of source "{self.pretrained}"; '
                 f"these have: {known}"
             )
-        return RunSpec(
-            data=self.images(), model=ModelSpec(name=network), init=init, train=self.training(), seed=self.seeds[0]
-        )
+        return self.runs(network, init, seeds=self.seeds[:1])[0]
 
     def seeded(self, spec: RunSpec) -> list[RunSpec]:
         """Return ``spec`` once for each seed."""
-        return [spec.replace(seed=seed) for seed in self.seeds]
+        drawn = self.split == "drawn"
+        return [
+            spec.replace(seed=seed, data=spec.data.replace(seed=seed) if drawn else spec.data) for seed in self.seeds
+        ]
 
 
 class Cuts(Transfer):

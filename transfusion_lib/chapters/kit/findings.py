@@ -50,6 +50,15 @@ class Findings:
             if spec not in asked:
                 raise MeasureError(f"{run} is not a run of the study's plan {self.plan.hash[:12]}: it judges nothing")
 
+    def missing(self, cell: Cell) -> list[RunSpec]:
+        """Return the runs of a cell that are not among those made."""
+        return [spec for spec in self.plan.specs(cell) if spec not in self.runs]
+
+    def arms(self, cell: str, task: str, network: str) -> dict[str, list[Run]]:
+        """Return the runs of a cell's arms on a task, in the order of their splits, without arms that have none."""
+        found = {name: self._arm(cell, task, network, name) for name in self._cells[cell].arms}
+        return {name: [runs[split] for split in sorted(runs)] for name, runs in found.items() if runs}
+
     def evidence(self) -> dict[str, Evidence]:
         """Return the evidence of each claim of which some runs are made."""
         makers = {

@@ -1,6 +1,6 @@
 """The runs of the study's plan: which are made, which are missing, and the learning rates that the pilot chose."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +30,15 @@ class Standing:
     """Core-hours, about."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """What became of a claim, and what it still waits for."""
+
+    verdict: Verdict
+    waits: Mapping[str, float]
+    """Core-hours, about, of the runs that are missing, by cell."""
+
+
 def plan() -> Plan:
     """Return the plan of this checkout's book."""
     return read_plan(_folder())
@@ -37,41 +46,61 @@ def plan() -> Plan:
 
 def standing(plan: Plan, *, store: Store) -> list[Standing]:
     """Return how far the sources, the pilot and each cell are: made is what the records or the store have."""
+    records = _records()
     tried = [spec for by_rate in plan.trials().values() for specs in by_rate.values() for spec in specs]
     rows = [
-        _row("sources", "networks trained on natural images", (), list(plan.sources.values()), plan, store),
-        _row("pilot", "choice of learning rates", (), tried, plan, store),
+        _row("sources", "networks trained on natural images", (), list(plan.sources.values()), plan, store, records),
+        _row("pilot", "choice of learning rates", (), tried, plan, store, records),
     ]
-    return rows + [_row(cell.id, cell.title, cell.claims, plan.specs(cell), plan, store) for cell in plan.cells]
+    return rows + [
+        _row(cell.id, cell.title, cell.claims, plan.specs(cell), plan, store, records) for cell in plan.cells
+    ]
 
 
-def missing(specs: Sequence[RunSpec], *, store: Store) -> list[RunSpec]:
-    """Return the runs that neither the records nor the store have."""
-    recorded = _records()
-    left = [spec for spec in dict.fromkeys(specs) if recorded is None or not recorded.has(spec)]
+def missing(specs: Sequence[RunSpec], *, store: Store | None, records: Records | None = None) -> list[RunSpec]:
+    """Return the runs that neither the records nor the store, if any, have."""
+    records = records or _records()
+    left = [spec for spec in dict.fromkeys(specs) if records is None or not records.has(spec)]
+    if store is None:
+        return left
     with data.one_look():
         return [spec for spec in left if not _is_made(spec, store)]
 
 
 def made(plan: Plan, *, store: Store) -> dict[str, list[RunSpec]]:
     """Return the runs of each cell that the records or the store have, by ``study/CELL``."""
-    found = {}
+    found, records = {}, _records()
     for cell in plan.cells:
         specs = plan.specs(cell)
-        left = set(missing(specs, store=store))
+        left = set(missing(specs, store=store, records=records))
         found[f"study/{cell.id}"] = [spec for spec in specs if spec not in left]
     return {name: specs for name, specs in found.items() if specs}
 
 
-def verdicts(plan: Plan, *, store: Store) -> dict[str, Verdict]:
-    """Return the verdict on each claim from the study's runs that are made, and from no others."""
-    specs = list(dict.fromkeys(spec for specs in made(plan, store=store).values() for spec in specs))
+def found(plan: Plan, *, store: Store | None = None) -> Findings:
+    """Return what the study's whole cells say, in the records or also in ``store``.
+
+    A cell of which runs are missing says nothing: looking early would be a look that the plan does not have.
+    """
     records = _records()
+    whole = [cell for cell in plan.cells if not missing(plan.specs(cell), store=store, records=records)]
+    specs = list(dict.fromkeys(spec for cell in whole for spec in plan.specs(cell)))
     recorded = [spec for spec in specs if records and records.has(spec)]  # read without their data
     runs = dict(zip(recorded, records.load(recorded) if records else [], strict=True))
-    runs |= {spec: load(spec, store=store) for spec in specs if spec not in runs}
-    evidence = Findings(plan, runs).evidence()
-    return {claim: judge(claim, evidence.get(claim)) for claim in CLAIMS}
+    return Findings(plan, runs | {spec: load(spec, store=store) for spec in specs if spec not in runs})
+
+
+def board(findings: Findings) -> dict[str, Judged]:
+    """Return the verdict on each claim from what was found."""
+    plan, evidence = findings.plan, findings.evidence()
+    left = {cell.id: sum(plan.hours(spec) for spec in findings.missing(cell)) for cell in plan.cells}
+    return {
+        claim: Judged(
+            verdict=judge(claim, evidence.get(claim)),
+            waits={cell.id: left[cell.id] for cell in plan.cells if claim in cell.claims and left[cell.id]},
+        )
+        for claim in CLAIMS
+    }
 
 
 def choose_rates(plan: Plan, ensure: Ensure, *, networks: Collection[str] = ()) -> Path:
@@ -89,8 +118,16 @@ def choose_rates(plan: Plan, ensure: Ensure, *, networks: Collection[str] = ()) 
     return write_rates(_folder(), read_plan(_folder()).rates, found)  # another process may have chosen some meanwhile
 
 
-def _row(name: str, title: str, claims: Sequence[str], specs: Sequence[RunSpec], plan: Plan, store: Store) -> Standing:
-    left = missing(specs, store=store)
+def _row(
+    name: str,
+    title: str,
+    claims: Sequence[str],
+    specs: Sequence[RunSpec],
+    plan: Plan,
+    store: Store,
+    records: Records | None,
+) -> Standing:
+    left = missing(specs, store=store, records=records)
     return Standing(
         cell=name,
         title=title,

@@ -1,14 +1,14 @@
 """What the chapters on representations share: values per run and stage, and their means over seeds."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from transfusion_lib.chapters.kit.curve_tables import LARGE, NETWORKS, STARTS
+from transfusion_lib.chapters.kit.curve_tables import NETWORKS, STARTS
 from transfusion_lib.runs import Run
-from transfusion_lib.stats import Interval, over_seeds
+from transfusion_lib.stats import over_seeds
 
 
 def described(run: Run) -> dict[str, object]:
@@ -38,20 +38,3 @@ def over_stages(frame: pd.DataFrame, value: str, *, keys: Sequence[str] = ("netw
         mean = float(np.mean(values)) if values else math.nan
         rows.append((*names, mean, low, high, len(values)))
     return pd.DataFrame(rows, columns=[*keys, "mean", "low", "high", "seeds"])
-
-
-def kinds_of_network(frame: pd.DataFrame) -> tuple[list[str], list[str]]:
-    """Return a frame's large networks and its small ones."""
-    networks = list(dict.fromkeys(frame["network"]))
-    return [name for name in networks if name in LARGE], [name for name in networks if name not in LARGE]
-
-
-def seeds_of(frame: pd.DataFrame) -> int:
-    """Return the smallest number of seeds of any network and start."""
-    return int(frame.groupby(["network", "init"])["seed"].nunique().min())
-
-
-def cases_or_none(parts: Mapping[str, Mapping[str, Interval]]) -> dict[str, dict[str, Interval]] | None:
-    """Return the parts that have a case, None where none has: then nothing was measured."""
-    found = {name: dict(cases) for name, cases in parts.items() if cases}
-    return found or None

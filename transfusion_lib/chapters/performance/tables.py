@@ -9,13 +9,11 @@ import numpy as np
 import pandas as pd
 
 from transfusion_lib.chapters.kit.curve_tables import LARGE, NETWORKS, start_of, task_of
-from transfusion_lib.chapters.kit.evidence import UNKNOWN
 from transfusion_lib.errors import MeasureError
 from transfusion_lib.papers import transfusion as paper
-from transfusion_lib.papers.pilot import Evidence
-from transfusion_lib.papers.pilot.table import AUC
+from transfusion_lib.papers.claims import TASK
 from transfusion_lib.runs import Run
-from transfusion_lib.stats import Interval, delong, difference, holm, interaction, over_seeds, spearman
+from transfusion_lib.stats import Interval, delong, difference, holm, over_seeds
 from transfusion_lib.stats.words import listed, number, told
 
 RANDOM, TRANSFER = "random", "pretrained"
@@ -169,7 +167,7 @@ def effects(rows: pd.DataFrame) -> pd.DataFrame:
                     "low": one.low,
                     "high": one.high,
                     "p differs": one.p_differs() if known else math.nan,
-                    "p equivalent": one.p_equivalent(AUC) if known else math.nan,
+                    "p equivalent": one.p_equivalent(TASK) if known else math.nan,
                     "seeds": one.n,
                 }
             )
@@ -207,7 +205,7 @@ def effect_table(rows: pd.DataFrame) -> pd.DataFrame:
         f"{_told(row)}{'' if row['seeds'] > 1 else ', one seed'}" for row in found.to_dict("records")
     ]
     table["differs p (Holm)"] = found["p differs"]
-    table[f"within {AUC:g} p (TOST)"] = found["p equivalent"]
+    table[f"within {TASK:g} p (TOST)"] = found["p equivalent"]
     return table
 
 
@@ -282,92 +280,6 @@ def _told(row: Mapping[Any, Any]) -> str:
 # Claims
 
 
-def transfer_evidence(rows: pd.DataFrame) -> Evidence | None:
-    """Return what T1 asks for: the effect per network and task with all images; None where no network has both."""
-    rows = full_size(rows)
-    cases = {
-        f"{network}, {task}": effect(part) for (network, task), part in rows.groupby(["network", "task"], sort=False)
-    }
-    known = {case: one for case, one in cases.items() if one is not None}
-    both = [case.partition(", ")[0] for case in known]
-    return _evidence({"difference": known}, rows[rows["network"].isin(both)]) if known else None
-
-
-def small_networks_evidence(rows: pd.DataFrame) -> Evidence | None:
-    """Return what T2 asks for: each CBR minus each ImageNet architecture from the same start, with all images."""
-    rows = full_size(rows)
-    cases: dict[str, Interval] = {}
-    for (task, init), part in rows.groupby(["task", "init"], sort=False):
-        values = {str(name): one["auroc"].to_numpy() for name, one in part.groupby("network", sort=False)}
-        for small, large in _pairs(values):
-            enough = min(len(values[small]), len(values[large])) > 1
-            cases[f"{small} and {large}, {init}, {task}"] = (
-                difference(values[small], values[large]) if enough else UNKNOWN
-            )
-    return _evidence({"difference": cases}, rows) if cases else None
-
-
-def little_data_evidence(rows: pd.DataFrame) -> Evidence | None:
-    """Return what T4 asks for: the effect of a large network minus that of a small one, with the fewest images.
-
-    Where all runs have the same number of images, nothing says that these are few: None.
-    """
-    if rows["images"].nunique() < 2:
-        return None
-    rows = rows[rows["images"] == rows["images"].min()]
-    cases: dict[str, Interval] = {}
-    for task, part in rows.groupby("task", sort=False):
-        values = {key: one["auroc"].to_numpy() for key, one in part.groupby(["network", "init"], sort=False)}
-        both = [name for name in dict.fromkeys(part["network"]) if {(name, RANDOM), (name, TRANSFER)} <= set(values)]
-        for small, large in _pairs(both):
-            if min(len(values[name, start]) for name, start in product((large, small), (RANDOM, TRANSFER))) < 2:
-                cases[f"{large} and {small}, {task}"] = UNKNOWN
-                continue
-            cases[f"{large} and {small}, {task}"] = interaction(
-                large=values[large, TRANSFER],
-                large_base=values[large, RANDOM],
-                small=values[small, TRANSFER],
-                small_base=values[small, RANDOM],
-            )
-    return _evidence({"interaction": cases}, rows) if cases else None
-
-
-def source_evidence(rows: pd.DataFrame, source: pd.DataFrame) -> Evidence | None:
-    """Return what T3 asks for: rank correlation of source accuracy with the score of the pretrained start.
-
-    ``source`` has the columns network, source task and top5. Accuracies on different tasks cannot be ranked
-    together, so the task that most networks share is taken; fewer than four networks have no correlation: None.
-    """
-    rows = full_size(rows)
-    rows = rows[rows["init"] == TRANSFER]
-    known = source.dropna(subset=["top5"])
-    known = known[known["network"].isin(rows["network"])]
-    if known.empty:
-        return None
-    shared = known[known["source task"] == known["source task"].value_counts().idxmax()].set_index("network")
-    rows = rows[rows["network"].isin(shared.index)]
-    cases = {}
-    for task, part in rows.groupby("task", sort=False):
-        means = part.groupby("network")["auroc"].mean()
-        accuracy = shared.loc[means.index, "top5"]
-        if len(means) >= 4 and accuracy.nunique() > 1 and means.nunique() > 1:
-            cases[str(task)] = spearman(accuracy, means)
-    return _evidence({"correlation": cases}, rows) if cases else None
-
-
 def _pairs(networks: Any) -> list[tuple[str, str]]:
     """Return every (small, large) pair."""
     return [(a, b) for a in networks for b in networks if a not in LARGE and b in LARGE]
-
-
-def _evidence(parts: dict[str, dict[str, Interval]], rows: pd.DataFrame) -> Evidence:
-    """Return evidence with the arms behind it: their mean scores, how far these still rise, and their runs."""
-    arms = rows["network"] + ", " + rows["init"] + ", " + rows["task"]
-    groups = rows.groupby(arms, sort=False)
-    return Evidence(
-        parts=parts,
-        seeds=int(groups["seed"].nunique().min()),
-        scores={str(arm): float(value) for arm, value in groups["auroc"].mean().items()},
-        rises={str(arm): float(value) for arm, value in groups["rise"].mean().items()},
-        runs=tuple(sorted(rows["run"].unique())),
-    )

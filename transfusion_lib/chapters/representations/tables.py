@@ -9,13 +9,9 @@ import pandas as pd
 from transfusion_lib.analysis import comparisons, movement
 from transfusion_lib.chapters.kit.stage_tables import (
     by_network,
-    cases_or_none,
     described,
-    kinds_of_network,
     over_stages,
-    seeds_of,
 )
-from transfusion_lib.papers.pilot import Evidence
 from transfusion_lib.runs import Run
 from transfusion_lib.stats import Interval, difference, over_pairs, over_seeds, r_squared, ratio, spearman
 from transfusion_lib.stats.words import direction, extreme, listed, told
@@ -249,82 +245,6 @@ def travelled_titles(travelled: pd.DataFrame) -> dict[str, str]:
     return titles
 
 
-def t5_evidence(higher: pd.DataFrame, runs: Sequence[Run]) -> Evidence | None:
-    """Return what claim T5 asks for: (random, pretrained) minus (random, random) in the highest two stages."""
-    large, small = kinds_of_network(higher)
-    gaps = {network: _gap(part) for network, part in higher.groupby("network", sort=False)}
-    parts = cases_or_none(
-        {
-            name: {network: gap for network in networks if (gap := gaps[network]) is not None}
-            for name, networks in (("large", large), ("small", small))
-        }
-    )
-    if parts is None:
-        return None
-    floors = higher.groupby("network")["cca_floor"].mean()
-    seeds = min(interval.n for cases in parts.values() for interval in cases.values())
-    return Evidence(
-        parts=parts, seeds=seeds, floors={str(name): float(value) for name, value in floors.items()}, runs=_keys(runs)
-    )
-
-
-def t6_evidence(own: pd.DataFrame, runs: Sequence[Run]) -> Evidence | None:
-    """Return what claim T6 asks for: slopes over depth of the similarity of a stage to its start."""
-    if seeds_of(own) < 2:
-        return None
-    slopes: dict[tuple[str, str], list[float]] = {}
-    for (network, init, _), run in own.groupby(["network", "init", "seed"], sort=False):
-        slopes.setdefault((str(network), str(init)), []).append(float(np.polyfit(run["depth"], run["cca_above"], 1)[0]))
-    large, small = kinds_of_network(own)
-    trends = {f"{network} {init}": over_seeds(values) for (network, init), values in slopes.items()}
-    apart = {
-        f"{big} against {little}, {init}": difference(slopes[big, init], slopes[little, init])
-        for big in large
-        for little in small
-        for init in dict.fromkeys(own["init"])
-        if (big, init) in slopes and (little, init) in slopes
-    }
-    parts = {"trend": trends, "large": apart} if apart else {"trend": trends}
-    return Evidence(parts=parts, seeds=seeds_of(own), floors=_floors(own), runs=_keys(runs))
-
-
-def t7_evidence(own: pd.DataFrame, runs: Sequence[Run]) -> Evidence | None:
-    """Return what claim T7 asks for: pretrained minus random similarity to the start, stage by stage."""
-    if seeds_of(own) < 2:
-        return None
-    lowest: dict[str, Interval] = {}
-    above: dict[str, Interval] = {}
-    compared = []
-    for network, part in own.groupby("network", sort=False):
-        gaps = _gaps(part)
-        compared += [network] if gaps else []
-        for place, (stage, gap) in enumerate(gaps.items()):
-            (lowest if place < LOWEST else above)[f"{network} {stage}"] = gap
-    parts = cases_or_none({"lowest": lowest, "higher": above})
-    if parts is None:
-        return None
-    floors = _floors(own[own["network"].isin(compared)])
-    return Evidence(parts=parts, seeds=seeds_of(own), floors=floors, runs=_keys(runs))
-
-
-def t8_evidence(predicted: pd.DataFrame, own: pd.DataFrame, runs: Sequence[Run]) -> Evidence | None:
-    """Return what claim T8 asks for: R^2 of similarity at the start with similarity after training."""
-    stages = predicted[~predicted["stage"].isin(["lowest", "higher"])] if len(predicted) else predicted
-    if stages.empty:
-        return None
-    large, _ = kinds_of_network(stages)
-    first = {network: part["stage"].iloc[0] for network, part in own.groupby("network", sort=False)}
-    conv1: dict[str, Interval] = {}
-    others: dict[str, Interval] = {}
-    for row in stages.to_dict("records"):
-        lowest = row["network"] in large and row["stage"] == first[row["network"]]
-        (conv1 if lowest else others)[f"{row['network']} {row['stage']}, ({row['kind']})"] = row["interval"]
-    parts = cases_or_none({"conv1": conv1, "others": others})
-    if parts is None:
-        return None
-    return Evidence(parts=parts, seeds=seeds_of(own), floors=_floors(own), runs=_keys(runs))
-
-
 def _levels(pairs: pd.DataFrame) -> pd.DataFrame:
     """Return one row per pair for the lowest stage and one for the mean of the highest two, in the column level."""
     rows = []
@@ -380,13 +300,6 @@ def _relation(points: pd.DataFrame, x: str, y: str) -> dict[str, object]:
             scale="squared correlation",
         )
     return {"interval": interval, "r_squared": interval.estimate, "pairs": len(points), "networks": len(networks)}
-
-
-def _floors(own: pd.DataFrame) -> dict[str, float]:
-    return {
-        f"{network} {init} {stage}": float(part["cca_floor"].mean())
-        for (network, init, stage), part in own.groupby(["network", "init", "stage"], sort=False)
-    }
 
 
 def _keys(runs: Sequence[Run]) -> tuple[str, ...]:

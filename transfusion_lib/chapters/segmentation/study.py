@@ -9,8 +9,10 @@ from transfusion_lib.data import limited, spec_for
 from transfusion_lib.errors import ParameterError
 from transfusion_lib.networks.init import init_for
 from transfusion_lib.runs.search import spec_at
-from transfusion_lib.spec import ModelSpec, RunSpec, TrainSpec
+from transfusion_lib.spec import Augment, ModelSpec, RunSpec, TrainSpec
 
+AUGMENT = Augment(flip=True, crop=0.8, brightness=0.1)
+"""The study's."""
 Count = Annotated[int, Field(gt=0)]
 
 
@@ -21,6 +23,7 @@ class Segmentation(Study):
 
     dataset: str
     task: str
+    split: Literal["official", "drawn"]
     size: Count
     train_images: Count | None
     val_images: Count | None
@@ -33,6 +36,10 @@ class Segmentation(Study):
     eval_every: Count
     batch_size: Count
     learning_rate: Annotated[float, Field(gt=0)]
+    schedule: Literal["constant", "cosine", "one_cycle", "plateau"]
+    select: Literal["last", "best"]
+    precision: Literal["float32", "bfloat16"]
+    augment: bool
     examples: Count
 
     def specs(self) -> list[RunSpec]:
@@ -50,9 +57,17 @@ class Segmentation(Study):
             eval_every=self.eval_every,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
-            select="best",
+            schedule=self.schedule,
+            select=self.select,
+            precision=self.precision,
+            augment=AUGMENT if self.augment else Augment(),
         )
-        data = limited(spec_for(self.dataset, size=self.size, task=self.task, **images))
+        data = limited(spec_for(self.dataset, size=self.size, task=self.task, split=self.split, **images))
         whole = RunSpec(data=data, model=ModelSpec(name=self.network), init=init, train=train)
         each = [*(spec_at(whole, cut) for cut in self.cuts), whole]
-        return [spec.replace(seed=seed) for spec in each for seed in self.seeds]
+        drawn = self.split == "drawn"
+        return [
+            spec.replace(seed=seed, data=data.replace(seed=seed) if drawn else data)
+            for spec in each
+            for seed in self.seeds
+        ]

@@ -10,10 +10,8 @@ from pandas.io.formats.style import Styler
 from torch import Tensor
 
 from transfusion_lib import data, networks, stats
-from transfusion_lib.chapters.kit.curve_tables import data_of
 from transfusion_lib.chapters.tasks.figures import Picture
 from transfusion_lib.errors import DataError
-from transfusion_lib.papers.pilot import Evidence
 from transfusion_lib.runs import Run
 from transfusion_lib.runs.analyses import stored
 from transfusion_lib.runs.search import validation_score
@@ -72,17 +70,6 @@ def difference(found: pd.DataFrame, cut: str) -> Interval | None:
     """Return test Dice at ``cut`` minus that of the whole network; None with fewer than two seeds."""
     mine, whole = (found[found["cut"] == name]["dice"].tolist() for name in (cut, WHOLE))
     return stats.difference(mine, whole) if len(mine) > 1 else None
-
-
-def evidence(runs: Sequence[Run], found: pd.DataFrame, cut: str) -> Evidence:
-    """Return what claim R11 asks for: the best cut on validation against the whole network, on the test images."""
-    measured = difference(found, cut)
-    return Evidence(
-        parts={"difference": {data_of(runs[0]): measured} if measured else {}},
-        seeds=found["seed"].nunique(),
-        scores={name: float(found[found["cut"] == name]["dice"].mean()) for name in (cut, WHOLE)},
-        runs=tuple(run.key for run in runs if cut_of(run) in (cut, WHOLE)),
-    )
 
 
 def finding(table: pd.DataFrame, found: pd.DataFrame, cut: str) -> str:

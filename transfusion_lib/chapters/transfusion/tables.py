@@ -1,18 +1,16 @@
-"""What the chapter "Weight transfusion" says of its curves, and what it hands to the judge (claim T13)."""
+"""What the chapter "Weight transfusion" says of its curves."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
 import pandas as pd
 
 from transfusion_lib.chapters.hybrids.tables import GABOR, SLIM
-from transfusion_lib.chapters.kit.arrivals import BASE, FULL, Arm, Arms
+from transfusion_lib.chapters.kit.arrivals import BASE, FULL, Arm, Arms, gain
 from transfusion_lib.chapters.kit.curve_tables import STARTS
-from transfusion_lib.chapters.kit.evidence import contrast, evidence, scaled, speed_up, total
 from transfusion_lib.papers import transfusion as paper
-from transfusion_lib.papers.pilot import Evidence
 from transfusion_lib.stats import Interval, combine, over_seeds
 from transfusion_lib.stats.words import direction, listed, told
 
@@ -39,36 +37,14 @@ def marginal_gains(arms: Arms) -> pd.DataFrame:
     for network, found in arms.items():
         order = reached(found)
         for before, stage in pairwise(order):
-            steps = contrast(found, speed_up(stage, before))
-            way = _ways(found[stage], found[before])
+            steps, way = gain(found[stage], found[before]), _ways(found[stage], found[before])
             rows.append(
                 (network, stage, steps.estimate, steps.low, steps.high, way.estimate, way.low, way.high)
-                if len(found[stage].steps) > 1
+                if steps
                 else (network, stage, *(math.nan,) * 6)
             )
     names = ["network", "stage", "steps", "steps_low", "steps_high", "way", "way_low", "way_high"]
     return pd.DataFrame(rows, columns=names)
-
-
-def transfusion_evidence(arms: Arms, curves: pd.DataFrame, *, network: str) -> Evidence | None:
-    """Return what T13 asks for of the large network; None without conv1, block2, full transfer or a further stage."""
-    found = arms.get(network, {})
-    order = reached(found)
-    if not {BASE, "conv1", LOWEST, FULL} <= set(order) or order[1] != "conv1":
-        return None
-    conv1 = speed_up("conv1")
-    others = pairwise(order[1:])
-    return evidence(
-        {
-            "speed_up": {network: contrast(found, speed_up(FULL))},
-            "lowest": {network: contrast(found, total(speed_up(LOWEST), scaled(speed_up(FULL), -0.5)))},
-            "conv1": {
-                stage: contrast(found, total(conv1, scaled(speed_up(stage, before), -1.0))) for before, stage in others
-            },
-        },
-        curves,
-        {network: {start: found[start] for start in order}},
-    )
 
 
 def marginal_title(gains: pd.DataFrame) -> str:
@@ -82,9 +58,13 @@ def marginal_title(gains: pd.DataFrame) -> str:
     return "; ".join(said) or "One start, no further stage"
 
 
-def paper_figure_7(order: Sequence[str]) -> dict[str, float]:
-    """Return the paper's steps of ResNet-50 for these starts, as a fraction of the random start's."""
-    return {start: paper.FIGURE_7[start] / paper.FIGURE_7[BASE] for start in order if start in paper.FIGURE_7}
+def paper_figure_7(arms: Arms) -> dict[str, dict[str, float]]:
+    """Return, for each network but CBRs, the paper's steps of ResNet-50 as a fraction of the random start's."""
+    return {
+        network: {s: paper.FIGURE_7[s] / paper.FIGURE_7[BASE] for s in reached(found) if s in paper.FIGURE_7}
+        for network, found in arms.items()
+        if not network.startswith("CBR")
+    }
 
 
 def _gained(row: Mapping[Any, Any], name: str) -> str:

@@ -1,0 +1,1 @@
+"""The landing page's figure and sentences."""
