@@ -11,7 +11,7 @@ export PYTHONDONTWRITEBYTECODE =
 .PHONY: help book chapter compare test look pdf check audit lab hooks lock release clean
 
 help:
-	@echo "make book [PROFILE=quick]             the whole book; ends with the page to open"
+	@echo "make book [PROFILE=live]              the book of the records; with PROFILE=live all of it is trained here"
 	@echo "make chapter NAME=convergence ARGS=\"-p seeds=[0,1]\"   one chapter, other parameters"
 	@echo "make compare NAME=convergence SETS=\"steps=30 steps=60\"   one chapter, several sets of parameters, side by side"
 	@echo "make test [ARGS=...]                  the tests"

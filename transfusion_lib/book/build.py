@@ -25,6 +25,7 @@ from transfusion_lib.book import (
     pilot,
     prepare,
     profiles,
+    proof,
     reading,
     speed,
     status,
@@ -45,7 +46,7 @@ from transfusion_lib.training import device as devices
 def book(
     project: Project,
     *,
-    profile: str = profiles.DEFAULT,
+    profile: str = profiles.BOOK,
     only: str | None = None,
     live: bool = False,
     say: Say,
@@ -110,7 +111,8 @@ def comparison(
     plan = [parameters.effective(one, v) for v in compare.sets(one, resolve(one, chosen, assignments), sets)]
     need_extras()
     digest = hashlib.sha256(canonical_json({"profile": profile, "sets": plan}).encode()).hexdigest()
-    build = Build(_new_id(), profile, project.build / "comparisons" / f"{name}-{digest[:8]}", live=live)
+    trained = [name] if live else []
+    build = Build(_new_id(), profile, project.build / "comparisons" / f"{name}-{digest[:8]}", trained=trained)
     _begin(project, [one], chosen, build)
     rows, columns = [], []
     kernels = Kernels(threads=devices.cores())
@@ -148,12 +150,14 @@ def _make(
     """Execute ``plan`` and render it in ``folder``; return the folder of the pages."""
     began = time.monotonic()
     need_extras()  # before the last book is removed
-    build = Build(id=_new_id(), profile=profile.name, folder=folder, live=live)
     chapters = [chapter for chapter, _ in plan]
+    trained = [chapter.name for chapter in chapters if live or chapter.name in profile.trained]
+    build = Build(id=_new_id(), profile=profile.name, folder=folder, trained=trained)
     toc = _begin(project, chapters, profile, build)
-    if profile.live or live:
-        prepare.train(plan, say=say)
+    live_part = [part for part in plan if profile.live or part[0].name in trained]
+    prepare.train(live_part, say=say)
     rows = _execute(plan, build, say=say)
+    proof.write(live_part, build, say=say)
     _finish(project, chapters, rows, toc, profile, build, allowed=allowed, say=say)
     say(f"built in {time.monotonic() - began:.0f} s")
     return build.html

@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,8 +38,8 @@ class Build:
     profile: str
     folder: Path
     """Holds ``source/`` (what Sphinx reads) and ``html/`` (what the reader opens)."""
-    live: bool = False
-    """Whether chapters train also where the profile only reads records."""
+    trained: Sequence[str] = ()
+    """Chapters that train, where the profile only reads records."""
 
     @property
     def source(self) -> Path:
@@ -107,7 +107,7 @@ class Kernels:
         return {
             profiles.VARIABLE: build.profile,
             PROGRESS: str(build.progress(chapter).resolve()),
-            profiles.LIVE: "1" if build.live else "",
+            profiles.LIVE: "1" if chapter.name in build.trained else "",
             "PYTHONPATH": import_path(),
             "OMP_NUM_THREADS": str(self.threads),
             "OMP_WAIT_POLICY": "passive",  # beside other work, spinning threads make minutes of an analysis's seconds

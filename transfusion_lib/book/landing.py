@@ -12,7 +12,7 @@ def write(findings: Findings, board: dict[str, Judged], build: Build) -> None:
     lines = [f"- {sentence}" for sentence in tables.sentences(findings, board)]
     way, kept = tables.on_the_way(findings), tables.kept(findings)
     if not way.empty and not kept.empty:
-        titles = {"sooner": tables.sooner_title(way), "kept": tables.kept_title(kept)}
+        titles = {"sooner": tables.sooner_title(tables.leads(findings)), "kept": tables.kept_title(kept)}
         (build.source / "summary.svg").write_text(
             style.svg(figures.summary(way, kept, titles=titles)), encoding="utf-8"
         )

@@ -27,7 +27,7 @@ def train(plan: Sequence[tuple[Chapter, Mapping[str, Any]]], *, say: Say) -> Non
     A study that cannot be made, for want of data or with a wrong value, is left to its chapter, which says so with
     its cell; so is a run that fails.
     """
-    wanted = _studies(plan)
+    wanted = studies(plan)
     asked = {name: specs for name, study in wanted.items() if (specs := _known(study))}
     found: dict[str, list[Run]] = {name: [] for name in asked}
     with interrupts.on_sigterm():
@@ -43,7 +43,8 @@ def train(plan: Sequence[tuple[Chapter, Mapping[str, Any]]], *, say: Say) -> Non
                 return
 
 
-def _studies(plan: Sequence[tuple[Chapter, Mapping[str, Any]]]) -> dict[str, Study]:
+def studies(plan: Sequence[tuple[Chapter, Mapping[str, Any]]]) -> dict[str, Study]:
+    """Return the studies of chapters by name, without those that cannot be made: their chapters say why."""
     found = {}
     for chapter, values in plan:
         try:

@@ -1,7 +1,7 @@
 """Profiles: named sets of chapter parameters, ``book/profiles/NAME.toml``. They choose parameters, never code paths.
 
 The builder names the profile to a chapter's kernel in ``TRANSFUSION_PROFILE``; a notebook opened by hand has none,
-and that is ``quick``, whose parameters are the notebooks' own defaults.
+and that is ``live``, whose parameters are the notebooks' own defaults.
 """
 
 import os
@@ -18,7 +18,9 @@ from transfusion_lib.errors import ParameterError, UserError, unknown
 VARIABLE = "TRANSFUSION_PROFILE"
 LIVE = "TRANSFUSION_LIVE"
 """Set where a profile of records is to be trained, so that its records can be published."""
-DEFAULT = "quick"
+DEFAULT = "live"
+BOOK = "published"
+"""The profile of a book, unless another is asked for."""
 
 
 class Profile(BaseModel):
@@ -33,6 +35,8 @@ class Profile(BaseModel):
     """Whether chapters may train what the store lacks; otherwise they read the published records and nothing else."""
     pilot: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """Chapters whose records are the pilot's; their pages say so at their head."""
+    trained: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Chapters that are trained here also where the others read records: the reader's proof that this is no replay."""
     chapters: Annotated[tuple[str, ...] | None, Field(strict=False)] = None
     """The chapters that the profile has parameters for; None is all."""
     chapter: Annotated[Mapping[str, dict[str, Any]], Field(default_factory=dict)]
@@ -75,7 +79,7 @@ def load(project: Project, name: str = DEFAULT) -> Profile:
         profile = Profile(name=name, **tomllib.loads(file.read_text(encoding="utf-8")))
     except (tomllib.TOMLDecodeError, ValidationError, TypeError) as error:
         raise UserError(f"book/profiles/{name}.toml: {error}") from None
-    for chapter in (*profile.chapter, *(profile.chapters or ()), *profile.pilot):
+    for chapter in (*profile.chapter, *(profile.chapters or ()), *profile.pilot, *profile.trained):
         if chapter not in project.chapter_names:
             raise UserError(f"book/profiles/{name}.toml: {unknown('chapter', chapter, project.chapter_names)}")
     return profile

@@ -35,19 +35,24 @@ def _sooner(axis: Axes, way: pd.DataFrame) -> None:
                 axis.plot(row.mean, height, "o", markersize=8, markeredgecolor=color, markerfacecolor=face, zorder=3)
             if place == 0 and len(rows):
                 right = float(rows["mean"].iloc[-1])
-                label = {"xytext": (10, 0), "textcoords": "offset points", "va": "center", "fontweight": "bold"}
-                axis.annotate(start, (right, height), color=color, **label)
+                note = axis.annotate(
+                    start, (right, height), (12, 0), textcoords="offset points", va="center", color=color, weight="bold"
+                )
+                note.set_in_layout(False)
     axis.set_ylim(len(groups) - 0.4, -0.6)
     axis.set_yticks([])
     axis.spines["left"].set_visible(False)
     axis.grid(axis="x", color=RULE, linewidth=0.8)
-    axis.margins(x=0.16)
-    axis.set_xlabel(f"validation AUROC (higher is better): hollow at step {early}, filled at step {late}")
+    low, high = float(way["mean"].min()), float(way["mean"].max())
+    axis.set_xlim(low - 0.05, high + 0.35 * (high - low) + 0.02)
+    axis.set_xlabel(f"validation AUROC at step {early} (hollow) and {late} (filled)")
 
 
 def _kept(axis: Axes, rows: pd.DataFrame) -> None:
     axis.axhline(0, color=QUIET, linewidth=1)
-    axis.annotate("the whole network", (1, 0), (0, 4), textcoords="offset points", ha="right", color=QUIET, fontsize=9)
+    axis.annotate(
+        "the whole network", (1, 0), (0, -12), textcoords="offset points", ha="right", color=QUIET, fontsize=9
+    )
     for color, ((task, network), part) in zip(CUT_COLORS, rows.groupby(["task", "network"], sort=False), strict=False):
         part = part.sort_values("share")
         axis.plot(part["share"], part["mean"], color=color, linewidth=1, alpha=0.6)
@@ -60,12 +65,18 @@ def _kept(axis: Axes, rows: pd.DataFrame) -> None:
             markersize=6,
             linewidth=1.6,
         )
-        last = part.iloc[-1]
-        axis.annotate(
-            f"{network}, {task}", (last["share"], last["mean"]), (8, 0), textcoords="offset points", va="center",
-            color=color, fontsize=9,
-        )  # fmt: skip
+        top = part.loc[part["mean"].idxmax()]
+        note = axis.annotate(
+            f"{network}, {task}",
+            (top["share"], top["high"]),
+            (0, 6),
+            textcoords="offset points",
+            color=color,
+            fontsize=9,
+        )
+        note.set_in_layout(False)
     axis.set_xlim(0, 1)
+    axis.margins(y=0.18)
     axis.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
     axis.set_xlabel("share of the parameters that the cut network keeps")
     axis.set_ylabel("change of the test score")

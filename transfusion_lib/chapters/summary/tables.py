@@ -13,7 +13,7 @@ from transfusion_lib.chapters.kit.findings import Findings, final
 from transfusion_lib.chapters.kit.planned import Judged
 from transfusion_lib.runs import Run
 from transfusion_lib.spec import ModelSpec
-from transfusion_lib.stats import Interval, combine, over_seeds
+from transfusion_lib.stats import Interval
 from transfusion_lib.stats.words import direction, listed, number, share, told
 
 SPEED, FINAL = ("D.lite0", "D.resnet50"), ("E.resnet50", "E.lite0", "E.cbr", "E.tiny")
@@ -38,6 +38,26 @@ def on_the_way(findings: Findings) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["task", "network", "start", "step", "runs", "mean", "low", "high"])
 
 
+def leads(findings: Findings) -> pd.DataFrame:
+    """Return by how much pretrained weights are ahead of random ones in validation AUROC, draw by draw.
+
+    One row per task, network and step (first and last evaluation): mean, low and high (95 % over draws), and the mean
+    score of either start. Empty without such runs.
+    """
+    rows = []
+    for cell, task, network in _settings(findings, SPEED):
+        arms = findings.arms(cell, task, network)
+        if not {"random", "pretrained"} <= set(arms):
+            continue
+        for place in (1, -1):
+            scored = {s: np.array([run.on_the_way[place] for run in arms[s]]) for s in ("pretrained", "random")}
+            shared = min(map(len, scored.values()))
+            lead = scores.over((scored["pretrained"][:shared] - scored["random"][:shared]).tolist())
+            at = {"step": arms["random"][0].curve["step"][place]} | {name: one.mean() for name, one in scored.items()}
+            rows.append(_row(findings, task, network, lead) | at)
+    return pd.DataFrame(rows, columns=["task", "network", "step", "mean", "low", "high", "pretrained", "random"])
+
+
 def kept(findings: Findings) -> pd.DataFrame:
     """Return, for each cut network, the share of parameters that it keeps and the change of its test score.
 
@@ -57,12 +77,14 @@ def kept(findings: Findings) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["task", "network", "cut", "share", "mean", "low", "high"])
 
 
-def sooner_title(way: pd.DataFrame) -> str:
-    """Return on how many tasks pretrained weights are ahead at the first and at the last evaluation."""
-    first, last = (_ahead(way, place) for place in ("min", "max"))
-    tasks = way.groupby(["task", "network"], sort=False).ngroups
-    early, late = int(way["step"].min()), int(way["step"].max())
-    return f"Pretrained is ahead on {first} of {tasks} tasks at step {early}, on {last} at step {late}"
+def sooner_title(leads: pd.DataFrame) -> str:
+    """Return on how many tasks pretrained weights are clearly ahead at the first and at the last evaluation."""
+    steps = (int(leads["step"].min()), int(leads["step"].max()))
+    early, late = (leads[leads["step"] == step] for step in steps)
+    return (
+        f"Pretrained is clearly ahead on {_clear(early)} of {len(early)} tasks at step {steps[0]}, "
+        f"on {_clear(late)} at step {steps[1]}"
+    )
 
 
 def kept_title(rows: pd.DataFrame) -> str:
@@ -70,7 +92,7 @@ def kept_title(rows: pd.DataFrame) -> str:
     fine = rows[[direction(low, high) >= 0 for low, high in zip(rows["low"], rows["high"], strict=True)]]
     if fine.empty:
         return "Every cut network scores clearly lower"
-    return f"With {share(fine['share'].min())} of its parameters a network's score is not clearly lower"
+    return f"With {share(fine['share'].min())} of its parameters a network does not score clearly lower"
 
 
 def sentences(findings: Findings, board: dict[str, Judged]) -> list[str]:
@@ -79,21 +101,17 @@ def sentences(findings: Findings, board: dict[str, Judged]) -> list[str]:
 
 
 def _sooner(findings: Findings) -> str:
-    gains = []
-    for cell, task, network in _settings(findings, SPEED):
-        arms = findings.arms(cell, task, network)
-        if {"random", "pretrained"} <= set(arms):
-            step = arms["random"][0].curve["step"][1]
-            gains.append([_at(arms[start], 1) for start in ("pretrained", "random")])
-    if not gains:
+    rows = leads(findings)
+    if rows.empty:
         return f"**Sooner?** Not run yet: {_hours(findings, SPEED)}."
-    clear = sum(direction(one.low, one.high) > 0 for one in (combine(pair, [1, -1]) for pair in gains))
-    means = [float(np.mean([pair[place].estimate for pair in gains])) for place in (0, 1)]
-    answer = "yes" if clear == len(gains) else f"on {clear} of {len(gains)} tasks" if clear else "not clearly"
+    early = rows[rows["step"] == rows["step"].min()]
+    clear, of = _clear(early), len(early)
+    answer = "yes" if clear == of else f"on {clear} of {of} tasks" if clear else "not clearly"
+    means = [number(float(early[start].mean())) for start in ("pretrained", "random")]
     return (
-        f"**Sooner: {answer}.** "
-        f"After {step} steps networks from ImageNet weights have a validation AUROC of {number(means[0])}, from random "
-        f"weights {number(means[1])} (means over {len(gains)} tasks; clearly higher on {clear})."
+        f"**Sooner: {answer}.** After {int(early['step'].iloc[0])} steps networks from ImageNet weights have a "
+        f"validation AUROC of {means[0]}, from random weights {means[1]} (means over {of} tasks; clearly "
+        f"higher on {clear})."
     )
 
 
@@ -120,14 +138,8 @@ def _how_much(findings: Findings, board: dict[str, Judged]) -> str:
     )
 
 
-def _ahead(way: pd.DataFrame, place: str) -> int:
-    """Return on how many tasks the pretrained interval lies above the random one's mean difference."""
-    count = 0
-    for _, part in way.groupby(["task", "network"], sort=False):
-        rows = part[part["step"] == getattr(part["step"], place)()].set_index("start")
-        if {"random", "pretrained"} <= set(rows.index):
-            count += bool(rows.loc["pretrained", "low"] > rows.loc["random", "high"])
-    return count
+def _clear(rows: pd.DataFrame) -> int:
+    return sum(direction(low, high) > 0 for low, high in zip(rows["low"], rows["high"], strict=True))
 
 
 def _settings(findings: Findings, cells: Sequence[str] | dict[str, str]) -> Iterator[tuple[str, str, str]]:
@@ -137,10 +149,6 @@ def _settings(findings: Findings, cells: Sequence[str] | dict[str, str]) -> Iter
             for network in by_id[name].networks:
                 if findings.arms(name, task, network):
                     yield name, task, network
-
-
-def _at(runs: Sequence[Run], place: int) -> Interval:
-    return over_seeds([run.on_the_way[place] for run in runs])
 
 
 def _row(findings: Findings, task: str, network: str, values: Interval) -> dict[str, object]:
