@@ -31,7 +31,6 @@ from transfusion_lib.book import (
 from transfusion_lib.book.assemble import assemble, contents, write_contents
 from transfusion_lib.book.assemble import pages as listed
 from transfusion_lib.book.execute import Build, Kernels, Say, execute, need_extras
-from transfusion_lib.book.manual import Allowed
 from transfusion_lib.book.profiles import Profile
 from transfusion_lib.book.project import Chapter, Project
 from transfusion_lib.book.render import render
@@ -46,19 +45,17 @@ def book(
     only: str | None = None,
     live: bool = False,
     say: Say,
-    allowed: Allowed = manual.nothing,
 ) -> Path:
     """Build the book under a profile and return the page to open.
 
-    ``only`` leaves all other chapters out, ``live`` trains also where the profile only reads records; ``allowed`` gives
-    the values that a chapter's parameters may have, for the page on them. A ``UserError``
+    ``only`` leaves all other chapters out, ``live`` trains also where the profile only reads records. A ``UserError``
     is a name that does not exist; a ``BuildError`` holds the chapter, cell and traceback, or the faults of the pages.
     """
     chosen = profiles.load(project, profile)
     chapters = [project.chapter(only)] if only else chosen.pages(project)
     plan = [(chapter, chosen.parameters(chapter)) for chapter in chapters]
     plan += [] if only else chosen.guests(project)
-    return _make(project, plan, chosen, project.build / "book", live=live, say=say, allowed=allowed) / "index.html"
+    return _make(project, plan, chosen, project.build / "book", live=live, say=say) / "index.html"
 
 
 def chapter(
@@ -69,7 +66,6 @@ def chapter(
     profile: str = profiles.DEFAULT,
     live: bool = False,
     say: Say,
-    allowed: Allowed = manual.nothing,
 ) -> Path:
     """Build a book of one chapter, with ``key=value`` assignments over the profile's, and return its page.
 
@@ -77,15 +73,10 @@ def chapter(
     """
     chosen = profiles.load(project, profile)
     one = project.chapter(name)
-    values = resolve(one, chosen, assignments)
+    values = chosen.parameters(one, assignments)
     text = canonical_json({"profile": profile, "parameters": parameters.effective(one, values)})
     folder = project.build / "chapters" / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-    return _make(project, [(one, values)], chosen, folder, live=live, say=say, allowed=allowed) / f"{one.page}.html"
-
-
-def resolve(chapter: Chapter, profile: Profile, assignments: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the values that replace a chapter's defaults: those of the profile, then the assignments'."""
-    return profile.parameters(chapter) | parameters.given(chapter, assignments)
+    return _make(project, [(one, values)], chosen, folder, live=live, say=say) / f"{one.page}.html"
 
 
 def comparison(
@@ -105,7 +96,7 @@ def comparison(
     began = time.monotonic()
     chosen = profiles.load(project, profile)
     one = project.chapter(name)
-    plan = [parameters.effective(one, v) for v in compare.sets(one, resolve(one, chosen, assignments), sets)]
+    plan = [parameters.effective(one, v) for v in compare.sets(one, chosen.parameters(one, assignments), sets)]
     need_extras()
     digest = hashlib.sha256(canonical_json({"profile": profile, "sets": plan}).encode()).hexdigest()
     build = Build(_new_id(), profile, project.build / "comparisons" / f"{name}-{digest[:8]}", live=live)
@@ -128,7 +119,7 @@ def comparison(
     toc = compare.contents(contents(project, [one]), one, [column.letter for column in columns])
     write_contents(build, toc)
     (build.source / "index.md").write_text(compare.page(one, columns, build), encoding="utf-8")
-    _finish(project, [], rows, toc, chosen, build, pages=pages, allowed=manual.nothing, say=say)
+    _finish(project, [], rows, toc, chosen, build, pages=pages, say=say)
     say(f"built in {time.monotonic() - began:.0f} s")
     return build.html / "index.html"
 
@@ -141,7 +132,6 @@ def _make(
     *,
     live: bool,
     say: Say,
-    allowed: Allowed,
 ) -> Path:
     """Execute ``plan`` and render it in ``folder``; return the folder of the pages."""
     began = time.monotonic()
@@ -153,7 +143,7 @@ def _make(
         prepare.train(plan, say=say)
     rows = _execute(plan, build, say=say)
     pages = {chapter.page: chapter.first_page for chapter in chapters if chapter.guest is not None}
-    _finish(project, chapters, rows, toc, profile, build, pages=pages, allowed=allowed, say=say)
+    _finish(project, chapters, rows, toc, profile, build, pages=pages, say=say)
     say(f"built in {time.monotonic() - began:.0f} s")
     return build.html
 
@@ -186,7 +176,6 @@ def _finish(
     build: Build,
     *,
     pages: Mapping[str, str],
-    allowed: Allowed,
     say: Say,
 ) -> None:
     """Write the generated pages, render all, and hold them to the gate; only then ``build.html`` is there.
@@ -199,7 +188,7 @@ def _finish(
     landing.write_pilot(project, profile, build)
     networks.write(build)
     judging.write(build)
-    manual.write(chapters, build, allowed=allowed)
+    manual.write(chapters, build)
     measured = speed.page(project.build / "bench", project.root / "results" / "bench")
     (build.source / "speed.md").write_text(measured, encoding="utf-8")
     say("rendering the pages")

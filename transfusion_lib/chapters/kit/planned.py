@@ -7,7 +7,7 @@ from pathlib import Path
 from transfusion_lib import data, paths
 from transfusion_lib.chapters.kit.findings import Findings
 from transfusion_lib.chapters.kit.scores import validation_loss
-from transfusion_lib.errors import DataError, StoreError, WeightsError
+from transfusion_lib.errors import DataError, SpecError, StoreError, WeightsError
 from transfusion_lib.papers import CLAIMS, Verdict, judge
 from transfusion_lib.papers.plan import Plan, read_plan, write_rates
 from transfusion_lib.runs.records import Records, open_records
@@ -35,14 +35,18 @@ def plan() -> Plan:
     return read_plan(_folder())
 
 
-def standing(plan: Plan, *, store: Store) -> list[Standing]:
-    """Return how far the sources, the pilot and each cell are: made is what the records or the store have."""
+def standing(plan: Plan, cells: Collection[str] = (), *, store: Store) -> list[Standing]:
+    """Return how far the sources, the pilot and each cell are: made is what the records or the store have.
+
+    With ``cells`` only those are returned, with their parts.
+    """
     tried = [spec for by_rate in plan.trials().values() for specs in by_rate.values() for spec in specs]
     rows = [
         _row("sources", "networks trained on natural images", (), list(plan.sources.values()), plan, store),
         _row("pilot", "choice of learning rates", (), tried, plan, store),
     ]
-    return rows + [_row(cell.id, cell.title, cell.claims, plan.specs(cell), plan, store) for cell in plan.cells]
+    rows += [_row(cell.id, cell.title, cell.claims, plan.specs(cell), plan, store) for cell in plan.cells]
+    return [row for row in rows if not cells or row.cell.partition(".")[0] in cells]
 
 
 def missing(specs: Sequence[RunSpec], *, store: Store) -> list[RunSpec]:
@@ -72,6 +76,24 @@ def verdicts(plan: Plan, *, store: Store) -> dict[str, Verdict]:
     runs |= {spec: load(spec, store=store) for spec in specs if spec not in runs}
     evidence = Findings(plan, runs).evidence()
     return {claim: judge(claim, evidence.get(claim)) for claim in CLAIMS}
+
+
+def train(plan: Plan, names: Sequence[str], ensure: Ensure, *, store: Store) -> None:
+    """Train what is missing of cells, parts of cells and sources by name, in their order; ``sources`` is all of those.
+
+    Without names it is all sources and cells. A ``SpecError`` says for which networks no learning rate is chosen yet.
+    """
+    for name in names or ("sources", *(cell.id for cell in plan.cells)):
+        if name == "sources" or name in plan.sources:
+            ensure([plan.sources[name]] if name in plan.sources else list(plan.sources.values()))
+            continue
+        for part in plan.cell(name):
+            if open_ends := plan.untuned(part):
+                raise SpecError(
+                    f"cell {part.id}: no rate is chosen yet for {', '.join(open_ends)}; choose with: "
+                    "transfusion study --rates"
+                )
+            ensure(missing(plan.specs(part), store=store))
 
 
 def choose_rates(plan: Plan, ensure: Ensure, *, networks: Collection[str] = ()) -> Path:

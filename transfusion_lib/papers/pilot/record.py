@@ -47,6 +47,16 @@ def scoreboard(path: Path, *, profile: str, also: Sequence[str] = ()) -> list[Ve
     return [found.get(claim) or judge(claim, None) for claim in TABLE]
 
 
+def shown(verdict: Verdict) -> dict[str, Any]:
+    """Return a verdict with what the table says of its claim, as JSON values."""
+    claim = TABLE[verdict.claim]
+    return {
+        "claim": claim.id, "verdict": verdict.outcome, "statement": claim.statement, "source": claim.source,
+        "chapter": claim.chapter, "estimand": claim.estimand, "rule": claim.rule, "reason": verdict.reason,
+        "findings": [asdict(finding) for finding in verdict.findings], "runs": list(verdict.runs),
+    }  # fmt: skip
+
+
 def _load(path: Path) -> dict[str, dict[str, Any]]:
     try:
         known = json.loads(path.read_text(encoding="utf-8"))
