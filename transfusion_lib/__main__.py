@@ -7,7 +7,7 @@ there. Heavy modules are imported by the command that needs them, so that ``--he
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer import Argument, Option
@@ -15,7 +15,7 @@ from typer import Argument, Option
 from transfusion_lib import __version__
 from transfusion_lib.book import terminal
 from transfusion_lib.book.completion import CHAPTERS, ENGINES, PARAMETERS, PROFILES
-from transfusion_lib.book.terminal import note, now_and_then
+from transfusion_lib.book.terminal import note, now_and_then, step
 from transfusion_lib.errors import ToldError, TransfusionError, UserError, printable
 
 app = typer.Typer(
@@ -266,7 +266,7 @@ def run(
     from transfusion_lib.networks.weights import pack
     from transfusion_lib.runs import engines
 
-    with engines.at_work(engines.in_process, say=note, report=now_and_then(terminal.step)) as (
+    with engines.at_work(engines.in_process, say=note, report=now_and_then(step)) as (
         ensure,
         leads,
     ):
@@ -450,7 +450,7 @@ def cut(
     from transfusion_lib.training import interrupts
 
     checked, begin = tool.checked_rule(rule), tool.checked_start(start)
-    train = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate}
+    train: dict[str, Any] = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate}
     search = tool.plan(place, model=model, size=size, seeds=seeds, start=begin, quick=quick, **train)
     note(f"{model} on {place}: {len(search.block_specs())} trainings, then those around the best block")
     with interrupts.on_sigterm():
