@@ -1,4 +1,4 @@
-"""What the similarity measures cost: ``transfusion bench similarity [--small]``.
+"""What the similarity measures cost: ``transfusion bench similarity``.
 
 1. Streaming the moments of two layers, n = 200,000, d = 1,024, against the three products alone. At most 1.5 times.
 2. All 45 pairs among 10 networks at 5 stages, factorised once each, against pair by pair. At least 3 times faster.
@@ -22,13 +22,12 @@ from transfusion_lib.training import device as devices
 CHUNK = 8192
 
 
-def measure(report: Report, *, small: bool = False) -> None:
-    """Measure all three and report the figures; ``small`` takes a tenth of the samples and half the neurons."""
+def measure(report: Report) -> None:
+    """Measure all three and report the figures."""
     device = devices.resources().device
-    n, d = (20_000, 512) if small else (200_000, 1024)
     with devices.threads(devices.cores()):
-        streaming(report, n, d, device=device)
-        many_pairs(report, 1_000 if small else 4_000, (32, 64, 128, 256, 512), networks=10, device=device)
+        streaming(report, 200_000, 1024, device=device)
+        many_pairs(report, 4_000, (32, 64, 128, 256, 512), networks=10, device=device)
         accuracy(report, 20_000, 64, device=device)
 
 

@@ -66,10 +66,10 @@ class Clocks:
     """Pages that the system had to give to this process."""
 
 
-def measure(report: Report, *, network: str | None = None, pairs: int = 7, threads: int | None = None) -> None:
-    """Measure all networks, or one, and report the figures; ``threads`` of both loops are by default all cores."""
+def measure(report: Report, *, network: str | None = None, pairs: int = 7) -> None:
+    """Measure all networks, or one, and report the figures; both loops have all cores."""
     devices.keep_freed_memory()
-    with tempfile.TemporaryDirectory() as folder, devices.threads(threads or devices.cores()):
+    with tempfile.TemporaryDirectory() as folder, devices.threads(devices.cores()):
         where = Path(folder)
         name = write_images(where)
         report.note(f"{IMAGES:,} images of {name}, {torch.get_num_threads()} threads, {pairs} pairs in turn")

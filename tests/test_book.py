@@ -195,7 +195,7 @@ def test_a_faulty_profile_names_its_file_and_the_fault(place: Project, text: str
 
 def test_an_assignment_wins_over_the_profile_and_the_profile_over_the_notebook(place: Project, small: Chapter) -> None:
     profile = Profile(name="mine", description="", live=True, chapter={"small": {"steps": 20, "seeds": [5]}})
-    values = build.resolve(small, profile, ["steps=30"])
+    values = profile.parameters(small, ["steps=30"])
     effective = parameters.effective(small, values)
     assert (effective["steps"], effective["seeds"], effective["dataset"]) == (30, [5], "fundus")
 

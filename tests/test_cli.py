@@ -15,7 +15,7 @@ from typer.main import get_command
 
 import transfusion_lib
 from transfusion_lib import __main__ as cli
-from transfusion_lib.book import build, project
+from transfusion_lib.book import build, completion, project
 from transfusion_lib.errors import BuildError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -250,10 +250,10 @@ def test_parameters_are_completed_from_the_notebook(small: Path) -> None:
 
     with click.Context(COMMANDS["chapter"]) as context:
         context.params["name"] = "convergence"
-        assert cli._parameter_names(context, "st") == ["steps="]  # type: ignore[arg-type]
-        assert cli._parameter_names(context, "seeds=") == ["seeds=[0]"]  # type: ignore[arg-type]
+        assert completion.parameters(context, "st") == ["steps="]  # type: ignore[arg-type]
+        assert completion.parameters(context, "seeds=") == ["seeds=[0]"]  # type: ignore[arg-type]
         context.params["name"] = "nowhere"
-        assert cli._parameter_names(context, "st") == []  # type: ignore[arg-type]
+        assert completion.parameters(context, "st") == []  # type: ignore[arg-type]
 
 
 @pytest.mark.slow

@@ -29,7 +29,7 @@ LOSS = audit.LOSS["float32"]
 
 def test_a_sound_store_agrees_to_the_bit(store: Store, small: RunSpec, tmp_path: Path) -> None:
     runs.ensure([small, _child(small)])
-    found = [audit.again(run, among=store, weights=store) for run in audit.sample(store, 5, seed=0)]
+    found = [audit.again(run, among=store, weights=store) for run in audit.draw(store, 5, seed=0)]
     assert sorted(one.key for one in found) == store.keys(KIND)
     assert all(
         (one.agrees, one.tolerance, one.curve, one.final, one.scores) == (True, 0.0, 0.0, 0.0, 0.0) for one in found
@@ -339,7 +339,7 @@ def test_damaged_runs_neither_stop_a_sample_nor_judge(store: Store, small: RunSp
     for run, name in zip(others, ("spec.json", "record.json", "MANIFEST.json"), strict=False):
         (run.entry.folder / name).write_bytes(b"{")
     (others[3].entry.folder / "cases.safetensors").unlink()
-    assert {run.key for run in audit.sample(store, 9, seed=0)} == {sound.key, others[3].key}
+    assert {run.key for run in audit.draw(store, 9, seed=0)} == {sound.key, others[3].key}
     assert audit.again(sound, among=store, weights=store).agrees
     with pytest.raises(StoreError, match=r"record\.json is not what was written"):
         audit.named(store, [others[1].key])
@@ -348,19 +348,19 @@ def test_damaged_runs_neither_stop_a_sample_nor_judge(store: Store, small: RunSp
 def test_a_cheap_sample_has_short_runs_without_a_source(store: Store, small: RunSpec) -> None:
     child = small.replace(init=InitSpec(method="pretrained", weights=small), seed=8)
     (made, _) = runs.ensure([small, child])
-    assert [run.key for run in audit.sample(store, 5, seed=0, within=1e6)] == [made.key]
-    assert audit.sample(store, 5, seed=0, within=0.0) == []
+    assert [run.key for run in audit.draw(store, 5, seed=0, within=1e6)] == [made.key]
+    assert audit.draw(store, 5, seed=0, within=0.0) == []
 
 
 def test_seconds_of_a_gpu_say_nothing_of_a_cpu(store: Store, small: RunSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRANSFUSION_DEVICE", "cpu")
     (run,) = runs.ensure([small])
-    assert audit.sample(store, 5, seed=0, within=1e6)
+    assert audit.draw(store, 5, seed=0, within=1e6)
     here = devices.describe(torch.device("cpu"))
     monkeypatch.setattr(devices, "describe", lambda _: here | {"gpu": "NVIDIA H100 80GB HBM3"})
     runs.ensure([small.replace(seed=9)])
-    assert [one.key for one in audit.sample(store, 5, seed=0, within=1e6)] == [run.key]
-    assert len(audit.sample(store, 5, seed=0)) == 2
+    assert [one.key for one in audit.draw(store, 5, seed=0, within=1e6)] == [run.key]
+    assert len(audit.draw(store, 5, seed=0)) == 2
 
 
 def test_a_gpu_is_another_machine(store: Store, small: RunSpec, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -385,7 +385,7 @@ def test_an_audit_is_kept_and_read(store: Store, small: RunSpec, tmp_path: Path)
 
 def test_a_sample_is_of_its_size_and_seed(store: Store, small: RunSpec) -> None:
     runs.ensure([small.replace(seed=seed, train=small.train.replace(steps=1)) for seed in range(4)])
-    drawn = [[run.key for run in audit.sample(store, 2, seed=seed)] for seed in (0, 0, 1, 2, 3)]
+    drawn = [[run.key for run in audit.draw(store, 2, seed=seed)] for seed in (0, 0, 1, 2, 3)]
     assert drawn[0] == drawn[1]
     assert len(set(map(tuple, drawn))) > 1
     assert all(len(set(keys)) == 2 for keys in drawn)
@@ -405,5 +405,5 @@ def test_runs_of_another_version_are_passed_over(store: Store, small: RunSpec) -
     later = {name: content.replace(b'"seed": 3', b'"seed": 3, "later": 1') for name, content in files.items()}
     assert later != files
     store.add(KIND, "f" * 64, later)
-    assert [one.key for one in audit.sample(store, 5, seed=0)] == [run.key]
+    assert [one.key for one in audit.draw(store, 5, seed=0)] == [run.key]
     runs.ensure([small.replace(seed=4)])

@@ -267,8 +267,11 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
 
 
-def read_spec(path: Path) -> RunSpec:
-    """Return the run spec in a JSON file, or raise a ``SpecError`` that names the file and the fault."""
+def read_spec(given: str | Path) -> RunSpec:
+    """Return the run spec in a JSON file, or in a text of JSON; a ``SpecError`` names the file and the fault."""
+    if isinstance(given, str) and given.lstrip().startswith("{"):
+        return RunSpec.from_json(given)
+    path = Path(given)
     try:
         text = path.read_bytes()
     except OSError as error:

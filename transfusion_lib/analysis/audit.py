@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
@@ -12,10 +13,12 @@ import numpy as np
 from torch import Tensor
 
 from transfusion_lib import data
-from transfusion_lib.errors import DataError, SpecError, StoreError
-from transfusion_lib.runs import cases, sums
+from transfusion_lib.errors import DamagedError, DataError, SpecError, StoreError, UserError
+from transfusion_lib.runs import analyses, cases, ensure, sums
+from transfusion_lib.runs.records import open_records
 from transfusion_lib.runs.run import KIND, Run, key, label, load, source_of
-from transfusion_lib.runs.store import Entry, Store
+from transfusion_lib.runs.standing import duration
+from transfusion_lib.runs.store import Entry, Problem, Store, open_store
 from transfusion_lib.spec import RunSpec
 from transfusion_lib.stats.interval import t_quantile
 from transfusion_lib.training import device as devices
@@ -129,12 +132,19 @@ class Compared:
             return f"cannot be judged by its arm ({self.arm} other seeds)"
         return f"{self.arm} other seeds: {self.low:.3f} to {self.high:.3f}"
 
+    @property
+    def row(self) -> dict[str, Any]:
+        """What the command line shows of it."""
+        return {"run": self.key[:12], "agrees": self.agrees, "start differs by": self.start, "curve by": self.curve,
+                "allowed": self.tolerance, "first losses by": self.loss, "last score by": self.final,
+                "there allowed": self.final_tolerance, "judged by": self.judged, "what": self.what}  # fmt: skip
+
 
 EXACT = 1e-6
 """By which one score may differ between two libraries that compute it."""
 
 
-def sample(store: Store, count: int, *, seed: int, within: float | None = None) -> list[Run]:
+def draw(store: Store, count: int, *, seed: int, within: float | None = None) -> list[Run]:
     """Return ``count`` finished runs of this version, drawn at random without repetition; all if there are fewer.
 
     A version that gives a spec another meaning gives it another key, and cannot train its earlier runs again.
@@ -180,6 +190,92 @@ def named(store: Store, keys: Sequence[str]) -> list[Run]:
 
 def _has_source(run: Run) -> bool:
     return isinstance(run.spec.init.weights, RunSpec)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """What ``check`` found in a store."""
+
+    runs: int
+    """How many finished runs were hashed."""
+    problems: Sequence[Problem]
+    compared: Sequence[Compared]
+    seed: int | None
+    """Of the sample; None where runs were named."""
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing is damaged and every run that was trained again agrees."""
+        return not self.problems and all(one.agrees for one in self.compared)
+
+    def lines(self) -> Iterator[str]:
+        """Yield the counts in words."""
+        yield f"{self.runs} runs checked, {len(self.problems)} damaged"
+        if self.compared:
+            differ = sum(not one.agrees for one in self.compared)
+            how = "as asked" if self.seed is None else f"seed {self.seed}"
+            yield f"{len(self.compared)} trained again ({how}), {differ} differ"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything as JSON values."""
+        again = [{**asdict(one), "agrees": one.agrees} for one in self.compared]
+        return {"checked": self.runs, "problems": list(map(asdict, self.problems)), "sample": again, "seed": self.seed}
+
+
+def check(
+    keys: Sequence[str] = (),
+    *,
+    records: bool,
+    sample: int | None = None,
+    seed: int | None = None,
+    within: float | None = None,
+    keep: bool = False,
+    say: Callable[[str], None],
+) -> Checked:
+    """Hash the store, or the records, and train runs again: those that ``keys`` name, or a sample.
+
+    By default the sample is one run of the store and none of the records. ``keep`` keeps the result with the records.
+    A run of a default sample whose data are not here is left out, and ``say`` says so. A ``UserError`` says which
+    options exclude each other.
+    """
+    if keep and not (records and sample):
+        raise UserError("--keep needs --records and --sample K: it keeps what training records again found")
+    if keys and (sample is not None or within is not None):
+        raise UserError("a KEY names what to train again, --sample and --within draw among all: give one or the other")
+    mine = open_store()
+    store = open_records().store if records else mine
+    count = len(store.keys(KIND))
+    # Records are in git, which holds every version: a damaged one is named, and nothing is moved.
+    problems = open_records().verify() if records else [*store.verify(KIND), *store.verify(analyses.KIND)]
+    drawn = time.time_ns() % 2**31 if seed is None else seed
+    asked = (0 if records else 1) if sample is None else sample
+    chosen = named(store, keys) if keys else draw(store, asked, seed=drawn, within=within)
+    compared = _all_again(chosen, among=store, weights=mine, strict=bool(keys) or sample is not None, say=say)
+    if keep:
+        write_audit(store.root, compared, of=count, seed=drawn)
+    return Checked(runs=count, problems=problems, compared=compared, seed=None if keys else drawn)
+
+
+def _all_again(
+    chosen: Sequence[Run], *, among: Store, weights: Store, strict: bool, say: Callable[[str], None]
+) -> list[Compared]:
+    """Return how each of ``chosen`` compares with itself, trained again; see ``again``.
+
+    Unless ``strict``, runs whose data are not here are left out: their hashes still count. Damaged ones always are:
+    the hashes found them.
+    """
+    compared = []
+    for run in chosen:
+        say(f"training again, {duration(run.record['seconds'])} at first: {label(run.spec)}")
+        try:
+            if isinstance(run.spec.init.weights, RunSpec):
+                ensure([run.spec.init.weights], store=weights, say=say)  # a record has no weights to start from
+            compared.append(again(run, among=among, weights=weights))
+        except (DataError, DamagedError) as error:
+            if strict and isinstance(error, DataError):
+                raise
+            say(f"not trained again: {error}")
+    return compared
 
 
 def again(run: Run, *, among: Store, weights: Store) -> Compared:

@@ -34,7 +34,6 @@ from transfusion_lib.book import (
 from transfusion_lib.book.assemble import assemble, contents, write_contents
 from transfusion_lib.book.assemble import pages as listed
 from transfusion_lib.book.execute import Build, Kernels, Say, execute, need_extras
-from transfusion_lib.book.manual import Allowed
 from transfusion_lib.book.profiles import Profile
 from transfusion_lib.book.project import Chapter, Project
 from transfusion_lib.book.render import render
@@ -50,18 +49,16 @@ def book(
     only: str | None = None,
     live: bool = False,
     say: Say,
-    allowed: Allowed = manual.nothing,
 ) -> Path:
     """Build the book under a profile and return the page to open.
 
-    ``only`` leaves all other chapters out, ``live`` trains also where the profile only reads records; ``allowed`` gives
-    the values that a chapter's parameters may have, for the page on them. A ``UserError``
+    ``only`` leaves all other chapters out, ``live`` trains also where the profile only reads records. A ``UserError``
     is a name that does not exist; a ``BuildError`` holds the chapter, cell and traceback, or the faults of the pages.
     """
     chosen = profiles.load(project, profile)
     chapters = [project.chapter(only)] if only else chosen.pages(project)
     plan = [(chapter, chosen.parameters(chapter)) for chapter in chapters]
-    return _make(project, plan, chosen, project.build / "book", live=live, say=say, allowed=allowed) / "index.html"
+    return _make(project, plan, chosen, project.build / "book", live=live, say=say) / "index.html"
 
 
 def chapter(
@@ -72,7 +69,6 @@ def chapter(
     profile: str = profiles.DEFAULT,
     live: bool = False,
     say: Say,
-    allowed: Allowed = manual.nothing,
 ) -> Path:
     """Build a book of one chapter, with ``key=value`` assignments over the profile's, and return its page.
 
@@ -80,15 +76,10 @@ def chapter(
     """
     chosen = profiles.load(project, profile)
     one = project.chapter(name)
-    values = resolve(one, chosen, assignments)
+    values = chosen.parameters(one, assignments)
     text = canonical_json({"profile": profile, "parameters": parameters.effective(one, values)})
     folder = project.build / "chapters" / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-    return _make(project, [(one, values)], chosen, folder, live=live, say=say, allowed=allowed) / f"{one.page}.html"
-
-
-def resolve(chapter: Chapter, profile: Profile, assignments: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the values that replace a chapter's defaults: those of the profile, then the assignments'."""
-    return profile.parameters(chapter) | parameters.given(chapter, assignments)
+    return _make(project, [(one, values)], chosen, folder, live=live, say=say) / f"{one.page}.html"
 
 
 def comparison(
@@ -108,7 +99,7 @@ def comparison(
     began = time.monotonic()
     chosen = profiles.load(project, profile)
     one = project.chapter(name)
-    plan = [parameters.effective(one, v) for v in compare.sets(one, resolve(one, chosen, assignments), sets)]
+    plan = [parameters.effective(one, v) for v in compare.sets(one, chosen.parameters(one, assignments), sets)]
     need_extras()
     digest = hashlib.sha256(canonical_json({"profile": profile, "sets": plan}).encode()).hexdigest()
     trained = [name] if live else []
@@ -132,7 +123,7 @@ def comparison(
     toc = compare.contents(contents(project, [one]), one, [column.letter for column in columns])
     write_contents(build, toc)
     (build.source / "index.md").write_text(compare.page(one, columns, build), encoding="utf-8")
-    _finish(project, [], rows, toc, chosen, build, pages=pages, allowed=manual.nothing, say=say)
+    _finish(project, [], rows, toc, chosen, build, pages=pages, say=say)
     say(f"built in {time.monotonic() - began:.0f} s")
     return build.html / "index.html"
 
@@ -145,7 +136,6 @@ def _make(
     *,
     live: bool,
     say: Say,
-    allowed: Allowed,
 ) -> Path:
     """Execute ``plan`` and render it in ``folder``; return the folder of the pages."""
     began = time.monotonic()
@@ -158,7 +148,7 @@ def _make(
     prepare.train(live_part, say=say)
     rows = _execute(plan, build, say=say)
     proof.write(live_part, build, say=say)
-    _finish(project, chapters, rows, toc, profile, build, allowed=allowed, say=say)
+    _finish(project, chapters, rows, toc, profile, build, say=say)
     say(f"built in {time.monotonic() - began:.0f} s")
     return build.html
 
@@ -190,7 +180,6 @@ def _finish(
     build: Build,
     *,
     pages: Mapping[str, str] = MappingProxyType({}),
-    allowed: Allowed,
     say: Say,
 ) -> None:
     """Write the generated pages, render all, and hold them to the gate; only then ``build.html`` is there.
@@ -207,7 +196,7 @@ def _finish(
     pilot.write(project, build)
     networks.write(build)
     judging.write(build)
-    manual.write(chapters, build, allowed=allowed)
+    manual.write(chapters, build)
     measured = speed.page(project.build / "bench", project.root / "results" / "bench")
     (build.source / "speed.md").write_text(measured, encoding="utf-8")
     say("rendering the pages")

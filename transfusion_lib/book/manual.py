@@ -1,38 +1,29 @@
 """Pages made from the sources they describe: every chapter's parameters, and the library's public names."""
 
 import ast
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from transfusion_lib.book import parameters
+from transfusion_lib.book import parameters, studies
 from transfusion_lib.book.execute import Build
 from transfusion_lib.book.project import Chapter
 
 LIBRARY = Path(__file__).resolve().parents[1]
 
 
-Allowed = Callable[[str], Mapping[str, str]]
-"""Gives for a chapter's name the values that each of its parameters may have, in words."""
-
-
-def nothing(_chapter: str) -> Mapping[str, str]:
-    """Know of no parameter what it may be beyond its type."""
-    return {}
-
-
-def write(chapters: Sequence[Chapter], build: Build, *, allowed: Allowed = nothing) -> None:
+def write(chapters: Sequence[Chapter], build: Build) -> None:
     """Write ``manual-parameters.md`` and ``manual-library.md``, which pages of the book include."""
-    for name, lines in (("parameters", _parameters(chapters, allowed)), ("library", _library())):
+    for name, lines in (("parameters", _parameters(chapters)), ("library", _library())):
         (build.source / f"manual-{name}.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _parameters(chapters: Sequence[Chapter], allowed: Allowed) -> Iterator[str]:
+def _parameters(chapters: Sequence[Chapter]) -> Iterator[str]:
     for chapter in chapters:
         declared = parameters.declared(chapter)
         yield f"## {chapter.title}\n\n{chapter.question} → [the chapter](/{chapter.page}.ipynb)\n"
         first = declared[0].example if declared else ""
         yield f'```\nmake chapter NAME={chapter.name} ARGS="-p {declared[0].name}={first}"\n```\n' if declared else ""
-        values = allowed(chapter.name)
+        values = studies.allowed(chapter.name)
         yield "| parameter | type | default | meaning | allowed |\n|---|---|---|---|---|"
         for one in declared:
             cells = (f"`{one.name}`", one.type, f"`{one.default!r}`", one.meaning, values.get(one.name, ""))

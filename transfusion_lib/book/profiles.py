@@ -6,7 +6,7 @@ and that is ``live``, whose parameters are the notebooks' own defaults.
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -42,12 +42,16 @@ class Profile(BaseModel):
     chapter: Annotated[Mapping[str, dict[str, Any]], Field(default_factory=dict)]
     """Parameters by chapter, where they differ from the notebook's own."""
 
-    def parameters(self, chapter: Chapter) -> dict[str, Any]:
-        """Return what this profile changes in ``chapter``, typed; a ``ParameterError`` names the profile's file."""
+    def parameters(self, chapter: Chapter, assignments: Iterable[str] = ()) -> dict[str, Any]:
+        """Return what this profile changes in ``chapter``, typed, and over it what ``key=value`` assignments change.
+
+        A ``ParameterError`` names the profile's file, or the assignment.
+        """
         try:
-            return parameters.checked(chapter, _with_nulls(self.chapter.get(chapter.name, {})))
+            own = parameters.checked(chapter, _with_nulls(self.chapter.get(chapter.name, {})))
         except ParameterError as error:
             raise ParameterError(f"book/profiles/{self.name}.toml: {error}") from None
+        return own | parameters.given(chapter, assignments)
 
     def pages(self, project: Project) -> list[Chapter]:
         """Return the profile's chapters in reading order."""

@@ -1,9 +1,13 @@
-"""The page of the last benchmarks: what was measured, beside what was promised, on which machine."""
+"""The benchmarks, and the page of the last ones: what was measured, beside what was promised, on which machine."""
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from transfusion_lib.book import project
+from transfusion_lib.errors import UserError, unknown
 from transfusion_lib.runs import sums
 
 TITLES = {
@@ -15,6 +19,23 @@ TITLES = {
     "book": "The book",
     "newcomer": "From a clone to",
 }
+
+
+def measure(what: str, out: Path | None = None, *, say: Callable[[str], None], **options: Any) -> tuple[Any, Path]:
+    """Run a benchmark of this checkout; return its result as JSON values and the file that keeps it.
+
+    A ``UserError`` names the benchmarks, or says that an installation has none.
+    """
+    if what not in TITLES:
+        raise UserError(unknown("benchmark", what, TITLES))
+    root = project.find().root
+    if not (root / "benchmarks" / "report.py").is_file():
+        raise UserError(f"{root} has no folder benchmarks: they are measured from a checkout, not from an installation")
+    sys.path.insert(0, str(root))
+    path = out or root / "build" / "bench" / f"{what}.json"
+    report = import_module("benchmarks.report").Report(what, say, path)
+    import_module(f"benchmarks.{what}").measure(report, **options)
+    return report.result(), path
 
 
 def page(*folders: Path) -> str:

@@ -9,9 +9,11 @@ from transfusion_lib import data, paths
 from transfusion_lib.analysis import audit as recheck
 from transfusion_lib.book.execute import Build
 from transfusion_lib.book.profiles import Profile
-from transfusion_lib.book.project import Chapter, read_notebook
+from transfusion_lib.book.project import Chapter, find, read_notebook
 from transfusion_lib.errors import StoreError
+from transfusion_lib.runs import KIND
 from transfusion_lib.runs.records import open_records
+from transfusion_lib.runs.store import open_store
 from transfusion_lib.training.train import FIRST
 
 
@@ -58,6 +60,13 @@ def write(rows: Sequence[dict[str, Any]], profile: Profile, build: Build) -> Non
     (build.source / "status.md").write_text("\n".join(lines), encoding="utf-8")
     summary = {"build": build.id, "profile": profile.name, "chapters": list(rows)}
     (build.folder / "build.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
+
+
+def overview() -> dict[str, Any]:
+    """Return what the store holds, and what ``build.json`` says of the book that was made last, as JSON values."""
+    store, path = open_store(), find().build / "book" / "build.json"
+    made = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return {"store": str(store.root), "runs": len(store.keys(KIND)), "running": store.working(), "book": made}
 
 
 def _records(folder: Path) -> Iterator[str]:

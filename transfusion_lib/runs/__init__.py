@@ -3,21 +3,17 @@
 ``ensure`` gives runs, ``todo`` says what is missing and what it would cost, ``load`` reads one and never trains.
 """
 
-import json
 import logging
-import shlex
-import statistics
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from transfusion_lib import data
-from transfusion_lib.errors import ClaimedError, SpecError, StoreError
-from transfusion_lib.runs.grid import RETRY_S, Grid, Report, Say, Standing
+from transfusion_lib.errors import ClaimedError
+from transfusion_lib.runs.grid import RETRY_S, Grid, Report, Say
 from transfusion_lib.runs.run import KIND, Run, find, key, label, load, with_sources
-from transfusion_lib.runs.store import Entry, Store, open_store
+from transfusion_lib.runs.standing import Costs, Standing, Todo, todo
+from transfusion_lib.runs.store import Store, open_store
 from transfusion_lib.runs.trainer import Trainer
 from transfusion_lib.spec import RunSpec
 from transfusion_lib.training import device as devices
@@ -36,40 +32,6 @@ class Engine(Protocol):
 
     def __call__(self, grid: Grid, store: Store, resources: Resources) -> None:
         """Work off ``grid``; every run goes into ``store``."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Todo:
-    """One spec and how it stands."""
-
-    spec: RunSpec
-    key: str
-    state: Literal["done", "running", "missing"]
-    estimate_s: float | None
-    """Seconds that it would take, from finished runs of the same network, size and batch; None without any."""
-
-    @property
-    def command(self) -> str:
-        """A command that makes exactly this run, and nothing when it exists."""
-        return f"transfusion run {shlex.quote(self.spec.to_json())}"
-
-
-def todo(specs: Iterable[RunSpec], *, store: Store | None = None) -> list[Todo]:
-    """Return how each spec stands, the sources of its weights included and first, without training."""
-    store = store or open_store()
-    done, working = set(store.keys(KIND)), set(store.working())
-    cost = _Costs(store)
-    planned = with_sources(specs)
-    with data.one_look():
-        keys = [key(spec) for spec in planned]
-    found = []
-    for spec, name in zip(planned, keys, strict=True):
-        state: Literal["done", "running", "missing"] = "missing"
-        if name in done or name in working:
-            state = "done" if name in done else "running"
-        estimate = None if state == "done" else cost.estimate(spec)
-        found.append(Todo(spec=spec, key=name, state=state, estimate_s=estimate))
-    return found
 
 
 def ensure(
@@ -115,7 +77,7 @@ def ensure(
                 missing,
                 total=len(planned),
                 key=key,
-                estimate=_Costs(store).estimate,
+                estimate=Costs(store).estimate,
                 say=say,
                 report=report or (lambda _spec, _progress: None),
                 watch=watch or (lambda _standing: None),
@@ -143,34 +105,3 @@ def in_process(grid: Grid, store: Store, resources: Resources) -> None:
             grid.fail(job, error)
         else:
             grid.made(job, made)
-
-
-class _Costs:
-    """Estimates from the finished runs of a store."""
-
-    def __init__(self, store: Store) -> None:
-        self.store = store
-
-    @cached_property
-    def seconds_per_step(self) -> dict[tuple[Any, ...], float]:
-        """Median seconds per step of finished runs, by what a step costs."""
-        seen: dict[tuple[Any, ...], list[float]] = {}
-        for name in self.store.keys(KIND):
-            try:
-                record = Entry(self.store.root / KIND / name).json("record.json")
-                spec = RunSpec.from_json(json.dumps(record["spec"]))
-            except (StoreError, SpecError, ValueError):  # damaged, or of another version of this program
-                continue
-            seen.setdefault(self.kind(spec), []).append(record["seconds"] / spec.train.steps)
-        return {kind: statistics.median(values) for kind, values in seen.items()}
-
-    @staticmethod
-    def kind(spec: RunSpec) -> tuple[Any, ...]:
-        """Return what a step's cost depends on."""
-        train = spec.train
-        return (spec.model, spec.data.name, spec.data.size, train.batch_size, train.precision, train.freeze)
-
-    def estimate(self, spec: RunSpec) -> float | None:
-        """Return the seconds that ``spec`` would take, or None."""
-        per_step = self.seconds_per_step.get(self.kind(spec))
-        return None if per_step is None else per_step * spec.train.steps

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from transfusion_lib.errors import InterruptedRunError, StoreError, TrainingError, TransfusionError, UserError
+from transfusion_lib.runs.standing import Standing
 from transfusion_lib.runs.trainer import Made
 from transfusion_lib.spec import DataSpec, RunSpec
 from transfusion_lib.training.train import Progress
@@ -31,24 +32,6 @@ class Job:
     """How lines about it begin: its number and its label."""
     work: float
     """Its share of the whole: seconds where they are known for all, else steps."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Standing:
-    """How far the whole request is."""
-
-    total: int
-    done: int
-    running: int
-    failed: int
-    left_s: float | None
-    """Estimated seconds until the last run is made; None before anything was learnt."""
-
-    def __str__(self) -> str:
-        words = [f"{self.done} of {self.total} done", f"{self.running} running"]
-        words += [f"{self.failed} failed"] if self.failed else []
-        words += [f"about {duration(self.left_s)} left"] if self.left_s is not None and self.done < self.total else []
-        return ", ".join(words)
 
 
 class Grid:
@@ -202,10 +185,3 @@ class Grid:
     def _ended(self, job: Job) -> None:
         self.running.pop(job)
         self.held.pop(job, None)
-
-
-def duration(seconds: float) -> str:
-    """Return seconds as a person says them."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

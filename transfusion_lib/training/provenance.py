@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from transfusion_lib.paths import store_root
 from transfusion_lib.training import device as devices
 from transfusion_lib.training.device import Resources
 
@@ -26,6 +27,14 @@ def record(device: torch.device) -> dict[str, Any]:
         "machine": devices.describe(device),
         "finished": _now(),
     }
+
+
+def here() -> dict[str, Any]:
+    """Return what a report of a mistake should say of this installation, by name."""
+    made = record(devices.resources().device)
+    commit = f"{made['commit']}{' with changes' if made['dirty'] else ''}"
+    return {"commit": commit, "python": made["python"], **made["versions"], **made["machine"],
+            "store": str(store_root())}  # fmt: skip
 
 
 def sitting(resources: Resources, *, step: int) -> dict[str, Any]:

@@ -1,13 +1,14 @@
 """The runs of the study's plan: which are made, which are missing, and the learning rates that the pilot chose."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from transfusion_lib import data, paths
 from transfusion_lib.chapters.kit.findings import Findings
 from transfusion_lib.chapters.kit.scores import validation_loss
-from transfusion_lib.errors import DataError, StoreError, WeightsError
+from transfusion_lib.errors import DataError, SpecError, StoreError, UserError, WeightsError, unknown
 from transfusion_lib.papers import CLAIMS, Verdict, judge
 from transfusion_lib.papers.plan import Plan, read_plan, write_rates
 from transfusion_lib.runs.records import Records, open_records
@@ -44,17 +45,19 @@ def plan() -> Plan:
     return read_plan(_folder())
 
 
-def standing(plan: Plan, *, store: Store) -> list[Standing]:
-    """Return how far the sources, the pilot and each cell are: made is what the records or the store have."""
+def standing(plan: Plan, cells: Collection[str] = (), *, store: Store) -> list[Standing]:
+    """Return how far the sources, the pilot and each cell are: made is what the records or the store have.
+
+    With ``cells`` only those are returned, with their parts.
+    """
     records = _records()
     tried = [spec for by_rate in plan.trials().values() for specs in by_rate.values() for spec in specs]
     rows = [
         _row("sources", "networks trained on natural images", (), list(plan.sources.values()), plan, store, records),
         _row("pilot", "choice of learning rates", (), tried, plan, store, records),
     ]
-    return rows + [
-        _row(cell.id, cell.title, cell.claims, plan.specs(cell), plan, store, records) for cell in plan.cells
-    ]
+    rows += [_row(cell.id, cell.title, cell.claims, plan.specs(cell), plan, store, records) for cell in plan.cells]
+    return [row for row in rows if not cells or row.cell.partition(".")[0] in cells]
 
 
 def missing(specs: Sequence[RunSpec], *, store: Store | None, records: Records | None = None) -> list[RunSpec]:
@@ -101,6 +104,54 @@ def board(findings: Findings) -> dict[str, Judged]:
         )
         for claim in CLAIMS
     }
+
+
+def claims(name: str | None = None, *, store: Store | None = None) -> list[dict[str, Any]]:
+    """Return every claim, or one, with its rule, its verdict and its findings, as JSON values.
+
+    A ``UserError`` names the claims that exist.
+    """
+    if name is not None and name not in CLAIMS:
+        raise UserError(unknown("claim", name, CLAIMS))
+    rows = []
+    for claim, judged in board(found(plan(), store=store)).items():
+        if name in (None, claim):
+            verdict, said = judged.verdict, CLAIMS[claim]
+            rows.append(
+                {
+                    "claim": claim,
+                    "verdict": verdict.outcome,
+                    "words": said.words,
+                    "source": said.source,
+                    "printed": said.printed,
+                    "found": verdict.sentence,
+                    "scale": verdict.scale,
+                    "waits for": ", ".join(judged.waits),
+                    "estimand": said.estimand,
+                    "rule": said.rule,
+                    "chapter": said.chapter,
+                    "findings": [asdict(one) | {"region": str(one.region)} for one in verdict.findings],
+                }
+            )
+    return rows
+
+
+def train(plan: Plan, names: Sequence[str], ensure: Ensure, *, store: Store) -> None:
+    """Train what is missing of cells, parts of cells and sources by name, in their order; ``sources`` is all of those.
+
+    Without names it is all sources and cells. A ``SpecError`` says for which networks no learning rate is chosen yet.
+    """
+    for name in names or ("sources", *(cell.id for cell in plan.cells)):
+        if name == "sources" or name in plan.sources:
+            ensure([plan.sources[name]] if name in plan.sources else list(plan.sources.values()))
+            continue
+        for part in plan.cell(name):
+            if open_ends := plan.untuned(part):
+                raise SpecError(
+                    f"cell {part.id}: no rate is chosen yet for {', '.join(open_ends)}; choose with: "
+                    "transfusion study --rates"
+                )
+            ensure(missing(plan.specs(part), store=store))
 
 
 def choose_rates(plan: Plan, ensure: Ensure, *, networks: Collection[str] = ()) -> Path:

@@ -5,8 +5,9 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
 
+from transfusion_lib import runs
 from transfusion_lib.errors import ParameterError, did_you_mean
-from transfusion_lib.runs import Run
+from transfusion_lib.runs import Run, Todo
 from transfusion_lib.spec import DataSpec, RunSpec
 
 Ensure = Callable[[Sequence[RunSpec]], Sequence[Run]]
@@ -61,6 +62,16 @@ class Study(BaseModel):
         while more := self.then(found):
             found += ensure(more)
         return found
+
+    def todo(self) -> list[Todo]:
+        """Return how every run stands, as far as runs are known without results that are still missing."""
+        plan = runs.todo(self.specs())
+        while all(one.state == "done" for one in plan):
+            more = self.then([runs.load(one.spec) for one in plan])
+            if not more:
+                break
+            plan += runs.todo(more)
+        return plan
 
     def data(self) -> list[DataSpec]:
         """Return the data sets that the chapter is about."""

@@ -4,16 +4,23 @@ An engine is what ``runs.ensure(..., engine=...)`` takes. All of them claim runs
 of commands, engines and machines that share a store share its work.
 """
 
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
 from transfusion_lib.errors import UserError, unknown
-from transfusion_lib.runs import Engine, in_process
+from transfusion_lib.runs import Engine, Run, ensure, in_process
 from transfusion_lib.runs.engines.cluster import RayCluster
 from transfusion_lib.runs.engines.processes import Processes
-from transfusion_lib.runs.grid import Grid
+from transfusion_lib.runs.grid import Grid, Report, Say
+from transfusion_lib.runs.standing import Standing
 from transfusion_lib.runs.store import Store
+from transfusion_lib.spec import RunSpec
 from transfusion_lib.training import device as devices
+from transfusion_lib.training import interrupts, team
 from transfusion_lib.training.device import Resources
 
-__all__ = ["NAMES", "Processes", "RayCluster", "automatic", "in_process", "named"]
+__all__ = ["NAMES", "Processes", "RayCluster", "at_work", "automatic", "in_process", "named"]
 
 NAMES = ("auto", "here", "processes", "ray")
 
@@ -47,3 +54,16 @@ def automatic(grid: Grid, store: Store, resources: Resources) -> None:
         return
     pays = len(grid.waiting) > 1 and len(devices.places(resources)) > 1
     (Processes() if pays else in_process)(grid, store, resources)
+
+
+@contextlib.contextmanager
+def at_work(
+    engine: Engine, *, say: Say, report: Report | None = None, watch: Callable[[Standing], None] | None = None
+) -> Iterator[tuple[Callable[[Sequence[RunSpec]], list[Run]], bool]]:
+    """Yield ``ensure`` for a command, and whether this process leads those that ``torchrun`` started.
+
+    In this block the first SIGTERM is a request to stop.
+    """
+    with interrupts.on_sigterm(), team.joined() as here:
+        resources = devices.resources(team=here)
+        yield partial(ensure, engine=engine, say=say, report=report, watch=watch, resources=resources), here.leads
