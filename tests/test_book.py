@@ -182,7 +182,7 @@ def test_an_unknown_profile_says_which_exist(place: Project) -> None:
         ('description = "x"\nlive = true\n[chapter.smal]\nsteps = 1', 'did you mean "small"'),
         ('description = "x"\nlive = true\n[chapter.small]\nstep = 1', 'did you mean "steps"'),
         ('description = "x"\nlive = true\n[chapter.small]\nsteps = "1"', "steps is int"),
-        ('description = "x"\nlive = true\nalso = ["quik"]', 'did you mean "quick"'),
+        ('description = "x"\nlive = true\npilot = ["smal"]', 'did you mean "small"'),
         ("description = ", "book/profiles/mine.toml"),
     ],
 )
@@ -454,35 +454,6 @@ def test_one_chapter_with_parameters_becomes_a_book(place: Project) -> None:
     assert (row["chapter"], row["outcome"], row["changed"]) == ("told", "passed", ["seeds", "smoke"])
     assert row["parameters"]["seeds"] == [3]
     assert "seeds=[3]" in (page.parents[1] / "status.html").read_text()
-
-
-def test_a_chapter_stands_again_under_another_profile_with_its_own_verdicts(place: Project) -> None:
-    judged = (
-        "from transfusion_lib.book import profiles\nfrom transfusion_lib.papers.pilot import Verdict, judge, write\n"
-        "from pathlib import Path\nimport os\nname = profiles.current().name\nprint(seeds, name)\n"
-        "found = [Verdict(claim='T11', outcome='supported', reason='r'), judge('T12', None)]\n"
-        "write(Path(os.environ['TRANSFUSION_VERDICTS']), found, profile=name)"
-    )
-    cells = (prose(OPENING), code(PARAMETERS, "parameters"), code(judged))
-    add_chapter(place, "02-convergence", *cells)
-    folder = place.pages / "profiles"
-    (folder / "skin.toml").write_text(
-        'description = "x"\nlive = true\ntitle = "Skin"\nchapters = ["convergence"]\n'
-        "[chapter.convergence]\nseeds = [7]\n"
-    )
-    (folder / "mine.toml").write_text('description = "x"\nlive = true\nalso = ["skin"]\n')
-    index = build.book(Project(place.root), profile="mine", say=lambda _line: None)
-    own, again = (index.parent / "notebooks" / f"02-convergence{end}.html" for end in ("", "-skin"))
-    assert "[0, 1] mine" in own.read_text()
-    assert "[7] skin" in again.read_text()
-    assert "<h1>Small: Skin" in again.read_text()
-    assert not (index.parent / "notebooks" / "01-small-skin.html").exists(), "the other profile has no such chapter"
-    landing = index.read_text()
-    assert 'notebooks/02-convergence-skin.html#T11">Skin</a>' in landing, "the scoreboard links the second verdict"
-    assert "convergence-skin.html#T12" not in landing, "what it did not test is not said twice"
-    assert landing.count('notebooks/02-convergence-skin.html"') >= 2, "in the contents and in the list of chapters"
-    rows = json.loads((index.parents[1] / "build.json").read_text())["chapters"]
-    assert [(row["chapter"], row["profile"]) for row in rows][1:] == [("convergence", "mine"), ("convergence", "skin")]
 
 
 def test_other_parameters_have_another_folder_and_the_environment_is_left_alone(

@@ -1,7 +1,6 @@
 """What a book's chapters lack is trained before they are executed, and they are executed side by side."""
 
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,7 +13,6 @@ from transfusion_lib.book.execute import Build
 from transfusion_lib.book.project import Chapter, Project
 from transfusion_lib.chapters.kit.study import Study
 from transfusion_lib.errors import BuildError
-from transfusion_lib.papers import pilot as claims
 from transfusion_lib.runs import Run
 from transfusion_lib.runs.store import Store
 from transfusion_lib.spec import RunSpec
@@ -124,14 +122,3 @@ def test_the_books_studies_take_their_chapters_parameters() -> None:
     here = project.find(REPOSITORY)
     found = prepare._studies([(chapter, {}) for chapter in here.chapters])
     assert list(found) == [chapter.name for chapter in here.chapters if chapter.name in chapters.TABLE]
-
-
-def test_verdicts_written_at_the_same_time_are_all_kept(tmp_path: Path) -> None:
-    names = list(claims.TABLE)
-
-    def write(name: str) -> None:
-        claims.write(tmp_path / "verdicts.json", [claims.judge(name, None)], profile="quick")
-
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(write, names))
-    assert set(claims.read(tmp_path / "verdicts.json", profile="quick")) == set(names)
