@@ -146,31 +146,23 @@ def test_a_parameters_cell_holds_typed_literals_only(place: Project, source: str
 
 def test_the_profiles_load() -> None:
     here = project.find(REPOSITORY)
-    assert profiles.names(here) == [
-        "paper",
-        "published",
-        "published-networks",
-        "published-resnet",
-        "published-retina",
-        "published-skin",
-        "quick",
-    ]
-    assert [name for name in profiles.names(here) if profiles.load(here, name).live] == ["paper", "quick"]
+    assert profiles.names(here) == ["live", "paper", "published"]
+    assert [name for name in profiles.names(here) if profiles.load(here, name).live] == ["live", "paper"]
     for name in profiles.names(here):
         for chapter in here.chapters:
             profiles.load(here, name).parameters(chapter)
 
 
-def test_quick_is_the_notebooks_own_parameters() -> None:
-    assert profiles.load(project.find(REPOSITORY), "quick").chapter == {}
+def test_live_is_the_notebooks_own_parameters() -> None:
+    assert profiles.load(project.find(REPOSITORY), "live").chapter == {}
 
 
 def test_an_unknown_profile_says_which_exist(place: Project) -> None:
     with pytest.raises(
         UserError,
-        match=r'"quik"; did you mean "quick"\? Known: paper, published, .*, quick',
+        match=r'"lve"; did you mean "live"\? Known: live, paper, published',
     ):
-        profiles.load(place, "quik")
+        profiles.load(place, "lve")
 
 
 @pytest.mark.parametrize(
@@ -183,6 +175,7 @@ def test_an_unknown_profile_says_which_exist(place: Project) -> None:
         ('description = "x"\nlive = true\n[chapter.small]\nstep = 1', 'did you mean "steps"'),
         ('description = "x"\nlive = true\n[chapter.small]\nsteps = "1"', "steps is int"),
         ('description = "x"\nlive = true\npilot = ["smal"]', 'did you mean "small"'),
+        ('description = "x"\nlive = false\ntrained = ["smal"]', 'did you mean "small"'),
         ("description = ", "book/profiles/mine.toml"),
     ],
 )
@@ -203,7 +196,7 @@ def test_an_assignment_wins_over_the_profile_and_the_profile_over_the_notebook(p
 def test_the_current_profile_comes_from_the_environment(place: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place.root / "notebooks")
     monkeypatch.delenv(profiles.VARIABLE, raising=False)
-    assert profiles.current().name == "quick"
+    assert profiles.current().name == "live"
     monkeypatch.setenv(profiles.VARIABLE, "published")
     assert not profiles.current().live
 
@@ -257,7 +250,7 @@ def test_a_chapter_that_the_contents_do_not_name_is_refused(place: Project) -> N
 @pytest.fixture
 def made(place: Project) -> Build:
     """A build under way."""
-    return Build(id="now", profile="quick", folder=place.build / "book")
+    return Build(id="now", profile="live", folder=place.build / "book")
 
 
 def ran(number: int, source: str = "x = 1", *outputs: dict[str, Any]) -> dict[str, Any]:
@@ -445,7 +438,7 @@ def test_one_chapter_with_parameters_becomes_a_book(place: Project) -> None:
     lines: list[str] = []
     page = build.chapter(Project(place.root), "told", assignments=["smoke=false", "seeds=[3]"], say=lines.append)
     html = page.read_text()
-    assert "[3] False quick" in html
+    assert "[3] False live" in html
     assert "run 42 trained" not in html
     assert any(line.strip() == "run 42 trained" for line in lines)
     assert "tag_injected-parameters" in html
@@ -475,10 +468,10 @@ def test_other_parameters_have_another_folder_and_the_environment_is_left_alone(
 def test_the_status_page_keeps_a_pipe_out_of_its_table(made: Build) -> None:
     row = {
         "chapter": "a", "title": "A", "page": "notebooks/01-a", "outcome": "passed", "seconds": 1.0,
-        "started": "2026-01-01T00:00:00Z", "profile": "quick", "parameters": {"x": "a|b"}, "changed": [],
+        "started": "2026-01-01T00:00:00Z", "profile": "live", "parameters": {"x": "a|b"}, "changed": [],
     }  # fmt: skip
     made.source.mkdir(parents=True)
-    status.write([row], Profile(name="quick", description="d", live=True, chapter={}), made)
+    status.write([row], Profile(name="live", description="d", live=True, chapter={}), made)
     line = next(line for line in (made.source / "status.md").read_text().splitlines() if "01-a" in line)
     assert line.replace("\\|", "").count("|") == 6
 

@@ -69,7 +69,7 @@ def test_what_has_no_study_or_no_data_is_left_to_its_chapter(
 
 def begun(place: Project) -> Build:
     """Return a build of a project with the pages that executed chapters are read beside."""
-    made = Build(id="now", profile="quick", folder=place.build / "book")
+    made = Build(id="now", profile="live", folder=place.build / "book")
     made.source.mkdir(parents=True)
     shutil.copy(place.pages / "glossary.md", made.source)
     return made
@@ -120,5 +120,5 @@ def test_a_chapter_that_fails_ends_the_others(place: Project, monkeypatch: pytes
 
 def test_the_books_studies_take_their_chapters_parameters() -> None:
     here = project.find(REPOSITORY)
-    found = prepare._studies([(chapter, {}) for chapter in here.chapters])
+    found = prepare.studies([(chapter, {}) for chapter in here.chapters])
     assert list(found) == [chapter.name for chapter in here.chapters if chapter.name in chapters.TABLE]

@@ -17,7 +17,7 @@ GLOSSARY = (
 @pytest.fixture
 def made(tmp_path: Path) -> Build:
     """A build whose glossary has four words."""
-    build = Build(id="20261121T120000Z-abcd", profile="quick", folder=tmp_path)
+    build = Build(id="20261121T120000Z-abcd", profile="live", folder=tmp_path)
     build.source.mkdir()
     (build.source / "glossary.md").write_text(GLOSSARY)
     return build
