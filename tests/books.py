@@ -61,7 +61,7 @@ def small_project(folder: Path) -> Project:
     toc.write_text("\n".join(line for line in toc.read_text().splitlines() if "notebooks/" not in line) + "\n")
     for file in (folder / "book" / "profiles").glob("*.toml"):
         head = file.read_text().partition("[chapter")[0]
-        file.write_text(re.sub(r"^(chapters|also) = \[.*?\]\n", "", head, flags=re.DOTALL | re.MULTILINE))
+        file.write_text(re.sub(r"^(chapters|pilot|trained) = \[.*?\]\n", "", head, flags=re.DOTALL | re.MULTILINE))
     place = Project(folder)
     add_chapter(place, "01-small", prose(OPENING), code(PARAMETERS, "parameters"), code("print(seeds, smoke)"))
     return Project(folder)

@@ -146,31 +146,23 @@ def test_a_parameters_cell_holds_typed_literals_only(place: Project, source: str
 
 def test_the_profiles_load() -> None:
     here = project.find(REPOSITORY)
-    assert profiles.names(here) == [
-        "paper",
-        "published",
-        "published-networks",
-        "published-resnet",
-        "published-retina",
-        "published-skin",
-        "quick",
-    ]
-    assert [name for name in profiles.names(here) if profiles.load(here, name).live] == ["paper", "quick"]
+    assert profiles.names(here) == ["live", "paper", "published"]
+    assert [name for name in profiles.names(here) if profiles.load(here, name).live] == ["live", "paper"]
     for name in profiles.names(here):
         for chapter in here.chapters:
             profiles.load(here, name).parameters(chapter)
 
 
-def test_quick_is_the_notebooks_own_parameters() -> None:
-    assert profiles.load(project.find(REPOSITORY), "quick").chapter == {}
+def test_live_is_the_notebooks_own_parameters() -> None:
+    assert profiles.load(project.find(REPOSITORY), "live").chapter == {}
 
 
 def test_an_unknown_profile_says_which_exist(place: Project) -> None:
     with pytest.raises(
         UserError,
-        match=r'"quik"; did you mean "quick"\? Known: paper, published, .*, quick',
+        match=r'"lve"; did you mean "live"\? Known: live, paper, published',
     ):
-        profiles.load(place, "quik")
+        profiles.load(place, "lve")
 
 
 @pytest.mark.parametrize(
@@ -182,7 +174,8 @@ def test_an_unknown_profile_says_which_exist(place: Project) -> None:
         ('description = "x"\nlive = true\n[chapter.smal]\nsteps = 1', 'did you mean "small"'),
         ('description = "x"\nlive = true\n[chapter.small]\nstep = 1', 'did you mean "steps"'),
         ('description = "x"\nlive = true\n[chapter.small]\nsteps = "1"', "steps is int"),
-        ('description = "x"\nlive = true\nalso = ["quik"]', 'did you mean "quick"'),
+        ('description = "x"\nlive = true\npilot = ["smal"]', 'did you mean "small"'),
+        ('description = "x"\nlive = false\ntrained = ["smal"]', 'did you mean "small"'),
         ("description = ", "book/profiles/mine.toml"),
     ],
 )
@@ -203,7 +196,7 @@ def test_an_assignment_wins_over_the_profile_and_the_profile_over_the_notebook(p
 def test_the_current_profile_comes_from_the_environment(place: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place.root / "notebooks")
     monkeypatch.delenv(profiles.VARIABLE, raising=False)
-    assert profiles.current().name == "quick"
+    assert profiles.current().name == "live"
     monkeypatch.setenv(profiles.VARIABLE, "published")
     assert not profiles.current().live
 
@@ -257,7 +250,7 @@ def test_a_chapter_that_the_contents_do_not_name_is_refused(place: Project) -> N
 @pytest.fixture
 def made(place: Project) -> Build:
     """A build under way."""
-    return Build(id="now", profile="quick", folder=place.build / "book")
+    return Build(id="now", profile="live", folder=place.build / "book")
 
 
 def ran(number: int, source: str = "x = 1", *outputs: dict[str, Any]) -> dict[str, Any]:
@@ -445,7 +438,7 @@ def test_one_chapter_with_parameters_becomes_a_book(place: Project) -> None:
     lines: list[str] = []
     page = build.chapter(Project(place.root), "told", assignments=["smoke=false", "seeds=[3]"], say=lines.append)
     html = page.read_text()
-    assert "[3] False quick" in html
+    assert "[3] False live" in html
     assert "run 42 trained" not in html
     assert any(line.strip() == "run 42 trained" for line in lines)
     assert "tag_injected-parameters" in html
@@ -454,35 +447,6 @@ def test_one_chapter_with_parameters_becomes_a_book(place: Project) -> None:
     assert (row["chapter"], row["outcome"], row["changed"]) == ("told", "passed", ["seeds", "smoke"])
     assert row["parameters"]["seeds"] == [3]
     assert "seeds=[3]" in (page.parents[1] / "status.html").read_text()
-
-
-def test_a_chapter_stands_again_under_another_profile_with_its_own_verdicts(place: Project) -> None:
-    judged = (
-        "from transfusion_lib.book import profiles\nfrom transfusion_lib.papers.pilot import Verdict, judge, write\n"
-        "from pathlib import Path\nimport os\nname = profiles.current().name\nprint(seeds, name)\n"
-        "found = [Verdict(claim='T11', outcome='supported', reason='r'), judge('T12', None)]\n"
-        "write(Path(os.environ['TRANSFUSION_VERDICTS']), found, profile=name)"
-    )
-    cells = (prose(OPENING), code(PARAMETERS, "parameters"), code(judged))
-    add_chapter(place, "02-convergence", *cells)
-    folder = place.pages / "profiles"
-    (folder / "skin.toml").write_text(
-        'description = "x"\nlive = true\ntitle = "Skin"\nchapters = ["convergence"]\n'
-        "[chapter.convergence]\nseeds = [7]\n"
-    )
-    (folder / "mine.toml").write_text('description = "x"\nlive = true\nalso = ["skin"]\n')
-    index = build.book(Project(place.root), profile="mine", say=lambda _line: None)
-    own, again = (index.parent / "notebooks" / f"02-convergence{end}.html" for end in ("", "-skin"))
-    assert "[0, 1] mine" in own.read_text()
-    assert "[7] skin" in again.read_text()
-    assert "<h1>Small: Skin" in again.read_text()
-    assert not (index.parent / "notebooks" / "01-small-skin.html").exists(), "the other profile has no such chapter"
-    landing = index.read_text()
-    assert 'notebooks/02-convergence-skin.html#T11">Skin</a>' in landing, "the scoreboard links the second verdict"
-    assert "convergence-skin.html#T12" not in landing, "what it did not test is not said twice"
-    assert landing.count('notebooks/02-convergence-skin.html"') >= 2, "in the contents and in the list of chapters"
-    rows = json.loads((index.parents[1] / "build.json").read_text())["chapters"]
-    assert [(row["chapter"], row["profile"]) for row in rows][1:] == [("convergence", "mine"), ("convergence", "skin")]
 
 
 def test_other_parameters_have_another_folder_and_the_environment_is_left_alone(
@@ -504,10 +468,10 @@ def test_other_parameters_have_another_folder_and_the_environment_is_left_alone(
 def test_the_status_page_keeps_a_pipe_out_of_its_table(made: Build) -> None:
     row = {
         "chapter": "a", "title": "A", "page": "notebooks/01-a", "outcome": "passed", "seconds": 1.0,
-        "started": "2026-01-01T00:00:00Z", "profile": "quick", "parameters": {"x": "a|b"}, "changed": [],
+        "started": "2026-01-01T00:00:00Z", "profile": "live", "parameters": {"x": "a|b"}, "changed": [],
     }  # fmt: skip
     made.source.mkdir(parents=True)
-    status.write([row], Profile(name="quick", description="d", live=True, chapter={}), made)
+    status.write([row], Profile(name="live", description="d", live=True, chapter={}), made)
     line = next(line for line in (made.source / "status.md").read_text().splitlines() if "01-a" in line)
     assert line.replace("\\|", "").count("|") == 6
 

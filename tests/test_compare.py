@@ -72,7 +72,7 @@ def test_the_page_shows_what_differs_figures_and_words_side_by_side(place: Proje
     for letter, steps in (("A", 3), ("B", 4)):
         assert f"L{steps} 9" in (page.parent / "_static" / "sets" / f"{letter}-1.svg").read_text()
         assert (page.parent / "notebooks" / f"02-drawn-{letter.lower()}.html").is_file()
-    assert said[:2] == ["[1/2] drawn, set A, profile quick", "[2/2] drawn, set B, profile quick"]
+    assert said[:2] == ["[1/2] drawn, set A, profile live", "[2/2] drawn, set B, profile live"]
 
 
 def test_the_parameters_of_a_set_are_typed(place: Project) -> None:

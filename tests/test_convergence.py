@@ -20,7 +20,7 @@ from transfusion_lib.chapters.performance.study import Performance
 from transfusion_lib.chapters.transfusion.study import Transfusion
 from transfusion_lib.errors import ParameterError, SpecError
 from transfusion_lib.runs.store import Store
-from transfusion_lib.spec import RunSpec
+from transfusion_lib.spec import DataSpec, ModelSpec, RunSpec, TrainSpec
 
 PARAMETERS: dict[str, Any] = {
     "dataset": "fundus",
@@ -277,3 +277,23 @@ def test_pretrained_weights_are_found_where_they_are(monkeypatch: pytest.MonkeyP
     (tmp_path / "resnet50-0676ba61.pth").touch()
     assert source_for("resnet50", pretrained="auto") == "imagenet"
     assert isinstance(source_for("efficientnet_lite0", pretrained="tiny_imagenet_100"), RunSpec)
+
+
+def test_on_drawn_splits_each_seed_draws_its_own_and_each_data_set_has_every_run() -> None:
+    sets = ["fundus", "synthetic_chest", "retinamnist"]
+    drawn = Convergence(**PARAMETERS | {"split": "drawn", "others": sets[1:]}).specs()
+    assert {spec.data.split for spec in drawn} == {"drawn"}
+    assert all(spec.data.seed == spec.seed for spec in drawn)
+    plain = Convergence(**PARAMETERS | {"split": "drawn"}).specs()
+    assert len(drawn) == len(set(drawn)) == 3 * len(plain)
+    by_set = [[spec.replace(data=plain[0].data) for spec in drawn if spec.data.name == name] for name in sets]
+    assert by_set[0] == by_set[1] == by_set[2]
+    assert set(plain) <= set(drawn)
+
+
+def test_an_official_split_leaves_runs_as_they_are_described_without_one() -> None:
+    """The records were made before studies could draw a split: their runs must be found again."""
+    found = Convergence(**PARAMETERS | {"inits": ["random"], "controls": [], "networks": ["cbr_tiny"]}).specs()
+    data = DataSpec(name="fundus", size=64, train=100, val=20, test=30)
+    train = TrainSpec(steps=30, eval_every=10, batch_size=8, learning_rate=0.001)
+    assert found == [RunSpec(data=data, model=ModelSpec(name="cbr_tiny"), train=train, seed=seed) for seed in (0, 1)]

@@ -1,20 +1,15 @@
 """Evidence from runs: the right arms, split by split, and only runs of the plan."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
 
 import numpy as np
 import pytest
-import torch
 
+from tests.planted import run, runs_of
 from transfusion_lib import papers
 from transfusion_lib.chapters.kit.findings import Findings
 from transfusion_lib.errors import MeasureError
 from transfusion_lib.papers.plan import Plan, read_plan
-from transfusion_lib.runs.run import Run
-from transfusion_lib.spec import RunSpec
 
 BOOK = Path(__file__).parent.parent / "book"
 
@@ -22,35 +17,6 @@ BOOK = Path(__file__).parent.parent / "book"
 @pytest.fixture(scope="module")
 def plan() -> Plan:
     return read_plan(BOOK)
-
-
-def run(spec: RunSpec, *, score: float, val: float = 0.5, loss: float = 0.7) -> Run:
-    """Return what a finished run says: a test score, a validation loss and a mean training loss."""
-    lesions = spec.data.task == "lesion"
-    record: dict[str, Any] = {
-        "dataset": {"kind": "segmentation" if lesions else "multiclass", "classes": ["a", "b"],
-                    "cases": {"train": 5000, "val": 800, "test": 2000}},
-        "final": {"test_dice" if lesions else "test_auroc": score},
-    }  # fmt: skip
-    chance = float(np.exp(-val))
-    scores = torch.full((4, 1, 2), 1 - val) if lesions else torch.tensor([[1 - chance, chance]] * 4)
-    cases = {"val_scores": scores, "val_labels": torch.ones(4, dtype=torch.int64), "losses": torch.full((8,), loss)}
-    found = SimpleNamespace(spec=spec, record=record, cases=cases, final=record["final"], key="0" * 64)
-    return cast("Run", found)
-
-
-def runs_of(
-    plan: Plan, cell: str, scores: Mapping[str, float], *, spread: float = 0.004, **others: Mapping[str, float]
-) -> dict[RunSpec, Run]:
-    """Return all runs of a cell: an arm's score at each split is its mean and the split's own deviation."""
-    found = {}
-    for one in plan.cell(cell):
-        for (_, _, arm, _), specs in plan.arms(one).items():
-            for number, spec in enumerate(specs):
-                noise = spread * np.random.default_rng([number, len(arm)]).normal()
-                extra = {name: values[arm] for name, values in others.items() if arm in values}
-                found[spec] = run(spec, score=scores[arm] + float(noise), **extra)
-    return found
 
 
 def test_a_run_from_outside_the_plan_judges_nothing(plan: Plan) -> None:

@@ -10,13 +10,11 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
-from transfusion_lib.papers.pilot import TABLE, Verdict
 
 from transfusion_lib import markup, runs
 from transfusion_lib.book.learning import learning
 from transfusion_lib.book.live import Reporter
 from transfusion_lib.chapters.kit import style
-from transfusion_lib.papers import pilot as claims
 from transfusion_lib.runs.store import Store
 from transfusion_lib.spec import RunSpec
 from transfusion_lib.stats import over_seeds
@@ -45,15 +43,10 @@ def test_a_run_shows_its_score_and_curve(small: RunSpec, store: Store) -> None:
     assert "<polyline" in text
 
 
-def test_a_claim_a_verdict_and_an_interval_show_what_they_rest_on() -> None:
-    assert "converges faster" in shown(TABLE["T11"])
+def test_an_interval_shows_what_varies() -> None:
     interval = over_seeds([0.8, 0.82, 0.84])
     assert str(interval).startswith("0.82 (0.77")
     assert "seed varies, n = 3" in shown(interval)
-    parts = {"difference": {"CBR-Tiny": interval}}
-    verdict = claims.judge("T1", claims.Evidence(parts=parts, seeds=3, scores={"a": 0.8}, rises={"a": 0.0}))
-    assert "CBR-Tiny" in shown(verdict)
-    assert "&lt;b&gt;" in shown(Verdict(claim="T1", outcome="inconclusive", reason="<b>"))
 
 
 def test_words_never_become_markup() -> None:

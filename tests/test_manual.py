@@ -12,7 +12,7 @@ from transfusion_lib.book.execute import Build
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What the two pages include, by name."""
-    build = Build(id="B", profile="quick", folder=tmp_path_factory.mktemp("build"))
+    build = Build(id="B", profile="live", folder=tmp_path_factory.mktemp("build"))
     build.source.mkdir()
     manual.write(project.find(Path(__file__)).chapters, build)
     return {path.stem.removeprefix("manual-"): path.read_text() for path in build.source.glob("*.md")}

@@ -13,7 +13,7 @@ from transfusion_lib.book.execute import Build
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What the page includes, by the part's name."""
-    build = Build(id="B", profile="quick", folder=tmp_path_factory.mktemp("build"))
+    build = Build(id="B", profile="live", folder=tmp_path_factory.mktemp("build"))
     build.source.mkdir()
     networks.write(build)
     return {path.stem.removeprefix("networks-"): path.read_text() for path in build.source.glob("*.md")}

@@ -64,7 +64,7 @@ def test_power_is_that_of_its_tests_and_falls_with_cases_images_and_missing_runs
 
 def test_the_book_has_the_page_with_every_claim(tmp_path: Path, rows: dict[str, Row]) -> None:
     """Written at build time for a book that has the page, and not at all for one that has not."""
-    build = Build(id="B", profile="quick", folder=tmp_path)
+    build = Build(id="B", profile="live", folder=tmp_path)
     build.source.mkdir()
     judging.write(build)
     assert not list(build.source.iterdir())

@@ -1,7 +1,6 @@
 """What a book's chapters lack is trained before they are executed, and they are executed side by side."""
 
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,7 +13,6 @@ from transfusion_lib.book.execute import Build
 from transfusion_lib.book.project import Chapter, Project
 from transfusion_lib.chapters.kit.study import Study
 from transfusion_lib.errors import BuildError
-from transfusion_lib.papers import pilot as claims
 from transfusion_lib.runs import Run
 from transfusion_lib.runs.store import Store
 from transfusion_lib.spec import RunSpec
@@ -71,7 +69,7 @@ def test_what_has_no_study_or_no_data_is_left_to_its_chapter(
 
 def begun(place: Project) -> Build:
     """Return a build of a project with the pages that executed chapters are read beside."""
-    made = Build(id="now", profile="quick", folder=place.build / "book")
+    made = Build(id="now", profile="live", folder=place.build / "book")
     made.source.mkdir(parents=True)
     shutil.copy(place.pages / "glossary.md", made.source)
     return made
@@ -122,16 +120,5 @@ def test_a_chapter_that_fails_ends_the_others(place: Project, monkeypatch: pytes
 
 def test_the_books_studies_take_their_chapters_parameters() -> None:
     here = project.find(REPOSITORY)
-    found = prepare._studies([(chapter, {}) for chapter in here.chapters])
+    found = prepare.studies([(chapter, {}) for chapter in here.chapters])
     assert list(found) == [chapter.name for chapter in here.chapters if chapter.name in chapters.TABLE]
-
-
-def test_verdicts_written_at_the_same_time_are_all_kept(tmp_path: Path) -> None:
-    names = list(claims.TABLE)
-
-    def write(name: str) -> None:
-        claims.write(tmp_path / "verdicts.json", [claims.judge(name, None)], profile="quick")
-
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(write, names))
-    assert set(claims.read(tmp_path / "verdicts.json", profile="quick")) == set(names)

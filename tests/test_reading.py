@@ -1,16 +1,13 @@
-"""What an executed chapter gains for its readers: folded parameters, linked terms, verdicts below its question."""
+"""What an executed chapter gains for its readers: folded parameters and linked terms."""
 
-import json
 from pathlib import Path
 
 import pytest
-from transfusion_lib.papers.pilot import Verdict
 
 from tests.books import code, notebook, prose
-from transfusion_lib.book import reading, verdicts
+from transfusion_lib.book import reading
 from transfusion_lib.book.execute import Build
 from transfusion_lib.book.project import read_notebook, write_notebook
-from transfusion_lib.papers import pilot as claims
 
 GLOSSARY = (
     "# Words\n\n```{glossary}\nCCA\n  A measure.\n\ncut point\n  A place.\n\nseed\n  A number.\n\nrun\n  One.\n```\n"
@@ -20,7 +17,7 @@ GLOSSARY = (
 @pytest.fixture
 def made(tmp_path: Path) -> Build:
     """A build whose glossary has four words."""
-    build = Build(id="20261121T120000Z-abcd", profile="quick", folder=tmp_path)
+    build = Build(id="20261121T120000Z-abcd", profile="live", folder=tmp_path)
     build.source.mkdir()
     (build.source / "glossary.md").write_text(GLOSSARY)
     return build
@@ -55,23 +52,3 @@ def test_a_term_is_linked_once_a_page_and_parameters_are_folded(made: Build) -> 
     assert second["source"] == "The seed."
     assert form["metadata"]["tags"] == ["parameters", "hide-input"]
     assert form["metadata"]["mystnb"]["code_prompt_show"] == "Run with: seeds, steps"
-
-
-def test_the_verdicts_stand_below_the_question(made: Build) -> None:
-    path = made.source / "a.ipynb"
-    claims.write(made.verdicts, [Verdict(claim="T11", outcome="supported", reason="r")], profile="quick")
-    announced = verdicts.placeholder("convergence")
-    output = {"output_type": "display_data", "metadata": {}, "data": {"text/html": announced}}
-    cells = [prose("# T\n\nWho is first?\n\nMore."), {**code("open()"), "outputs": [output]}]
-    document = notebook(*cells) | {"metadata": {"transfusion": {"chapter": "convergence", "profile": "quick"}}}
-    write_notebook(path, document)
-    verdicts.place(path, made)
-    opening, opened = read_notebook(path)["cells"]
-    heading, question, box, rest = opening["source"].split("\n\n")
-    assert (heading, question, rest) == ("# T", "Who is first?", "More.")
-    assert "tf-supported" in box
-    assert '<a href="#T11">' in box
-    assert opened["outputs"] == []
-    again = json.dumps(read_notebook(path))
-    verdicts.place(path, made)
-    assert json.dumps(read_notebook(path)) == again, "placed once"

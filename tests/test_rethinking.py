@@ -1,4 +1,4 @@
-"""Differential transfer, cut points, ablations: the chapters' runs, findings and evidence, on planted runs."""
+"""Differential transfer, cut points, ablations: the chapters' runs and findings, on planted runs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +24,6 @@ from transfusion_lib.chapters.kit import scores
 from transfusion_lib.chapters.kit.curve_tables import subject
 from transfusion_lib.chapters.kit.cuts import Arm
 from transfusion_lib.errors import ParameterError
-from transfusion_lib.papers import pilot as claims
 from transfusion_lib.papers import rethinking
 from transfusion_lib.runs import Run
 from transfusion_lib.runs.store import Entry
@@ -192,7 +191,7 @@ def test_the_paper_cuts_the_same_networks() -> None:
     assert len(frame) == len(rethinking.TABLE_1)
 
 
-# Scores and evidence
+# Scores
 
 
 def test_a_gain_is_zero_of_a_group_with_itself_and_signed_otherwise() -> None:
@@ -209,22 +208,6 @@ def test_a_gain_is_zero_of_a_group_with_itself_and_signed_otherwise() -> None:
 FUNDUS = "synthetic fundus photographs, referable retinopathy"
 
 
-def judged(claim: str, evidence: Any) -> str:
-    return claims.judge(claim, evidence).outcome
-
-
-def test_r1_is_about_every_method_against_full_fine_tuning() -> None:
-    found = arms(LWFT=3.0, TF=3.0, TTL=3.0)
-    evidence = tables.evidence_r1(found)
-    assert evidence is not None
-    assert set(evidence.parts["difference"]) == {
-        f"{n}, {FUNDUS}, EfficientNet-Lite0" for n in ("LWFT-1", "TF-1", "TTL-2")
-    }
-    assert judged("R1", evidence) == "supported"
-    assert judged("R1", tables.evidence_r1(arms(TF=0.7))) == "contradicted"
-    assert tables.evidence_r1([arm for arm in found if arm.method in ("FTL", "FE")]) is None
-
-
 def test_a_case_names_the_task_that_was_asked_for() -> None:
     """Two tasks of one data set are two cases."""
     whole = STUDY.whole("efficientnet_lite0")
@@ -235,37 +218,12 @@ def test_a_case_names_the_task_that_was_asked_for() -> None:
     ]
 
 
-def test_r2_needs_best_smallest_and_fastest() -> None:
-    found = arms(TTL=3.2)
-    costs = networks(found)
-    evidence = tables.evidence_r2(found, costs)
-    assert evidence is not None
-    assert len(evidence.parts["best"]) == 3, "FTL, LWFT, TF; feature extraction is not among the paper's methods"
-    assert len(evidence.parts["smallest"]) == 2, "FTL and LWFT are one network"
-    assert len(evidence.parts["fastest"]) == 4, "two networks at two batch sizes"
-    assert judged("R2", evidence) == "supported"
-    slow = costs | {"TTL-2": costs["TTL-2"] | {"latency_ms": {"1": [9.0, 9.1] * 10, "32": [400.0, 401.0] * 10}}}
-    assert judged("R2", tables.evidence_r2(found, slow)) == "contradicted"
-    assert tables.evidence_r2([arm for arm in found if arm.method != "TTL"], costs) is None
-
-
-def test_r3_of_a_second_stage_that_changes_nothing_is_open() -> None:
-    assert tables.evidence_r3([arm for arm in arms() if arm.name != "TTL-2"]) is None
-    found = arms()
-    first = next(arm for arm in found if arm.name == "TTL-1")
-    same = [first, Arm(name="TTL-2", method="TTL", cut=first.cut, runs=first.runs)]
-    assert judged("R3", tables.evidence_r3(same)) == "inconclusive"
-    better = Arm(name="TTL-2", method="TTL", cut="x", runs=tuple(told(run.spec, quality=3.2) for run in first.runs))
-    assert judged("R3", tables.evidence_r3([first, better])) == "supported"
-
-
-def test_one_seed_gives_a_table_and_no_evidence() -> None:
+def test_one_seed_gives_a_table_without_intervals() -> None:
     study = Differential(**CUTS | {"seeds": [0]}, latency_batches=[1], rounds=5)
     found = study.arms(study.ensure(planted(dict.fromkeys(("FTL", "FE", "LWFT", "TF", "TTL"), 2.0), BLOCK5)))
     frame = tables.methods(found, networks(found))
     assert frame["auroc_low"].isna().all()
     assert "to" not in tables.methods_styled(frame, found).to_html().split("<tbody>")[1].split("</td>")[2]
-    assert tables.evidence_r1(found) is None
 
 
 def test_the_table_holds_each_rows_commands_as_text() -> None:
@@ -299,13 +257,6 @@ def reuse_frame(slope: float, top: float) -> pd.DataFrame:
 FULL = arms()[0]
 
 
-@pytest.mark.parametrize(
-    ("slope", "top", "outcome"), [(-0.3, 0.02, "supported"), (-0.3, 0.4, "contradicted"), (0.2, 0.02, "contradicted")]
-)
-def test_r4_is_a_fall_down_to_chance(slope: float, top: float, outcome: str) -> None:
-    assert judged("R4", cut_tables.evidence_r4(reuse_frame(slope, top), FULL)) == outcome
-
-
 def pair_frame(change: float) -> pd.DataFrame:
     blocks = ("block1", "block2", "block3", "block4")
     rows = [
@@ -319,43 +270,11 @@ def pair_frame(change: float) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-@pytest.mark.parametrize(("change", "outcome"), [(0.2, "supported"), (-0.2, "contradicted"), (0.0, "inconclusive")])
-def test_r5_is_the_top_block_with_blocks_2_and_3(change: float, outcome: str) -> None:
-    evidence = cut_tables.evidence_r5(pair_frame(change), FULL)
-    assert evidence is not None
-    assert [case[:18] for case in evidence.parts["change"]] == ["block4 with block2", "block4 with block3"]
-    assert judged("R5", evidence) == outcome
-    assert "the likeness of block4 changes by +0.000 with block2" in cut_tables.pairs_finding(pair_frame(change))
+def test_the_likeness_of_the_top_block_is_that_planted() -> None:
+    assert "the likeness of block4 changes by +0.000 with block2" in cut_tables.pairs_finding(pair_frame(0.0))
 
 
-def by_block(lower: float, top: float) -> Any:
-    """Return a stand-in for ``depth.by_block``: best on validation is the stem, no block; then the top."""
-
-    def found(study: Cutpoint, run: Run) -> dict[str, Any]:
-        labels, scores_of = run.cases["test_labels"].numpy(), []
-        for quality in (0.1, lower, top):
-            noise = np.random.default_rng([run.spec.seed, int(10 * quality)]).normal(size=CASES)
-            chance = quality * labels + noise
-            scores_of.append(torch.from_numpy(np.stack([-chance, chance], 1)))
-        rows = [
-            {"stage": stage, "val_auprc": value, "test_auroc": 0.8}
-            for stage, value in (("conv1", 0.99), ("block2", 0.9), ("top", 0.95))
-        ]
-        return {"probes": rows, "test_scores": torch.stack(scores_of)}
-
-    return found
-
-
-@pytest.mark.parametrize(("lower", "top", "outcome"), [(3.0, 1.0, "supported"), (1.0, 3.0, "contradicted")])
-def test_r6_compares_the_lower_block_that_validation_chose(
-    lower: float, top: float, outcome: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cut_tables, "_by_block", by_block(lower, top))
-    study = Cutpoint(**CUTS, **LOOK)
-    assert judged("R6", cut_tables.evidence_r6(study, FULL)) == outcome
-
-
-def test_r7_counts_seeds_whose_two_cut_points_are_neighbours() -> None:
+def test_seeds_are_counted_whose_two_cut_points_are_neighbours() -> None:
     runs = STUDY.ensure(planted(dict.fromkeys(("FTL", "FE", "LWFT", "TF", "TTL"), 2.0), BLOCK5))
     searched = STUDY.found(runs)["TTL"]
     cuts = ["conv1", "block5.1", "block5.2", "block5.3", "block6.1", "block7"]
@@ -364,11 +283,6 @@ def test_r7_counts_seeds_whose_two_cut_points_are_neighbours() -> None:
     agreed = cut_tables.agreement([near, near, far], searched, threshold=0.5)
     assert agreed["agrees"].tolist() == [True, True, False]
     assert agreed["apart"].tolist() == [1, 1, 2]
-    evidence = cut_tables.evidence_r7(agreed, FULL)
-    assert evidence is not None
-    (found,) = evidence.parts["agreement"].values()
-    assert found.estimate == pytest.approx(2 / 3)
-    assert judged("R7", evidence) == "inconclusive", "three searches cannot settle it"
     assert cut_tables.chance_of_agreement(3) == pytest.approx(7 / 9)
 
 
@@ -422,34 +336,10 @@ def test_the_medical_source_differs_from_the_natural_in_its_weights_alone() -> N
     assert "pretrained from synthetic_chest" in runs.label(sources["medical"]), "a log tells the two apart"
 
 
-@pytest.mark.parametrize(("unpooled", "outcome"), [(1.0, "supported"), (3.2, "contradicted")])
-def test_r8_is_pooled_against_not(unpooled: float, outcome: str) -> None:
-    found = ABLATIONS.pooled(ablated(unpooled=unpooled))
+def test_pooling_is_compared_at_the_block_that_validation_chose() -> None:
+    found = ABLATIONS.pooled(ablated(unpooled=1.0))
     assert {one.chosen.cut for one in found.values()} == {"block5"}
-    assert judged("R8", ablation_tables.evidence_r8(found)) == outcome
     assert "pooled at block5" in ablation_tables.pooling_finding(found)
-
-
-@pytest.mark.parametrize(("cut", "outcome"), [(3.5, "supported"), (1.0, "contradicted")])
-def test_r9_needs_every_architecture(cut: float, outcome: str) -> None:
-    evidence = ablation_tables.evidence_r9(ABLATIONS.architectures(ablated(cut=cut)))
-    assert evidence is not None
-    assert len(evidence.parts["difference"]) == 2
-    assert judged("R9", evidence) == outcome
-
-
-@pytest.mark.parametrize(
-    ("medical", "none", "outcome"),
-    [(1.0, 0.0, "supported"), (3.2, 0.0, "contradicted"), (1.0, 1.0, "inconclusive"), (3.2, 3.2, "inconclusive")],
-)
-def test_r10_is_medical_minus_natural_of_a_source_that_is_better_than_none(
-    medical: float, none: float, outcome: str
-) -> None:
-    found = ABLATIONS.by_source(ablated(medical=medical, none=none))
-    evidence = ablation_tables.evidence_r10(found)
-    assert evidence is not None
-    assert len(evidence.runs) == 9
-    assert judged("R10", evidence) == outcome
 
 
 # Figures

@@ -259,8 +259,8 @@ def test_difference_is_welchs_test() -> None:
     assert found.df == pytest.approx(peer.df)
 
 
-def test_interaction_is_a_difference_of_differences() -> None:
-    found = stats.interaction(large=[5.0, 5.2], large_base=[3.0, 3.2], small=[4.0, 4.2], small_base=[3.5, 3.7])
+def test_a_contrast_is_a_difference_of_differences() -> None:
+    found = stats.contrast([[5.0, 5.2], [3.0, 3.2], [4.0, 4.2], [3.5, 3.7]], [1, -1, -1, 1])
     assert found.estimate == pytest.approx(1.5)
     assert found.se == pytest.approx(math.sqrt(4 * 0.02 / 2))
     assert found.df == pytest.approx(4)

@@ -1,108 +1,116 @@
-"""Verdicts on pages: one row for every claim, badges where the claims are judged, and nothing that is not escaped."""
+"""Verdicts on pages: cards where a chapter announces them, badges on top, one row for every claim, all escaped."""
 
-import json
-from dataclasses import replace
+import re
 from pathlib import Path
 
 import pytest
-from transfusion_lib.papers.pilot import TABLE, Evidence, Verdict
 
-from tests.books import code, notebook, prose
-from transfusion_lib.book import landing, project, verdicts
+from tests.books import REPOSITORY, code, notebook, prose
+from transfusion_lib.book import project, verdicts
 from transfusion_lib.book.execute import Build
-from transfusion_lib.book.project import Chapter
-from transfusion_lib.papers import pilot as claims
-from transfusion_lib.stats import over_seeds
+from transfusion_lib.book.project import Chapter, read_notebook, write_notebook
+from transfusion_lib.chapters.kit.planned import Judged
+from transfusion_lib.errors import MeasureError
+from transfusion_lib.papers import CLAIMS, Arm, Arms, Case, Evidence, judge
+
+CHAPTERS = project.find(REPOSITORY).chapters
 
 
 @pytest.fixture
-def build(tmp_path: Path) -> Build:
-    """A build in which the chapter "convergence" supported T11."""
-    made = Build(id="B", profile="quick", folder=tmp_path)
-    made.source.mkdir()
-    claims.write(made.verdicts, [t11()], profile="quick")
-    return made
-
-
-def t11() -> Verdict:
-    """Return a verdict that a planted speed-up supports."""
-    evidence = Evidence(
-        parts={"speed_up": {"Net": over_seeds([10.0, 11.0, 12.0])}},
-        seeds=3,
-        scores={"pretrained": 0.9},
-        arrivals={"pretrained": claims.Arrival(reached=3, runs=3, mean=20.0, grid=10.0)},
-    )
-    return claims.judge("T11", evidence)
-
-
-def test_the_landing_page_has_what_its_chapters_found_and_one_figure(build: Build) -> None:
-    glued = {
-        "output_type": "display_data",
-        "data": {"application/papermill.record/text/plain": "'pretrained first; 3 < 5'"},
-        "metadata": {"scrapbook": {"name": "finding"}},
+def board() -> dict[str, Judged]:
+    """A board on which T11 is supported on a task with a hostile name, and T12 waits for two cells."""
+    jitter = {"random": (0.01, -0.01, 0.0, 0.02, -0.02), "pretrained": (0.0, 0.02, -0.02, 0.01, -0.01)}
+    arms = {
+        start: Arm(scores=[level + one for one in jitter[start]], draws=range(5))
+        for start, level in (("random", 0.9), ("pretrained", 0.5))
     }
-    drawn = {
-        "output_type": "display_data",
-        "data": {"image/svg+xml": "<svg/>"},
-        "metadata": {"image/svg+xml": {"alt": "Curves."}},
-    }
-    chapter = Chapter(Path("notebooks/01-convergence.ipynb"))
-    cells = (prose("# Mean Var\n\nFaster?"), {**code("1"), "outputs": [glued, drawn]})
-    (build.source / "notebooks").mkdir()
-    project.write_notebook(build.source / "notebooks" / "01-convergence.ipynb", notebook(*cells))
-    chapter.__dict__["cells"] = cells
-    landing.write([chapter], build)
-    text = (build.source / "landing.md").read_text()
-    assert "- **The way there.** Pretrained first; 3 < 5. → [Mean Var](/notebooks/01-convergence.ipynb)" in text
-    assert ":alt: Curves." in text
-    assert (build.source / "landing.svg").read_text() == "<svg/>"
-    landing.write([], build)
-    assert (build.source / "landing.md").read_text().strip() == ""
+    speed = {"speed": [Case(measure=Arms(arms=arms), network="Net", task="<img src=x onerror=alert(1)>")]}
+    found = {"T11": judge("T11", Evidence(parts=speed))}
+    waits = {"T12": {"D.lite0": 1.25, "D.resnet50": 2.0}}
+    return {name: Judged(verdict=found.get(name) or judge(name, None), waits=waits.get(name, {})) for name in CLAIMS}
 
 
-def test_the_scoreboard_has_every_claim_and_links_those_that_were_judged(build: Build) -> None:
-    verdicts.write_scoreboard([Chapter(Path("notebooks/01-convergence.ipynb"))], build)
-    text = (build.source / "scoreboard.md").read_text()
-    assert text.count('<tr id="board-') == len(TABLE) == 26
-    assert "<b>1</b> supported, <b>25</b> not tested" in text
-    assert '<a href="notebooks/01-convergence.html#T11">T11</a>' in text
-    assert text.count('<a href="notebooks') == 1
+def shown(html: str) -> dict[str, object]:
+    """Return an output that shows HTML."""
+    return {"output_type": "display_data", "metadata": {}, "data": {"text/html": html}}
 
 
-def test_a_claim_that_only_a_further_page_tested_has_its_verdict_and_links_it(build: Build) -> None:
-    guest = Chapter(Path("notebooks/03-performance.ipynb"), guest=project.Guest("other", "other data"))
-    claims.write(build.verdicts, [replace(t11(), claim="T3")], profile="other")
-    verdicts.write_scoreboard([Chapter(Path("notebooks/03-performance.ipynb")), guest], build)
-    text = (build.source / "scoreboard.md").read_text()
-    assert "<b>2</b> supported, <b>24</b> not tested" in text
-    assert '<a href="notebooks/03-performance-other.html#T3">T3</a>' in text
-
-
-def test_badges_stand_on_top_of_the_chapter_that_judges(build: Build, tmp_path: Path) -> None:
-    executed = notebook(prose("# A\n\nB?"), code("open_chapter(study)"))
-    executed["metadata"]["transfusion"] = {"chapter": "convergence", "profile": "quick"}
-    html = {"text/html": verdicts.placeholder("convergence")}
-    executed["cells"][1]["outputs"] = [{"output_type": "display_data", "data": html, "metadata": {}}]
+def test_cards_take_the_place_of_what_announces_them_and_the_rest_stays(
+    board: dict[str, Judged], tmp_path: Path
+) -> None:
     path = tmp_path / "a.ipynb"
-    project.write_notebook(path, executed)
-    verdicts.place(path, build)
-    opening, opened = json.loads(path.read_text())["cells"]
-    assert opened["outputs"] == [], "the announcement has moved"
-    shown = "".join(opening["source"])
-    assert shown.startswith("# A\n\nB?\n\n")
-    assert "tf-supported" in shown
-    assert 'href="#T11"' in shown
-    assert "T12" in shown
-    assert verdicts.placeholder("none") is None
+    other = shown('<p class="x">A table.</p>')
+    cells = [
+        prose("# T\n\nWho is first?\n\nMore."),
+        {**code("chapter = open()"), "outputs": [shown(verdicts.noted("A [page](/pilot.md) & more."))]},
+        {**code("show()"), "outputs": [other, shown(verdicts.placeholder(["T11", "T12"]))]},
+        prose("The end."),
+    ]
+    write_notebook(path, notebook(*cells))
+    verdicts.place(path, board)
+    opening, opened, cards, end = read_notebook(path)["cells"]
+    heading, note, question, box, rest = opening["source"].split("\n\n")
+    assert (heading, question, rest) == ("# T", "Who is first?", "More.")
+    assert note == "A [page](/pilot.md) & more.", "Markdown again"
+    assert re.findall(r'<a href="#(\w+)">', box) == ["T11", "T12"]
+    assert box.count("tf-verdict") == 2
+    assert opened["outputs"] == []
+    assert cards["outputs"][0] == other
+    html = cards["outputs"][1]["data"]["text/html"]
+    assert re.findall(r'class="tf-claim" id="(\w+)"', html) == ["T11", "T12"]
+    assert end["source"] == "The end."
+    once = path.read_text()
+    verdicts.place(path, board)
+    assert path.read_text() == once
 
 
-def test_a_card_shows_reason_rule_and_numbers_as_text() -> None:
-    verdict = t11()
-    hostile = replace(verdict, findings=(replace(verdict.findings[0], case="<img src=x>"),), reason="<script>")
-    shown = verdicts.card(hostile)
-    assert 'id="T11"' in shown
-    assert TABLE["T11"].statement in shown
-    assert "Supported if for every case" in shown
-    assert "<img" not in shown
-    assert "<script" not in shown
-    assert ">11.0 (8.5 to 13.5)<" in shown
+def test_a_card_says_the_verdict_its_numbers_the_rule_and_escapes_every_word(board: dict[str, Judged]) -> None:
+    html = verdicts.card(board["T11"])
+    assert "tf-supported" in html
+    assert CLAIMS["T11"].rule in html
+    assert "-0.4000" in html, "0.5 minus 0.9"
+    assert "<img" not in html
+    assert "&lt;img src=x onerror=alert(1)&gt;" in html
+
+
+def test_a_claim_that_waits_says_for_which_cells_and_how_long(board: dict[str, Judged]) -> None:
+    said = verdicts.found(board["T12"])
+    assert said.endswith("Not run yet: D.lite0, D.resnet50, about 3.2 core-hours.")
+    assert "It takes" in said
+    assert "Not run yet" not in verdicts.found(board["T11"])
+
+
+def test_an_unknown_claim_is_named_where_a_chapter_announces_it() -> None:
+    with pytest.raises(MeasureError, match=r"T99"):
+        verdicts.placeholder(["T11", "T99"])
+
+
+def scoreboard(board: dict[str, Judged], chapters: tuple[Chapter, ...], folder: Path) -> str:
+    """Return the scoreboard of a book of these chapters."""
+    build = Build(id="B", profile="live", folder=folder)
+    build.source.mkdir()
+    verdicts.write_scoreboard(chapters, board, build)
+    return (build.source / "scoreboard.md").read_text()
+
+
+def test_the_scoreboard_has_every_claim_once_and_leads_to_the_chapter_that_shows_it(
+    board: dict[str, Judged], tmp_path: Path
+) -> None:
+    text = scoreboard(board, CHAPTERS, tmp_path)
+    assert re.findall(r'<tr id="board-(\w+)">', text) == list(CLAIMS)
+    assert "29 claims: <b>1</b> supported, <b>28</b> not tested here." in text
+    assert "<img" not in text
+    pages = {chapter.page: chapter for chapter in CHAPTERS}
+    links = re.findall(r'<a href="([^"#]+)\.html#(\w+)">', text)
+    assert [claim for _, claim in links] == list(CLAIMS)
+    for page, claim in links:
+        announced = re.findall(r"chapter\.verdicts\((.*?)\)", "".join(cell["source"] for cell in pages[page].cells))
+        assert any(f'"{claim}"' in names for names in announced), f"{page} shows no card of {claim}"
+
+
+def test_a_claim_whose_chapter_this_book_leaves_out_has_no_link(board: dict[str, Judged], tmp_path: Path) -> None:
+    text = scoreboard(board, tuple(one for one in CHAPTERS if one.name == "convergence"), tmp_path)
+    assert re.findall(r'<a href="([^"]+)">', text) == [
+        f"notebooks/01-convergence.html#{k}" for k in ("T11", "T12", "N3")
+    ]
+    assert text.count("<tr id=") == len(CLAIMS)

@@ -1,4 +1,4 @@
-"""No sentence against its figure: each generated title, finding and verdict is held against the numbers of its panel.
+"""No sentence against its figure: each generated title and finding is held against the numbers of its panel.
 
 Over random frames (ties, one seed, missing starts, reversed effects) and over the published records. ``held`` takes a
 sentence apart: every claim of an order, an extreme or a sign must be of a known form, and the numbers must have it.
@@ -15,8 +15,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import ttest_ind
-from transfusion_lib.papers.pilot import TABLE, Arrival, Evidence, judge
+from scipy.stats import ttest_1samp, ttest_ind
 
 from transfusion_lib import chapters, stats
 from transfusion_lib.book import parameters, profiles, project
@@ -26,7 +25,7 @@ from transfusion_lib.chapters.cutpoint import tables as cutpoint
 from transfusion_lib.chapters.differential import tables as differential
 from transfusion_lib.chapters.filters import tables as filters
 from transfusion_lib.chapters.kit import arrivals as kit_arrivals
-from transfusion_lib.chapters.kit import curve_tables
+from transfusion_lib.chapters.kit import curve_tables, losses
 from transfusion_lib.chapters.performance import cost_tables
 from transfusion_lib.chapters.performance import tables as performance_tables
 from transfusion_lib.chapters.representations import tables as representations
@@ -213,14 +212,72 @@ def held_speed(frame: pd.DataFrame, threshold: float) -> None:
     for estimate, low, high in TOLD.findall(said):
         signs = {math.copysign(1, number(one)[0]) for one in (estimate, low, high)}
         assert len(signs) == 1, f"{said!r}: a gain that its interval leaves open"
-    held_verdict("T11", convergence_tables.speed_evidence(found, frame))
-    held_verdict("T12", convergence_tables.statistics_evidence(found, frame))
 
 
 @FEW
 @given(curves())
 def test_words_on_speed_are_those_of_the_curves(frame: pd.DataFrame) -> None:
     held_speed(frame, THRESHOLD)
+
+
+# Training losses
+
+
+@st.composite
+def mean_losses(draw: st.DrawFn) -> pd.DataFrame:
+    """Return mean losses of some starts, with or without the random one, over seeds that need not be the same."""
+    rows = []
+    for init in draw(st.lists(st.sampled_from(STARTS), min_size=1, max_size=5, unique=True)):
+        level, spread = draw(st.sampled_from([0.5, 0.75, 1.0, 1.25])), draw(st.sampled_from([0.0, 1 / 64, 1 / 4]))
+        first = draw(st.sampled_from([0, 0, 0, 3]))
+        for seed in range(first, first + draw(st.integers(1, 5))):
+            rows.append(("CBR-Tiny", init, seed, level + spread * draw(st.sampled_from([-1.0, 0.0, 1.0]))))
+    return pd.DataFrame(rows, columns=["network", "init", "seed", "loss"])
+
+
+def held_gains(frame: pd.DataFrame) -> None:
+    """Hold which starts are said to be faster or slower, and by how much, against the losses of the same seeds."""
+    found = losses.gains(frame)
+    titles, told = losses.gain_titles(found), losses.gain_finding(found)
+    signs: dict[str, dict[str, int]] = {}
+    for network, part in frame.groupby("network", sort=False):
+        wide = part.pivot_table(index="seed", columns="init", values="loss")
+        for init in wide.columns.drop("random", errors="ignore") if "random" in wide else ():
+            lower = (wide["random"] - wide[init]).dropna()
+            if lower.empty:
+                continue
+            apart_from_0 = len(lower) > 1 and np.ptp(lower) > 1e-12 and ttest_1samp(lower, 0).pvalue < 0.05
+            signs.setdefault(str(network), {})[str(init)] = int(np.sign(lower.mean()) * apart_from_0)
+    assert set(titles) == set(signs)
+    for network, title in titles.items():
+        mine = signs[network]
+        faster, slower = ({init for init, sign in mine.items() if sign == way} for way in (1, -1))
+        every, known = "every start is faster" in title, {name: [0.0] for name in mine}
+        said = {
+            way: re.search(rf"(?:^|; |: )((?:(?!;|: ).)+?) (?:is|are) {way}", title) for way in ("faster", "slower")
+        }
+        for way, group in (("faster", faster), ("slower", slower)):
+            shown = said[way]
+            named = set(names_in(shown[1], known)) if shown and not every else set(mine) if shown else set()
+            assert named == group, title
+        assert ("no start differs" in title) == (not faster and not slower), title
+        assert ("the rest not" in title) == bool((faster or slower) and len(faster | slower) < len(mine)), title
+    fulls = found[found["init"] == "pretrained"]
+    quoted(told, [triple for one in fulls[["gain", "low", "high"]].itertuples(index=False)
+                  for triple in (tuple(one), (-one.gain, -one.high, -one.low))])  # fmt: skip
+    for network in fulls["network"]:
+        sentence = next(part for part in told.split(". ") if part.startswith(f"{network}: "))
+        assert ("raise the" in sentence) == (signs[network]["pretrained"] < 0), told
+    shares = found[["share", "share_low", "share_high"]].dropna().values.tolist()
+    for shown in re.findall(r"(-?[\d.]+) % \((-?[\d.]+) % to (-?[\d.]+) %\)", told):
+        near = [all(abs(float(a) - 100 * b) <= 0.5 + 1e-9 for a, b in zip(shown, one, strict=True)) for one in shares]
+        assert any(near), told
+
+
+@FEW
+@given(mean_losses())
+def test_words_on_training_losses_are_those_of_the_runs(frame: pd.DataFrame) -> None:
+    held_gains(frame)
 
 
 # Final scores
@@ -259,9 +316,6 @@ def held_finals(rows: pd.DataFrame) -> None:
             assert row["p differs"] < 0.05, said
             assert (row["effect"] > 0) == (verb == "raises"), said
         assert "one seed" not in said or found["seeds"].min() < 2
-    held_verdict("T1", performance_tables.transfer_evidence(rows))
-    held_verdict("T2", performance_tables.small_networks_evidence(rows))
-    held_verdict("T4", performance_tables.little_data_evidence(rows))
 
 
 @FEW
@@ -434,68 +488,6 @@ def held_leads(found: pd.DataFrame, early: int) -> None:
     assert told.startswith(f"{clear[0]} of {len(found)} rows after {early} steps and in {clear[1]} at the end"), told
 
 
-# Verdicts
-
-REGION = re.compile(rf"(above|below|within ±|between) ?({NUMBER})(?: and ({NUMBER}))?$")
-
-
-def held_verdict(claim: str, evidence: Evidence | None) -> None:
-    """Hold the sentence of a verdict against the intervals that it rests on."""
-    found = judge(claim, evidence)
-    assert found.reason.endswith("."), found.reason
-    if evidence is None:
-        return
-    asked = [(part, one) for name, cases in evidence.parts.items() if not (part := TABLE[claim].parts[name]).presupposed
-             for one in cases.values()]  # fmt: skip
-    inside = [part.region.low < one.low and one.high < part.region.high for part, one in asked]
-    level = 1 - 0.05 / max(1, len(asked))
-    every = [one for cases in evidence.parts.values() for one in cases.values() if math.isfinite(one.se)]
-    quoted(found.reason, [(shown.estimate, shown.low, shown.high) for one in every for shown in (one, one.at(level))])
-    if found.outcome == "supported":
-        assert all(inside), found.reason
-        cases = re.search(r"in all (\d+) cases", found.reason)
-        assert int(cases[1]) == len(asked) if cases else len(asked) == 1, found.reason
-        assert f"over {evidence.seeds} seeds" in found.reason
-    if shown := re.match(r"Open in (\d+) of (\d+) cases", found.reason):
-        assert (int(shown[1]), int(shown[2])) == (inside.count(False), len(inside)), found.reason
-    if found.outcome == "contradicted" or found.reason.startswith("Open"):
-        told = TOLD.search(found.reason)
-        needs = REGION.search(re.sub(r" \(interval corrected.*\)", "", found.reason.rstrip(".")))
-        if told and needs:
-            _, low, high = (number(text)[0] for text in told.groups())
-            bound = number(needs[2])[0]
-            ends = {"above": (bound, math.inf), "below": (-math.inf, bound)}.get(needs[1], (-bound, bound))
-            fits = ends[0] < low and high < ends[1]
-            out = high <= ends[0] or low >= ends[1]
-            assert out if found.outcome == "contradicted" else not fits, f"{found.reason}: rounding hides the verdict"
-    assert ("1 seed;" in found.reason) <= (evidence.seeds == 1), found.reason
-
-
-@st.composite
-def evidences(draw: st.DrawFn) -> tuple[str, Evidence]:
-    """Return a claim and evidence for all of its parts, with intervals on both sides of its bounds and on them."""
-    claim = TABLE[draw(st.sampled_from(sorted(TABLE)))]
-    parts: dict[str, dict[str, stats.Interval]] = {}
-    for name, part in claim.parts.items():
-        bounds = [bound for bound in (part.region.low, part.region.high) if math.isfinite(bound)]
-        for case in ("one", "another")[: draw(st.integers(1, 2))]:
-            centre = draw(st.sampled_from(bounds)) + draw(st.sampled_from([-0.05, -0.0102, 0.0, 0.0102, 0.05]))
-            spread = draw(st.sampled_from([0.0, 0.001, 0.01, 0.1]))
-            values = [centre + spread * step for step in (-1.0, 0.0, 1.0, 0.3)]
-            parts.setdefault(name, {})[case] = stats.over_seeds(values)
-    arrival = Arrival(reached=4, runs=4, mean=50.0, grid=10.0, base=draw(st.booleans()))
-    seeds = draw(st.sampled_from([1, 2, 4, 4, 4]))
-    found = Evidence(parts=parts, seeds=seeds, scores={"a": 0.9}, rises={"a": 0.0}, arrivals={"a": arrival},
-                     floors={"a": 0.1})  # fmt: skip
-    return claim.id, found
-
-
-@settings(max_examples=150, deadline=None)
-@given(evidences())
-def test_the_sentence_of_a_verdict_is_that_of_its_intervals(drawn: tuple[str, Evidence]) -> None:
-    held_verdict(*drawn)
-
-
 # The rules themselves
 
 
@@ -525,18 +517,18 @@ def test_groups_in_an_order_are_apart_and_leave_none_out(values: dict[str, list[
 # The published records
 
 BOOK = project.find()
-PROFILES = ("published", *profiles.load(BOOK, "published").also)
+PUBLISHED = profiles.load(BOOK, "published")
 
 
-def recorded(profile: str, name: str) -> tuple[Any, list[Run]]:
-    """Return a chapter's study under a profile, and its recorded runs."""
-    chosen, chapter = profiles.load(BOOK, profile), BOOK.chapter(name)
-    study = chapters.TABLE[name](**parameters.effective(chapter, chosen.parameters(chapter)))
+def recorded(name: str) -> tuple[Any, list[Run]]:
+    """Return a chapter's study as it is published, and its recorded runs."""
+    study = chapters.TABLE[name](**parameters.effective(BOOK.chapter(name), PUBLISHED.parameters(BOOK.chapter(name))))
     return study, study.ensure(records.open_records().load)
 
 
 def speed(study: Any, runs: list[Run]) -> None:
     held_speed(curve_tables.curves(runs), study.threshold)
+    held_gains(losses.mean_losses(runs))
 
 
 def performance(study: Any, runs: list[Run]) -> None:
@@ -573,8 +565,6 @@ def cut(study: Any, runs: list[Run]) -> None:
         assert near is not None
         assert title.startswith(f"{method}: {best['cut']} chosen")
         assert (int(near[1]), int(near[2])) == (int((others["score"] >= best["low"]).sum()), len(others)), title
-    for part, evidence in (("R1", differential.evidence_r1), ("R3", differential.evidence_r3)):
-        held_verdict(part, evidence(study.arms(runs)))
 
 
 def looked_into(study: Any, runs: list[Run]) -> None:
@@ -598,10 +588,9 @@ SAID: Mapping[str, Callable[[Any, list[Run]], None]] = {
     "cutpoint": looked_into,
     "breadth": led,
 }
-PAGES = [(name, one) for name in PROFILES for one in profiles.load(BOOK, name).chapters or () if one in SAID]
 
 
-@pytest.mark.parametrize(("profile", "name"), PAGES)
-def test_words_of_the_published_pages_are_those_of_their_records(profile: str, name: str) -> None:
-    study, runs = recorded(profile, name)
+@pytest.mark.parametrize("name", [name for name in PUBLISHED.chapters or () if name in SAID])
+def test_words_of_the_published_pages_are_those_of_their_records(name: str) -> None:
+    study, runs = recorded(name)
     SAID[name](study, runs)

@@ -105,7 +105,7 @@ def badge(verdict: Verdict) -> str:
 
 def write_scoreboard(chapters: Sequence[Chapter], board: Board, build: Build) -> None:
     """Write ``scoreboard.md``, which the landing page includes: a line a claim, its numbers, what they say."""
-    pages = {chapter.name: chapter.page for chapter in chapters if chapter.guest is None}
+    pages = {chapter.name: chapter.page for chapter in chapters}
     counts = {outcome: sum(one.verdict.outcome == outcome for one in board.values()) for outcome in OUTCOMES}
     total = ", ".join(f"<b>{number}</b> {outcome}" for outcome, number in counts.items() if number)
     parts = [f'<p class="tf-total">{len(board)} claims: {total}.</p>']

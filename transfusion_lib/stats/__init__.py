@@ -35,7 +35,6 @@ from transfusion_lib.stats.seeds import contrast as contrast
 from transfusion_lib.stats.seeds import difference as difference
 from transfusion_lib.stats.seeds import exact as exact
 from transfusion_lib.stats.seeds import holm as holm
-from transfusion_lib.stats.seeds import interaction as interaction
 from transfusion_lib.stats.seeds import over_seeds as over_seeds
 from transfusion_lib.stats.seeds import ratio as ratio
 from transfusion_lib.stats.seeds import share as share

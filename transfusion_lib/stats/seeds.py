@@ -65,13 +65,6 @@ def difference(a: ArrayLike, b: ArrayLike, *, level: float = 0.95) -> Interval:
     return contrast([a, b], [1.0, -1.0], level=level)
 
 
-def interaction(
-    *, large: ArrayLike, large_base: ArrayLike, small: ArrayLike, small_base: ArrayLike, level: float = 0.95
-) -> Interval:
-    """Return how much more ``large`` gains over its base than ``small`` over its own (claim T4); Welch's interval."""
-    return contrast([large, large_base, small, small_base], [1.0, -1.0, -1.0, 1.0], level=level)
-
-
 def ratio(a: Interval, b: Interval) -> Interval:
     """Return ``a / b`` of two independent positive estimates, by the delta method on logarithms, at ``a``'s level."""
     if a.estimate <= 0 or b.estimate <= 0:

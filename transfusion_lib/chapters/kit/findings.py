@@ -1,6 +1,6 @@
 """What the study's runs say of the claims: evidence for the judge, made of the plan's runs and no others."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -43,6 +43,8 @@ class Findings:
 
     plan: Plan
     runs: Mapping[RunSpec, Run]
+    kept_back: Set[RunSpec] = frozenset()
+    """Made, but of cells that are not whole: they judge nothing yet."""
 
     def __post_init__(self) -> None:
         asked = {spec for cell in self.plan.cells for spec in self.plan.specs(cell)}
@@ -51,8 +53,8 @@ class Findings:
                 raise MeasureError(f"{run} is not a run of the study's plan {self.plan.hash[:12]}: it judges nothing")
 
     def missing(self, cell: Cell) -> list[RunSpec]:
-        """Return the runs of a cell that are not among those made."""
-        return [spec for spec in self.plan.specs(cell) if spec not in self.runs]
+        """Return the runs of a cell that are still to be made."""
+        return [spec for spec in self.plan.specs(cell) if spec not in self.runs and spec not in self.kept_back]
 
     def arms(self, cell: str, task: str, network: str) -> dict[str, list[Run]]:
         """Return the runs of a cell's arms on a task, in the order of their splits, without arms that have none."""

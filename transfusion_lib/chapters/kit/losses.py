@@ -16,6 +16,7 @@ from transfusion_lib.stats.words import direction, listed, share, told
 WINDOW = 10
 """Steps over which a curve is averaged: the loss of a single batch says little."""
 MANY = 4
+COLUMNS = ("network", "init", "gain", "low", "high", "share", "share_low", "share_high", "runs")
 
 
 def mean_losses(runs: Sequence[Run]) -> pd.DataFrame:
@@ -45,18 +46,20 @@ def gains(losses: pd.DataFrame) -> pd.DataFrame:
     """Return by how much each start lowers the mean training loss of the random one, run by run of the same seed.
 
     ``losses`` are those of ``mean_losses``. Columns: network, init, gain, low, high (95 % over runs), share, share_low,
-    share_high (of the gain of full transfer, Fieller's interval; missing for full transfer itself), runs.
+    share_high (of the gain of full transfer, Fieller's interval; missing for full transfer itself), runs. A start that
+    has no seed in common with the random one has no row.
     """
     rows = []
     for network, part in losses.groupby("network", sort=False):
         arms = {str(init): one.set_index("seed")["loss"] for init, one in part.groupby("init", sort=False)}
         for init, mine in arms.items():
-            if init == BASE or BASE not in arms:
+            lower = (arms[BASE] - mine).dropna().tolist() if BASE in arms and init != BASE else []
+            if not lower:  # no seed has both
                 continue
-            gain = scores.over((arms[BASE] - mine).dropna().tolist())
+            gain = scores.over(lower)
             row = {"network": network, "init": init, "gain": gain.estimate, "low": gain.low, "high": gain.high}
             rows.append(row | _share(arms, init) | {"runs": gain.n})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def gain_titles(gains: pd.DataFrame) -> dict[str, str]:
@@ -87,8 +90,10 @@ def gain_finding(gains: pd.DataFrame) -> str:
         if full.empty:
             continue
         row = full.iloc[0]
-        text = f"{network}: pretrained weights lower the mean training loss by {told((row.gain, row.low, row.high))}"
-        others = part[part["init"] != FULL].dropna(subset=["share"])
+        worse = direction(row.low, row.high) < 0
+        size = (-row.gain, -row.high, -row.low) if worse else (row.gain, row.low, row.high)
+        text = f"{network}: pretrained weights {'raise' if worse else 'lower'} the mean training loss by {told(size)}"
+        others = part[(part["init"] != FULL) & (not worse)].dropna(subset=["share"])
         others = others[np.isfinite(others["share_low"]) & np.isfinite(others["share_high"])]
         shares = [f"{one.init} {share(one.share)} ({share(one.share_low)} to {share(one.share_high)})"
                   for one in others.itertuples()]  # fmt: skip

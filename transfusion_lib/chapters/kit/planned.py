@@ -86,11 +86,13 @@ def found(plan: Plan, *, store: Store | None = None) -> Findings:
     A cell of which runs are missing says nothing: looking early would be a look that the plan does not have.
     """
     records = _records()
-    whole = [cell for cell in plan.cells if not missing(plan.specs(cell), store=store, records=records)]
-    specs = list(dict.fromkeys(spec for cell in whole for spec in plan.specs(cell)))
+    left = {cell.id: set(missing(plan.specs(cell), store=store, records=records)) for cell in plan.cells}
+    specs = list(dict.fromkeys(spec for cell in plan.cells if not left[cell.id] for spec in plan.specs(cell)))
+    made = {spec for cell in plan.cells if left[cell.id] for spec in plan.specs(cell) if spec not in left[cell.id]}
     recorded = [spec for spec in specs if records and records.has(spec)]  # read without their data
     runs = dict(zip(recorded, records.load(recorded) if records else [], strict=True))
-    return Findings(plan, runs | {spec: load(spec, store=store) for spec in specs if spec not in runs})
+    runs |= {spec: load(spec, store=store) for spec in specs if spec not in runs}
+    return Findings(plan, runs, kept_back=made)
 
 
 def board(findings: Findings) -> dict[str, Judged]:

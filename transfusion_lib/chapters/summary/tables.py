@@ -105,13 +105,14 @@ def _sooner(findings: Findings) -> str:
     if rows.empty:
         return f"**Sooner?** Not run yet: {_hours(findings, SPEED)}."
     early = rows[rows["step"] == rows["step"].min()]
-    clear, of = _clear(early), len(early)
-    answer = "yes" if clear == of else f"on {clear} of {of} tasks" if clear else "not clearly"
+    clear, lower, of = _clear(early), _clear(early, way=-1), len(early)
+    none = "no" if lower == of else "not clearly"
+    answer = "yes" if clear == of else f"on {clear} of {of} tasks" if clear else none
     means = [number(float(early[start].mean())) for start in ("pretrained", "random")]
     return (
         f"**Sooner: {answer}.** After {int(early['step'].iloc[0])} steps networks from ImageNet weights have a "
         f"validation AUROC of {means[0]}, from random weights {means[1]} (means over {of} tasks; clearly "
-        f"higher on {clear})."
+        f"higher on {clear}{f', lower on {lower}' if lower else ''})."
     )
 
 
@@ -138,8 +139,8 @@ def _how_much(findings: Findings, board: dict[str, Judged]) -> str:
     )
 
 
-def _clear(rows: pd.DataFrame) -> int:
-    return sum(direction(low, high) > 0 for low, high in zip(rows["low"], rows["high"], strict=True))
+def _clear(rows: pd.DataFrame, *, way: int = 1) -> int:
+    return sum(direction(low, high) == way for low, high in zip(rows["low"], rows["high"], strict=True))
 
 
 def _settings(findings: Findings, cells: Sequence[str] | dict[str, str]) -> Iterator[tuple[str, str, str]]:
@@ -176,7 +177,7 @@ def glance(findings: Findings) -> str:
     """Return the papers and this study side by side, as a table in Markdown; the study's column counts its runs."""
     plan, runs = findings.plan, list(findings.runs.values())
     planned = {spec for cell in plan.cells for spec in plan.specs(cell)}
-    left = sum(map(plan.hours, planned - set(findings.runs)))
+    left = sum(map(plan.hours, {spec for cell in plan.cells for spec in findings.missing(cell)}))
     titles = [plan.tasks[name].title for cell in plan.cells for name in cell.tasks]
     made = {task.title for task in plan.tasks.values() if any(task.data.name == r.spec.data.name for r in runs)}
     done = [title for title in dict.fromkeys(titles) if title in made]
@@ -185,14 +186,19 @@ def glance(findings: Findings) -> str:
     hours = sum(run.record["seconds"] * run.record["provenance"]["machine"]["threads"] for run in runs) / 3600
     train = [run.record["dataset"]["cases"]["train"] for run in runs]
     rows = [
-        ("tasks", "diabetic retinopathy (private), CheXpert", "chest x-rays, pulmonary embolism, lungs", listed(done)),
+        (
+            "tasks",
+            "diabetic retinopathy (private), CheXpert",
+            "chest x-rays, pulmonary embolism, lungs",
+            listed(done or ["none yet"]),
+        ),
         ("training images", "5,000 to 250,000", "to 224,000", _span(train)),
         ("image size", "587 px, 224 px", "224 px", f"{_span([run.spec.data.size for run in runs])} px"),
         (
             "networks",
             "ResNet-50, Inception-v3, four CBRs",
             "ResNet-50, DenseNet-121, EfficientNet-B0, U-Net, ResNeXt3D-101",
-            listed(sorted(used)),
+            listed(sorted(used) or ["none yet"]),
         ),
         ("steps", "to 140,000", "to convergence", _span([run.spec.train.steps for run in runs])),
         ("runs of an arm", "3", "3", _span([cell.runs for cell in plan.cells if not findings.missing(cell)])),
