@@ -1,6 +1,7 @@
 """The training loss as the measure of speed: its curve, its mean over the run, and what a start gains over random."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -66,7 +67,7 @@ def gain_titles(gains: pd.DataFrame) -> dict[str, str]:
     """Return which starts learn clearly faster than random weights, by network."""
     titles = {}
     for network, part in gains.groupby("network", sort=False):
-        signs = [direction(row.low, row.high) for row in part.itertuples()]
+        signs = [direction(low, high) for low, high in zip(part["low"], part["high"], strict=True)]
         faster = [str(init) for init, sign in zip(part["init"], signs, strict=True) if sign > 0]
         slower = [str(init) for init, sign in zip(part["init"], signs, strict=True) if sign < 0]
         same = len(part) - len(faster) - len(slower)
@@ -95,8 +96,7 @@ def gain_finding(gains: pd.DataFrame) -> str:
         text = f"{network}: pretrained weights {'raise' if worse else 'lower'} the mean training loss by {told(size)}"
         others = part[(part["init"] != FULL) & (not worse)].dropna(subset=["share"])
         others = others[np.isfinite(others["share_low"]) & np.isfinite(others["share_high"])]
-        shares = [f"{one.init} {share(one.share)} ({share(one.share_low)} to {share(one.share_high)})"
-                  for one in others.itertuples()]  # fmt: skip
+        shares = [f"{one['init']} {_part(one)}" for one in others.to_dict("records")]
         if shares and len(shares) <= MANY:
             text += f"; of that gain {listed(shares)}"
         said.append(f"{text}.")
@@ -105,23 +105,23 @@ def gain_finding(gains: pd.DataFrame) -> str:
 
 def gain_table(gains: pd.DataFrame) -> pd.DataFrame:
     """Return ``gains`` for a page: an estimate and its interval in a cell."""
-    shares = [
-        ""
-        if np.isnan(row.share)
-        else f"{share(row.share)} ({share(row.share_low)} to {share(row.share_high)})"
-        if np.isfinite([row.share_low, row.share_high]).all()
-        else "not known: full transfer's gain is open"
-        for row in gains.itertuples()
-    ]
+    rows = gains.to_dict("records")
     return pd.DataFrame(
         {
             "network": gains["network"],
             "start": gains["init"],
-            "loss below random": [told((row.gain, row.low, row.high), signed=True) for row in gains.itertuples()],
-            "share of full transfer's gain": shares,
+            "loss below random": [told((row["gain"], row["low"], row["high"]), signed=True) for row in rows],
+            "share of full transfer's gain": ["" if np.isnan(row["share"]) else _part(row) for row in rows],
             "runs": gains["runs"],
         }
     )
+
+
+def _part(row: Mapping[Any, Any]) -> str:
+    """Return a share and its interval, or that it is not known where the whole may be nothing."""
+    if not np.isfinite([row["share_low"], row["share_high"]]).all():
+        return "not known: full transfer's gain is open"
+    return f"{share(row['share'])} ({share(row['share_low'])} to {share(row['share_high'])})"
 
 
 def _share(arms: Mapping[str, "pd.Series[float]"], init: str) -> dict[str, float]:
@@ -137,4 +137,4 @@ def _share(arms: Mapping[str, "pd.Series[float]"], init: str) -> dict[str, float
 
 
 def _losses(run: Run) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
-    return run.cases["losses"].double().numpy()  # type: ignore[no-any-return]
+    return run.cases["losses"].double().numpy()

@@ -30,9 +30,9 @@ def _sooner(axis: Axes, way: pd.DataFrame) -> None:
             rows = part[part["start"] == start].sort_values("step")
             height, color = place + shift, COLORS[start]
             axis.plot(rows["mean"], [height] * len(rows), color=color, linewidth=2, zorder=1)
-            for row, face in zip(rows.itertuples(), ("white", color), strict=False):
-                axis.plot([row.low, row.high], [height] * 2, color=color, linewidth=5, alpha=0.25, zorder=2)
-                axis.plot(row.mean, height, "o", markersize=8, markeredgecolor=color, markerfacecolor=face, zorder=3)
+            for row, face in zip(rows.to_dict("records"), ("white", color), strict=False):
+                axis.plot([row["low"], row["high"]], [height] * 2, color=color, linewidth=5, alpha=0.25, zorder=2)
+                axis.plot(row["mean"], height, "o", markersize=8, markeredgecolor=color, markerfacecolor=face, zorder=3)
             if place == 0 and len(rows):
                 right = float(rows["mean"].iloc[-1])
                 note = axis.annotate(
@@ -65,7 +65,7 @@ def _kept(axis: Axes, rows: pd.DataFrame) -> None:
             markersize=6,
             linewidth=1.6,
         )
-        top = part.loc[part["mean"].idxmax()]
+        top = part.iloc[int(part["mean"].argmax())]
         note = axis.annotate(
             f"{network}, {task}",
             (top["share"], top["high"]),

@@ -130,7 +130,7 @@ def _how_much(findings: Findings, board: dict[str, Judged]) -> str:
     fine = rows[[direction(low, high) >= 0 for low, high in zip(rows["low"], rows["high"], strict=True)]]
     if fine.empty:
         return "**Smaller: no.** Every cut network scores clearly lower than the whole one."
-    best = fine.loc[fine["share"].idxmin()]
+    best = fine.iloc[int(fine["share"].argmin())]
     score = "Dice" if best["network"].startswith("U-Net") else "AUROC"
     change = told((best["mean"], best["low"], best["high"]), signed=True)
     return (
