@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks import newcomer
+from transfusion_lib.book import landing
+from transfusion_lib.chapters.kit import planned
+from transfusion_lib.chapters.summary import tables
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -24,6 +27,15 @@ def test_the_newcomers_minutes_are_the_kept_measurements() -> None:
     assert list(shown) == list(newcomer.GOALS)
     for row in kept["rows"]:
         assert newcomer.commands(README)[row["what"]] in row["details"], "measure again: transfusion bench newcomer"
+
+
+def test_the_first_screen_says_and_shows_what_the_records_do(tmp_path: Path) -> None:
+    findings = planned.found(planned.plan())
+    for sentence in tables.sentences(findings, planned.board(findings)):
+        assert " ".join(sentence.split()) in " ".join(README.split()), "the records changed: take this sentence over"
+    if landing.draw(findings, tmp_path):
+        kept = ROOT / "book" / "_static" / landing.FIGURE
+        assert kept.read_text() == (tmp_path / landing.FIGURE).read_text(), "transfusion publish --study draws it again"
 
 
 def test_every_command_of_the_readme_is_one_that_is_followed() -> None:

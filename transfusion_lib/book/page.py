@@ -18,7 +18,7 @@ from transfusion_lib.book import pilot, profiles, project, verdicts
 from transfusion_lib.book.execute import leave_out_slow_import
 from transfusion_lib.book.live import Reporter
 from transfusion_lib.chapters.kit import style
-from transfusion_lib.chapters.kit.curve_tables import data_of
+from transfusion_lib.chapters.kit.curve_tables import NETWORKS, data_of
 from transfusion_lib.chapters.kit.study import Study
 from transfusion_lib.markup import text
 from transfusion_lib.runs import Run, records
@@ -45,10 +45,12 @@ class Chapter:
         if not self.profile.live:
             self.found = self.study.ensure(records.open_records().load)
             display(HTML(f"<p>{len(self.found)} recorded runs; nothing was trained for this page.</p>"))
-            return self.found
-        with Reporter() as reporter:
-            self.found = self.study.ensure(reporter.ensure)
-        display(HTML(reporter.summary()))
+        else:
+            with Reporter() as reporter:
+                self.found = self.study.ensure(reporter.ensure)
+            display(HTML(reporter.summary()))
+        if self.found:
+            display(HTML(verdicts.scaled(self.study.name, _scale(self.found))))
         return self.found
 
     def show(self, figure: Figure, *, alt: str, caption: str, data: pd.DataFrame) -> None:
@@ -128,6 +130,27 @@ def open_chapter(study: Study) -> Chapter:
     summary = "effective parameters, checked"
     display(HTML(f"<details><summary>{summary}</summary><table>{rows}</table></details>"))
     return chapter
+
+
+def _scale(found: Sequence[Run]) -> str:
+    """Return at which scale runs were made: networks, image size, training images, steps, seeds."""
+    networks = list(dict.fromkeys(NETWORKS.get(run.spec.model.name, run.spec.model.name) for run in found))
+    named = ", ".join(networks) if len(networks) <= 4 else f"{len(networks)} networks"
+    sizes, images, steps = (
+        _span([value(run) for run in found])
+        for value in (
+            lambda run: run.spec.data.size,
+            lambda run: run.record["dataset"]["cases"]["train"],
+            lambda run: run.spec.train.steps,
+        )
+    )
+    seeds = len({run.spec.seed for run in found})
+    return f"{named}, {sizes} px, {images} images, {steps} steps, {seeds} {'seed' if seeds == 1 else 'seeds'}"
+
+
+def _span(values: Sequence[int]) -> str:
+    low, high = min(values), max(values)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def _below(caption: str, data: pd.DataFrame, file: str, source: tuple[str, str] | None) -> str:

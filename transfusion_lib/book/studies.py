@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from transfusion_lib import chapters, paths
-from transfusion_lib.book import compare, parameters, profiles, project
+from transfusion_lib.book import compare, landing, parameters, profiles, project
 from transfusion_lib.chapters.kit import planned
 from transfusion_lib.chapters.kit.allowed import allowed as words_for
 from transfusion_lib.chapters.kit.study import Study
@@ -61,6 +61,8 @@ def publish(profile: str | None, *, prune: bool) -> Iterator[str]:
     several = len({spec for specs in read.values() for spec in specs})
     what = "cells of the study" if profile is None else f"studies of {profile}"
     yield f"{folder}: {runs} new runs, {analyses} new analyses; {several} runs in {len(read)} {what}"
+    if profile is None:
+        landing.draw(planned.found(planned.plan()), project.find().pages / "_static")
     if prune:
         runs, analyses = recorded.prune(read | of_study)
         yield f"removed: {runs} runs that no page reads, {analyses} analyses of them"

@@ -21,8 +21,14 @@ from transfusion_lib.papers.rules import OUTCOMES
 Board = Mapping[str, Judged]
 MARKS = dict(zip(OUTCOMES, "✓◐✗?–", strict=True))
 PAPERS = {"T": "Transfusion (Raghu et al. 2019)", "R": "TruncatedTL (Peng et al. 2023)", "N": "Later questions"}
+SCALE = {
+    "T": "ResNet-50 and small networks, 587 px, 5,000 to 250,000 images, about 100,000 steps",
+    "R": "ResNet-50, 224 px, to 224,000 images, to convergence",
+}
+"""At which scale each paper worked."""
 COLUMNS = ("part", "case", "estimate", "95 % interval", "claimed region", "lies", "n", "varies")
 _NOTE = '<p class="tf-pilot">'
+_SCALE = '<p class="tf-scale">'
 _PLACE = re.compile(r'<div class="tf-verdicts" data-claims="([\w ]+)">')
 
 
@@ -42,11 +48,19 @@ def noted(line: str) -> str:
     return f"{_NOTE}{text(line)}</p>"
 
 
+def scaled(chapter: str, here: str) -> str:
+    """Return the scale of the paper that a chapter is about, and ``here`` its own; ``place`` puts it at the head."""
+    papers = dict.fromkeys(name[0] for name, claim in CLAIMS.items() if claim.chapter == chapter)
+    theirs = "".join(f"<b>{PAPERS[one].partition(' (')[0]}:</b> {SCALE[one]}. " for one in papers if one in SCALE)
+    return f"{_SCALE}{theirs}<b>Here:</b> {text(here)}.</p>"
+
+
 def place(notebook: Path, board: Board) -> None:
     """Put cards in place of an executed chapter's placeholders, and its claims with badges below its question."""
     document = read_notebook(notebook)
     claims: list[str] = []
     notes: list[str] = []
+    strips: list[str] = []
     for cell in document["cells"]:
         kept = []
         for output in cell.get("outputs", []):
@@ -55,7 +69,9 @@ def place(notebook: Path, board: Board) -> None:
                 named = match[1].split()
                 claims += named
                 output["data"]["text/html"] = "".join(card(board[claim]) for claim in named)
-            if found.startswith(_NOTE):
+            if found.startswith(_SCALE):
+                strips.append(found)
+            elif found.startswith(_NOTE):
                 notes.append(html.unescape(found.removeprefix(_NOTE).removesuffix("</p>")))
             else:
                 kept.append(output)
@@ -64,10 +80,12 @@ def place(notebook: Path, board: Board) -> None:
     opening = document["cells"][0]
     heading, question, *rest = opening["source"].split("\n\n")
     lines = "".join(
-        f'<p>{badge(board[name].verdict)} <a href="#{name}"><b>{name}</b></a> {text(CLAIMS[name].words)}</p>'
+        f'<p>{badge(board[name].verdict)} <a href="#{name}"><b>{name}</b></a> <span>{text(CLAIMS[name].words)}<br>'
+        f'<span class="tf-source">{text(answer(board[name]))}</span></span></p>'
         for name in claims
     )
-    boxes = [f'```{{raw}} html\n<div class="tf-claims">{lines}</div>\n```'] if lines else []
+    head = (f'<div class="tf-claims">{lines}</div>' if lines else "") + "".join(strips)
+    boxes = [f"```{{raw}} html\n{head}\n```"] if head else []
     opening["source"] = "\n\n".join([heading, *notes, question, *boxes, *rest])
     write_notebook(notebook, document)
 
@@ -86,11 +104,16 @@ def card(judged: Judged) -> str:
     )
 
 
-def found(judged: Judged) -> str:
-    """Return what the study found of a claim, at which scale, and what is still to run, as sentences."""
+def answer(judged: Judged) -> str:
+    """Return what the study found of a claim, or what it takes, in a few sentences."""
     verdict, claim = judged.verdict, CLAIMS[judged.verdict.claim]
     said = verdict.sentence.removeprefix(f"{verdict.outcome[:1].upper()}{verdict.outcome[1:]}. ")
-    parts = [said if verdict.findings else f"It takes {claim.untested}.", verdict.scale]
+    return said if verdict.findings else f"Not run yet. It takes {claim.untested}."
+
+
+def found(judged: Judged) -> str:
+    """Return ``answer``, at which scale it was found, and what is still to run, as sentences."""
+    parts = [answer(judged), judged.verdict.scale]
     if judged.waits:
         hours = sum(judged.waits.values())
         parts.append(f"Not run yet: {', '.join(judged.waits)}, about {max(hours, 0.1):.1f} core-hours.")
