@@ -7,6 +7,7 @@ reach a page need no script.
 import base64
 import platform
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -18,7 +19,7 @@ from transfusion_lib.book import pilot, profiles, project, verdicts
 from transfusion_lib.book.execute import leave_out_slow_import
 from transfusion_lib.book.live import Reporter
 from transfusion_lib.chapters.kit import style
-from transfusion_lib.chapters.kit.curve_tables import NETWORKS, data_of
+from transfusion_lib.chapters.kit.curve_tables import called, data_of
 from transfusion_lib.chapters.kit.study import Study
 from transfusion_lib.markup import text
 from transfusion_lib.runs import Run, records
@@ -134,7 +135,7 @@ def open_chapter(study: Study) -> Chapter:
 
 def _scale(found: Sequence[Run]) -> str:
     """Return at which scale runs were made: networks, image size, training images, steps, seeds."""
-    networks = list(dict.fromkeys(NETWORKS.get(run.spec.model.name, run.spec.model.name) for run in found))
+    networks = list(dict.fromkeys(called(run.spec.model.name) for run in found))
     named = ", ".join(networks) if len(networks) <= 4 else f"{len(networks)} networks"
     sizes, images, steps = (
         _span([value(run) for run in found])

@@ -154,7 +154,7 @@ _FINAL = Part(
 _SPEED = Part(
     estimand="mean training loss over the run, random minus pretrained, is",
     region=above(0),
-    effect="Pretraining lowered {speed} {of} by {number}",
+    effect="Random minus pretrained starts {of} came to {number} in {speed}",
     asks="'a gain to share'",
     contrasts=_GAIN,
     premise=True,
@@ -186,7 +186,7 @@ _CLAIMS = (
             "shrinks with images": Part(
                 estimand="that difference at 250 images minus that at 5,000, each network and task",
                 region=above(0),
-                effect="With few images pretraining changed the final AUROC {of} by {number} more than with many",
+                effect="The effect of pretraining {of} with few images, less that with many, came to {number} in final AUROC",
                 asks="'shrinks'",
                 contrasts={
                     "": {"pretrained, few": 1.0, "random, few": -1.0, "pretrained, many": -1.0, "random, many": 1.0}
@@ -261,7 +261,7 @@ _CLAIMS = (
                 estimand="final test AUROC with 250 and with 1,000 images, (pretrained minus random) of ResNet-50 "
                 "minus that of CBR-LargeT and minus that of CBR-Small, average over tasks",
                 region=above(0),
-                effect="Pretraining helped ResNet-50 more than {case} by {number}",
+                effect="The effect of pretraining on ResNet-50, less that on {case}, came to {number} in final AUROC",
                 asks="'helps large models more'",
                 contrasts={
                     "": {
@@ -331,7 +331,7 @@ _CLAIMS = (
                 estimand="floor-corrected similarity before against after training of the lowest stage, ResNet-50 "
                 "minus CBR-Small, each start",
                 region=above(0),
-                effect="ResNet-50's lowest stage stayed closer to its start than CBR-Small's {of} by {number}",
+                effect="The similarity of ResNet-50's lowest stage to its start, less that of CBR-Small's, came to {number} {of}",
                 asks="'closer in the large network'",
                 contrasts=_minus("large", "small"),
                 plan=Plan(effect=0.1, sd=0.05, cases=2),
@@ -352,7 +352,7 @@ _CLAIMS = (
                 estimand="floor-corrected similarity before against after, pretrained minus random, in the lowest two "
                 "groups of stages by stride, over training time",
                 region=above(CLEAR),
-                effect="Pretrained weights stayed closer to their start than random ones {of} by {number}",
+                effect="The similarity of pretrained weights to their start {of}, less that of random ones, came to {number}",
                 asks="'clearly higher'",
                 contrasts=_CHANGE,
                 plan=Plan(effect=0.1, sd=0.03, cases=4),
@@ -360,7 +360,7 @@ _CLAIMS = (
             "higher": Part(
                 estimand="the same in every higher group",
                 region=below(CLEAR),
-                effect="Pretrained weights stayed closer to their start than random ones {of} by {number}",
+                effect="The similarity of pretrained weights to their start {of}, less that of random ones, came to {number}",
                 asks="'not clearly higher'",
                 contrasts=_CHANGE,
                 plan=Plan(effect=0.0, sd=0.03, cases=6),
@@ -408,7 +408,7 @@ _CLAIMS = (
                 estimand="angle (and distance as functions) that conv1's filters move, CBR-Small minus ResNet-50, both "
                 "7 x 7, each start, with Adam and with SGD",
                 region=above(0),
-                effect="The filters of CBR-Small moved further than those of ResNet-50 {of} by {number}",
+                effect="The movement of CBR-Small's filters {of}, less that of ResNet-50's, came to {number}",
                 asks="'less in the large network'",
                 contrasts=_minus("small", "large"),
                 plan=Plan(effect=0.05, sd=0.03, cases=8),
@@ -436,7 +436,7 @@ _CLAIMS = (
             "erased": Part(
                 estimand="fall of that share from pretrained weights to step 4,000",
                 region=above(0),
-                effect="Training lowered the share of pretrained Gabor filters {of} by {number}",
+                effect="The share of pretrained filters that are Gabors {of}, before less after training, came to {number}",
                 asks="'erases some'",
                 contrasts=_minus("pretrained, before", "pretrained, after"),
                 plan=Plan(effect=0.15, sd=0.04, runs=2),
@@ -475,7 +475,7 @@ _CLAIMS = (
             "a good part": Part(
                 estimand=f"gain of Mean Var in mean training loss minus {GOOD_PART:g} of that of pretrained weights",
                 region=above(0),
-                effect="The gain of Mean Var {of} exceeded a quarter of that of pretrained weights by {number}",
+                effect="The gain of Mean Var {of}, less a quarter of that of pretrained weights, came to {number}",
                 asks="'a good part'",
                 contrasts={"": {"random": 1 - GOOD_PART, "mean_var": -1.0, "pretrained": GOOD_PART}},
                 plan=Plan(effect=0.025, sd=LOSS, cases=5),
@@ -496,7 +496,7 @@ _CLAIMS = (
             "lowest": Part(
                 estimand="gain in speed of pretrained weights up to block2 minus half of that of all",
                 region=above(0),
-                effect="The gain up to block2 {of} exceeded half of the full gain by {number}",
+                effect="The gain up to block2 {of}, less half of the full gain, came to {number}",
                 asks="'more than half'",
                 contrasts={"": {"random": 0.5, "block2": -1.0, "pretrained": 0.5}},
                 plan=Plan(effect=0.025, sd=LOSS, cases=3),
@@ -504,7 +504,7 @@ _CLAIMS = (
             "conv1": Part(
                 estimand="marginal gain in speed of conv1 minus that of each later stage",
                 region=above(0),
-                effect="The marginal gain of conv1 exceeded that {of} by {number}",
+                effect="The marginal gain of conv1, less that {of}, came to {number}",
                 asks="'the greatest'",
                 contrasts={
                     "block1": {"random": 1.0, "conv1": -2.0, "block1": 1.0},
@@ -530,7 +530,7 @@ _CLAIMS = (
             "speed": Part(
                 estimand=f"mean training loss of Slim minus full transfer minus {MATCH:g} of the gain of full transfer",
                 region=below(0),
-                effect="Slim minus full transfer, less a fifth of the gain, came to {number} in {speed} {of}",
+                effect="Slim minus full transfer {of}, less a fifth of the gain, came to {number} in {speed}",
                 asks="'the same convergence'",
                 contrasts={"": {"slim": 1.0, "pretrained": MATCH - 1.0, "random": -MATCH}},
                 plan=Plan(effect=-0.02, sd=LOSS, cases=3),
@@ -558,7 +558,7 @@ _CLAIMS = (
             "something to match": Part(
                 estimand="mean training loss, random minus pretrained conv1 alone, is",
                 region=above(0),
-                effect="Pretrained weights in conv1 alone lowered {speed} {of} by {number}",
+                effect="Random minus pretrained conv1 {of} came to {number} in {speed}",
                 asks="'something to match'",
                 contrasts=_minus("random", "conv1"),
                 premise=True,
@@ -567,7 +567,7 @@ _CLAIMS = (
                 estimand=f"mean training loss with Gabors minus that with pretrained conv1 minus {MATCH:g} of conv1's "
                 "gain",
                 region=below(0),
-                effect="Gabors minus pretrained conv1, less a fifth of its gain, came to {number} in {speed} {of}",
+                effect="Gabors minus pretrained conv1 {of}, less a fifth of its gain, came to {number} in {speed}",
                 asks="'the same effect'",
                 contrasts={"": {"gabor": 1.0, "conv1": MATCH - 1.0, "random": -MATCH}},
                 plan=Plan(effect=-0.02, sd=LOSS, cases=3),
@@ -634,7 +634,7 @@ _CLAIMS = (
             "best": Part(
                 estimand="final test AUROC, TTL minus each other method, average over tasks",
                 region=above(0),
-                effect="TTL exceeded {case} in final AUROC by {number}",
+                effect="TTL minus {case} came to {number} in final AUROC",
                 asks="'best'",
                 contrasts={name: {"TTL": 1.0, name: -1.0} for name in ("full", "TF", "LWFT")},
                 scope="pooled",
@@ -728,7 +728,7 @@ _CLAIMS = (
                 estimand="test AUROC of a classifier on the lower block that is best on validation minus one on the "
                 "top block, average over networks and tasks",
                 region=above(0),
-                effect="A classifier on a lower block exceeded one on the top block {of} by {number}",
+                effect="A classifier on a lower block {of}, less one on the top block, came to {number}",
                 asks="'peaks below the top'",
                 contrasts=_minus("lower", "top"),
                 scores=True,
@@ -874,7 +874,7 @@ _CLAIMS = (
                 estimand="final test AUROC, (TTL minus full fine-tuning) at 64 px minus that at 128 px, average over "
                 "networks and tasks",
                 region=above(0),
-                effect="Truncation gained more at 64 px than at 128 px {of} by {number}",
+                effect="The gain by truncation {of} at 64 px, less that at 128 px, came to {number}",
                 asks="'gains less at the larger size'",
                 contrasts={"": {"TTL, 64": 1.0, "full, 64": -1.0, "TTL, 128": -1.0, "full, 128": 1.0}},
                 scores=True,

@@ -9,6 +9,7 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 
 from transfusion_lib import data
+from transfusion_lib.networks import UNET, VOLUME, base
 from transfusion_lib.runs import Run
 from transfusion_lib.spec import RunSpec
 from transfusion_lib.stats import over_seeds
@@ -36,6 +37,14 @@ STARTS = {
 }
 LARGE = frozenset(name for name in NETWORKS.values() if not name.startswith("CBR"))
 """The standard architectures; the paper calls the CBR networks small, its CBR-Large among them."""
+
+
+def called(network: str) -> str:
+    """Return a network's display name; a U-Net's and a volume network's name their encoder or 2D twin."""
+    name = NETWORKS.get(base(network), base(network))
+    if network.startswith(UNET):
+        return f"U-Net over {name}"
+    return f"{name} in 3D" if network.endswith(VOLUME) else name
 
 
 def start_of(spec: RunSpec) -> str:

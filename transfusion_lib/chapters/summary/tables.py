@@ -8,7 +8,7 @@ import pandas as pd
 
 from transfusion_lib import markup, networks
 from transfusion_lib.chapters.kit import scores
-from transfusion_lib.chapters.kit.curve_tables import NETWORKS
+from transfusion_lib.chapters.kit.curve_tables import called
 from transfusion_lib.chapters.kit.findings import Findings, final
 from transfusion_lib.chapters.kit.planned import Judged
 from transfusion_lib.runs import Run
@@ -153,9 +153,8 @@ def _settings(findings: Findings, cells: Sequence[str] | dict[str, str]) -> Iter
 
 
 def _row(findings: Findings, task: str, network: str, values: Interval) -> dict[str, object]:
-    title, base = findings.plan.tasks[task].title, networks.base(network)
-    called = f"U-Net over {NETWORKS[base]}" if network.startswith("unet") else NETWORKS[base]
-    return {"task": title, "network": called, "mean": values.estimate, "low": values.low, "high": values.high}
+    title = findings.plan.tasks[task].title
+    return {"task": title, "network": called(network), "mean": values.estimate, "low": values.low, "high": values.high}
 
 
 def _parameters(run: Run) -> int:
@@ -181,7 +180,7 @@ def glance(findings: Findings) -> str:
     titles = [plan.tasks[name].title for cell in plan.cells for name in cell.tasks]
     made = {task.title for task in plan.tasks.values() if any(task.data.name == r.spec.data.name for r in runs)}
     done = [title for title in dict.fromkeys(titles) if title in made]
-    used = {NETWORKS[networks.base(run.spec.model.name)] for run in runs}
+    used = {called(run.spec.model.name) for run in runs}
     machines = {run.record["provenance"]["machine"]["processor"] for run in runs}
     hours = sum(run.record["seconds"] * run.record["provenance"]["machine"]["threads"] for run in runs) / 3600
     train = [run.record["dataset"]["cases"]["train"] for run in runs]
