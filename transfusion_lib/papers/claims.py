@@ -186,7 +186,8 @@ _CLAIMS = (
             "shrinks with images": Part(
                 estimand="that difference at 250 images minus that at 5,000, each network and task",
                 region=above(0),
-                effect="The effect of pretraining {of} with few images, less that with many, came to {number} in final AUROC",
+                effect="The effect of pretraining {of} with few images, less that with many, came to "
+                "{number} in final AUROC",
                 asks="'shrinks'",
                 contrasts={
                     "": {"pretrained, few": 1.0, "random, few": -1.0, "pretrained, many": -1.0, "random, many": 1.0}
@@ -331,7 +332,8 @@ _CLAIMS = (
                 estimand="floor-corrected similarity before against after training of the lowest stage, ResNet-50 "
                 "minus CBR-Small, each start",
                 region=above(0),
-                effect="The similarity of ResNet-50's lowest stage to its start, less that of CBR-Small's, came to {number} {of}",
+                effect="The similarity of ResNet-50's lowest stage to its start, less that of "
+                "CBR-Small's, came to {number} {of}",
                 asks="'closer in the large network'",
                 contrasts=_minus("large", "small"),
                 plan=Plan(effect=0.1, sd=0.05, cases=2),
@@ -352,7 +354,8 @@ _CLAIMS = (
                 estimand="floor-corrected similarity before against after, pretrained minus random, in the lowest two "
                 "groups of stages by stride, over training time",
                 region=above(CLEAR),
-                effect="The similarity of pretrained weights to their start {of}, less that of random ones, came to {number}",
+                effect="The similarity of pretrained weights to their start {of}, less that of random "
+                "ones, came to {number}",
                 asks="'clearly higher'",
                 contrasts=_CHANGE,
                 plan=Plan(effect=0.1, sd=0.03, cases=4),
@@ -360,7 +363,8 @@ _CLAIMS = (
             "higher": Part(
                 estimand="the same in every higher group",
                 region=below(CLEAR),
-                effect="The similarity of pretrained weights to their start {of}, less that of random ones, came to {number}",
+                effect="The similarity of pretrained weights to their start {of}, less that of random "
+                "ones, came to {number}",
                 asks="'not clearly higher'",
                 contrasts=_CHANGE,
                 plan=Plan(effect=0.0, sd=0.03, cases=6),
@@ -436,7 +440,8 @@ _CLAIMS = (
             "erased": Part(
                 estimand="fall of that share from pretrained weights to step 4,000",
                 region=above(0),
-                effect="The share of pretrained filters that are Gabors {of}, before less after training, came to {number}",
+                effect="The share of pretrained filters that are Gabors {of}, before less after "
+                "training, came to {number}",
                 asks="'erases some'",
                 contrasts=_minus("pretrained, before", "pretrained, after"),
                 plan=Plan(effect=0.15, sd=0.04, runs=2),
