@@ -6,18 +6,20 @@ from transfusion_lib.book.execute import Build
 from transfusion_lib.chapters.kit import style
 from transfusion_lib.chapters.kit.findings import Findings
 from transfusion_lib.chapters.kit.planned import Judged
-from transfusion_lib.chapters.summary import figures, tables
+from transfusion_lib.chapters.summary import drawings, figures, tables
 
 FIGURE = "summary.svg"
 """In ``book/_static``, for the README too; ``transfusion publish --study`` draws it again."""
 
 
 def write(findings: Findings, board: dict[str, Judged], build: Build) -> None:
-    """Write ``answers.md``, with the figure where the study has runs for it, and ``glance.md``."""
+    """Write ``answers.md``, with the figure where the study has runs for it, ``glance.md``, and the pages' drawings."""
     lines = [f"- {sentence}" for sentence in tables.sentences(findings, board)]
     if alt := draw(findings, build.source / "_static"):
         lines += ["", f"```{{figure}} _static/{FIGURE}", f":alt: {alt}", ":class: dark-light", ":width: 100%", ""]
         lines += ["Means of all runs of an arm with 95 % intervals; each run draws its own split of the images.", "```"]
+    for name, drawn in (("methods", drawings.methods), ("verdicts", drawings.verdicts)):
+        (build.source / "_static" / f"{name}.svg").write_text(style.svg(drawn()), encoding="utf-8")
     (build.source / "answers.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     (build.source / "glance.md").write_text(tables.glance(findings) + "\n", encoding="utf-8")
 
