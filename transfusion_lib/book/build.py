@@ -191,7 +191,7 @@ def _finish(
     board = planned.board(study)
     for row in rows:
         verdicts.place(build.source / f"{row['page']}.ipynb", board)
-    verdicts.write_scoreboard(chapters, board, build)
+    verdicts.write_scoreboard(chapters, board, build, plan=study.plan.hash)
     landing.write(study, board, build)
     pilot.write(project, build)
     networks.write(build)

@@ -10,6 +10,8 @@ from transfusion_lib.analysis import audit as recheck
 from transfusion_lib.book.execute import Build
 from transfusion_lib.book.profiles import Profile
 from transfusion_lib.book.project import Chapter, find, read_notebook
+from transfusion_lib.chapters.kit import planned
+from transfusion_lib.chapters.kit.curve_tables import called
 from transfusion_lib.errors import StoreError
 from transfusion_lib.runs import KIND
 from transfusion_lib.runs.records import open_records
@@ -37,11 +39,11 @@ def record(chapter: Chapter, notebook: Path) -> dict[str, Any]:
 def write(rows: Sequence[dict[str, Any]], profile: Profile, build: Build) -> None:
     """Write the page ``status.md`` and ``build.json``, which ``transfusion status`` reads."""
     table = [
-        "| chapter | outcome | started (UTC) | duration | parameters |",
-        "|---|---|---|---|---|",
+        "| chapter | outcome | started (UTC) | duration |",
+        "|---|---|---|---|",
         *(
             f"| [{row['title']}](/{row['page']}.ipynb) | {row['outcome']} | {row['started'][:16].replace('T', ' ')} "
-            f"| {row['seconds']:.0f} s | {_parameters(row)} |"
+            f"| {row['seconds']:.0f} s |"
             for row in rows
         ),
     ]
@@ -51,9 +53,15 @@ def write(rows: Sequence[dict[str, Any]], profile: Profile, build: Build) -> Non
         f"Build `{build.id}`, profile **{profile.name}**. {profile.description}",
         "",
         "Every page of this book was made by this build, and every chapter was executed by it from top to bottom.",
-        "Parameters in bold differ from the notebook's own.",
         "",
         *table,
+        "",
+        *_study(),
+        "## Parameters of the chapters",
+        "",
+        "Those in bold differ from the notebook's own.",
+        "",
+        *(f"```{{dropdown}} {row['title']}\n{_parameters(row)}\n```" for row in rows),
         "",
         *_records(paths.records_root()),
     ]
@@ -67,6 +75,31 @@ def overview() -> dict[str, Any]:
     store, path = open_store(), find().build / "book" / "build.json"
     made = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
     return {"store": str(store.root), "runs": len(store.keys(KIND)), "running": store.working(), "book": made}
+
+
+def _study() -> Iterator[str]:
+    """Yield the section on the study: its plan, how far each cell is, how its runs vary, and the chosen rates."""
+    plan = planned.plan()
+    yield "## The study\n"
+    yield (
+        f"Plan `{plan.hash[:12]}` (`book/study.toml`, fixed before its runs): cells of which all runs are recorded are "
+        "judged, the others wait. SD is the deviation of a final score over the runs of an arm, each with its own "
+        "split.\n"
+    )
+    spread = planned.spreads(planned.found(plan))
+    yield "| cell | what | claims | runs | recorded | core-hours to go | SD: median of its arms | largest |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for row in planned.standing(plan, store=None):
+        median, largest = (f"{value:.4f}" for value in spread[row.cell]) if row.cell in spread else ("", "")
+        yield (
+            f"| {row.cell} | {row.title} | {row.claims} | {row.runs} | {row.made} | {row.hours_left:.1f} | {median} "
+            f"| {largest} |"
+        )
+    yield "\nLearning rates that pilot runs chose by validation loss (`book/rates.toml`):\n"
+    yield "| network | method | rate |\n|---|---|---|"
+    for network, methods in plan.rates.items():
+        yield from (f"| {called(network)} | {method} | {one.rate:g} |" for method, one in methods.items())
+    yield ""
 
 
 def _records(folder: Path) -> Iterator[str]:

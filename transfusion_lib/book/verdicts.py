@@ -126,12 +126,15 @@ def badge(verdict: Verdict) -> str:
     return f'<span class="tf-verdict tf-{name}"><span aria-hidden="true">{mark} </span>{verdict.outcome}</span>'
 
 
-def write_scoreboard(chapters: Sequence[Chapter], board: Board, build: Build) -> None:
-    """Write ``scoreboard.md``, which the landing page includes: a line a claim, its numbers, what they say."""
+def write_scoreboard(chapters: Sequence[Chapter], board: Board, build: Build, *, plan: str) -> None:
+    """Write ``scoreboard.md``, which the landing page includes: a line a claim, its numbers, what they say.
+
+    ``plan`` is the hash of the study's plan.
+    """
     pages = {chapter.name: chapter.page for chapter in chapters}
     counts = {outcome: sum(one.verdict.outcome == outcome for one in board.values()) for outcome in OUTCOMES}
     total = ", ".join(f"<b>{number}</b> {outcome}" for outcome, number in counts.items() if number)
-    parts = [f'<p class="tf-total">{len(board)} claims: {total}.</p>']
+    parts = [f'<p class="tf-total">{len(board)} claims: {total}. <span class="tf-source">Plan {plan[:12]}.</span></p>']
     for letter, paper in PAPERS.items():
         rows = "".join(_row(one, pages) for name, one in board.items() if name.startswith(letter))
         words = ("verdict", "claim", "the paper", "here")

@@ -5,8 +5,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from transfusion_lib import data, paths
-from transfusion_lib.chapters.kit.findings import Findings
+from transfusion_lib.chapters.kit.findings import Findings, final
 from transfusion_lib.chapters.kit.scores import validation_loss
 from transfusion_lib.errors import DataError, SpecError, StoreError, UserError, WeightsError, unknown
 from transfusion_lib.papers import CLAIMS, Verdict, judge
@@ -45,7 +47,7 @@ def plan() -> Plan:
     return read_plan(_folder())
 
 
-def standing(plan: Plan, cells: Collection[str] = (), *, store: Store) -> list[Standing]:
+def standing(plan: Plan, cells: Collection[str] = (), *, store: Store | None) -> list[Standing]:
     """Return how far the sources, the pilot and each cell are: made is what the records or the store have.
 
     With ``cells`` only those are returned, with their parts.
@@ -106,6 +108,18 @@ def board(findings: Findings) -> dict[str, Judged]:
         )
         for claim in CLAIMS
     }
+
+
+def spreads(findings: Findings) -> dict[str, tuple[float, float]]:
+    """Return the deviation of the final score over the runs of an arm: median and largest of a whole cell's arms."""
+    found = {}
+    for cell in findings.plan.cells:
+        if findings.missing(cell):
+            continue
+        arms = findings.plan.arms(cell).values()
+        deviations = [float(np.std([final(findings.runs[spec]) for spec in specs], ddof=1)) for specs in arms]
+        found[cell.id] = (float(np.median(deviations)), max(deviations))
+    return found
 
 
 def claims(name: str | None = None, *, store: Store | None = None) -> list[dict[str, Any]]:
@@ -177,7 +191,7 @@ def _row(
     claims: Sequence[str],
     specs: Sequence[RunSpec],
     plan: Plan,
-    store: Store,
+    store: Store | None,
     records: Records | None,
 ) -> Standing:
     left = missing(specs, store=store, records=records)
