@@ -43,7 +43,7 @@ def test_the_papers_numbers_are_judged_where_they_can_be_read(rows: dict[str, Ro
 def plain(plan: Plan) -> Claim:
     """A claim with one part, within 0.02, planned so."""
     part = Part(estimand="", region=within(0.02), effect="", asks="", plan=plan, contrasts={"": {"a": 1.0, "b": -1.0}})
-    return Claim(id="X", words="", source="", parts={"x": part}, cells="", untested="", printed="")
+    return Claim(id="X", chapter="", words="", source="", parts={"x": part}, cells="", untested="", printed="")
 
 
 def test_power_is_that_of_its_tests_and_falls_with_cases_images_and_missing_runs() -> None:
