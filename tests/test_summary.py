@@ -114,10 +114,11 @@ def test_in_the_end_is_the_verdict_on_final_scores_and_nothing_is_said_of_runs_t
 
 def test_the_landing_page_has_three_answers_and_a_figure_where_there_are_runs(plan: Plan, tmp_path: Path) -> None:
     build = Build(id="B", profile="live", folder=tmp_path)
-    build.source.mkdir()
+    drawings = build.source / "_static"
+    drawings.mkdir(parents=True)
     landing.write(Findings(plan, {}), NOTHING, build)
     assert (build.source / "answers.md").read_text().count("- **") == 3
-    assert not (build.source / "summary.svg").exists()
+    assert {path.name for path in drawings.iterdir()} == {"methods.svg", "verdicts.svg"}, "they need no runs"
     assert (
         f"0 of {len({s for c in plan.cells for s in plan.specs(c)}):,} planned"
         in (build.source / "glance.md").read_text()
@@ -130,7 +131,7 @@ def test_the_landing_page_has_three_answers_and_a_figure_where_there_are_runs(pl
     text = (build.source / "answers.md").read_text()
     assert text.count("- **") == 3
     assert ":alt: Pretrained is clearly ahead on 3 of 3 tasks at step 40, on 0 at step 200. With " in text
-    assert (build.source / "summary.svg").read_text().startswith("<?xml")
+    assert (drawings / "summary.svg").read_text().startswith("<?xml")
     glance = (build.source / "glance.md").read_text()
     assert f"| {len(runs)} of " in glance
     assert "EfficientNet-Lite0" in glance

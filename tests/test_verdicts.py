@@ -43,18 +43,21 @@ def test_cards_take_the_place_of_what_announces_them_and_the_rest_stays(
     cells = [
         prose("# T\n\nWho is first?\n\nMore."),
         {**code("chapter = open()"), "outputs": [shown(verdicts.noted("A [page](/pilot.md) & more."))]},
+        {**code("runs()"), "outputs": [shown(verdicts.scaled("convergence", "Net, <b>64</b> px"))]},
         {**code("show()"), "outputs": [other, shown(verdicts.placeholder(["T11", "T12"]))]},
         prose("The end."),
     ]
     write_notebook(path, notebook(*cells))
     verdicts.place(path, board)
-    opening, opened, cards, end = read_notebook(path)["cells"]
+    opening, opened, ran, cards, end = read_notebook(path)["cells"]
     heading, note, question, box, rest = opening["source"].split("\n\n")
     assert (heading, question, rest) == ("# T", "Who is first?", "More.")
     assert note == "A [page](/pilot.md) & more.", "Markdown again"
     assert re.findall(r'<a href="#(\w+)">', box) == ["T11", "T12"]
     assert box.count("tf-verdict") == 2
-    assert opened["outputs"] == []
+    assert "Transfusion:" in box, "the paper's scale"
+    assert "Net, &lt;b&gt;64&lt;/b&gt; px" in box, "beside this book's"
+    assert opened["outputs"] == ran["outputs"] == []
     assert cards["outputs"][0] == other
     html = cards["outputs"][1]["data"]["text/html"]
     assert re.findall(r'class="tf-claim" id="(\w+)"', html) == ["T11", "T12"]
@@ -89,7 +92,7 @@ def scoreboard(board: dict[str, Judged], chapters: tuple[Chapter, ...], folder: 
     """Return the scoreboard of a book of these chapters."""
     build = Build(id="B", profile="live", folder=folder)
     build.source.mkdir()
-    verdicts.write_scoreboard(chapters, board, build)
+    verdicts.write_scoreboard(chapters, board, build, plan="0123456789abcdef")
     return (build.source / "scoreboard.md").read_text()
 
 
@@ -99,6 +102,7 @@ def test_the_scoreboard_has_every_claim_once_and_leads_to_the_chapter_that_shows
     text = scoreboard(board, CHAPTERS, tmp_path)
     assert re.findall(r'<tr id="board-(\w+)">', text) == list(CLAIMS)
     assert "29 claims: <b>1</b> supported, <b>28</b> not tested here." in text
+    assert "Plan 0123456789ab." in text
     assert "<img" not in text
     pages = {chapter.page: chapter for chapter in CHAPTERS}
     links = re.findall(r'<a href="([^"#]+)\.html#(\w+)">', text)
