@@ -108,7 +108,7 @@ def answer(judged: Judged) -> str:
     """Return what the study found of a claim, or what it takes, in a few sentences."""
     verdict, claim = judged.verdict, CLAIMS[judged.verdict.claim]
     said = verdict.sentence.removeprefix(f"{verdict.outcome[:1].upper()}{verdict.outcome[1:]}. ")
-    return said if verdict.findings else f"Not run yet. It takes {claim.untested}."
+    return said if verdict.findings else f"It takes {claim.untested}."
 
 
 def found(judged: Judged) -> str:
