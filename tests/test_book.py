@@ -473,7 +473,7 @@ def test_the_status_page_keeps_a_pipe_out_of_its_table(made: Build) -> None:
     made.source.mkdir(parents=True)
     status.write([row], Profile(name="live", description="d", live=True, chapter={}), made)
     line = next(line for line in (made.source / "status.md").read_text().splitlines() if "01-a" in line)
-    assert line.replace("\\|", "").count("|") == 6
+    assert line.count("|") == 5, "parameters are folded below it"
 
 
 def test_toggles_of_the_contents_have_names_and_lists_of_references_no_role(tmp_path: Path) -> None:

@@ -60,7 +60,8 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "book" / "_toc.yml").write_text(
         "format: jb-book\nroot: index\nchapters:\n- file: notebooks/01-convergence\n"
     )
-    (tmp_path / "book" / "profiles" / "quick.toml").write_text('description = "d"\nlive = true\n')
+    for profile in ("live", "published"):
+        (tmp_path / "book" / "profiles" / f"{profile}.toml").write_text('description = "d"\nlive = true\n')
     (tmp_path / "book" / "profiles" / "more.toml").write_text(
         'description = "d"\nlive = true\n[chapter.convergence]\nseeds = [0, 1, 2]\n'
     )
@@ -128,9 +129,9 @@ def test_version(call: Call) -> None:
     ("words", "message"),
     [
         (["boook"], "'book'"),
-        (["book", "--profil", "quick"], "--profile"),
+        (["book", "--profil", "live"], "--profile"),
         (["book", "--only", "convergense"], '"convergense"; did you mean "convergence"? Known: convergence.'),
-        (["book", "--profile", "quik"], 'unknown profile "quik"; did you mean "quick"? Known: more, quick.'),
+        (["book", "--profile", "lvie"], 'unknown profile "lvie"; did you mean "live"? Known: live, more, published.'),
         (["chapter", "convergense"], 'did you mean "convergence"?'),
         (["chapter", "convergence", "-p", "sedes=[1]"], 'unknown parameter "sedes"; did you mean "seeds"?'),
         (["chapter", "convergence", "-p", "seeds=1"], "seeds is list[int], got '1'; for example -p seeds=[0]"),

@@ -171,8 +171,7 @@ def test_a_notebooks_parameters_say_what_they_mean(chapter: project.Chapter) -> 
     assert "parameters" in first["metadata"]["tags"]
     for parameter in parameters.declared(chapter):
         assert parameter.meaning, parameter.name
-    assert chapter.title
-    assert chapter.question.endswith("?"), chapter.question
+    assert "?" in (chapter.title[-1], chapter.question[-1]), "a chapter asks something"
 
 
 @pytest.mark.parametrize("chapter", [chapter for chapter in HERE.chapters if chapter.name in chapters.TABLE])

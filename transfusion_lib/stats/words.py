@@ -66,7 +66,7 @@ def told(one: Interval | Sequence[float], *, signed: bool = False, marks: Sequen
 
 def direction(low: float, high: float) -> int:
     """Return 1 where an interval lies above 0, -1 where it lies below, 0 where it holds 0 or is unknown."""
-    return (low > 0) - (high < 0) if low < high else 0
+    return int(low > 0) - int(high < 0) if low < high else 0
 
 
 def order(values: Mapping[str, Interval], *, unless: Callable[[str, str], bool] | None = None) -> list[list[str]]:

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from transfusion_lib.chapters.kit.curves import Count, Curves, Seeds, Start
+from transfusion_lib.chapters.kit.curves import Count, Panels, Seeds, Start
 from transfusion_lib.spec import RunSpec
 
 CONTROLS: dict[str, dict[str, str]] = {
@@ -16,7 +16,7 @@ CONTROLS: dict[str, dict[str, str]] = {
 """What else keeps the statistics: the covariance of filters, other samplers, and batch norm as it was."""
 
 
-class Convergence(Curves):
+class Convergence(Panels):
     """Networks x starts x seeds on one data set, evaluated on a fine grid of early steps, and controls of Mean Var."""
 
     name: ClassVar[str] = "convergence"

@@ -4,13 +4,13 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from transfusion_lib.chapters.kit.curves import Count, Curves
+from transfusion_lib.chapters.kit.curves import Count, Panels
 from transfusion_lib.chapters.transfusion.study import stages_of
 from transfusion_lib.errors import ParameterError
 from transfusion_lib.spec import Gabor, RunSpec, Slim
 
 
-class Hybrids(Curves):
+class Hybrids(Panels):
     """A large and a small network: random, Gabor filters in conv1, pretrained conv1, Slim, full transfer."""
 
     name: ClassVar[str] = "hybrids"

@@ -18,8 +18,6 @@ class Curves(Study):
     """Base of the studies that compare starts by their learning curves, so that equal runs are trained once."""
 
     dataset: str
-    others: list[str] = Field(default_factory=list)
-    """Further data sets with the same recipe, each a panel of its own."""
     split: Literal["official", "drawn"] = "official"
     """Whether each seed draws a split of its own, or all have the one that the data set brings."""
     size: Count
@@ -39,6 +37,10 @@ class Curves(Study):
         """Return the data; ``train`` is another number of training images."""
         found = self._images(self.dataset)
         return found.replace(train=train) if train else found
+
+    def sets(self) -> list[DataSpec]:
+        """Return the data sets on which every run is made."""
+        return [self.images()]
 
     def _images(self, dataset: str) -> DataSpec:
         found = spec_for(dataset, size=self.size, train=self.train_images, val=self.val_images, test=self.test_images)
@@ -83,7 +85,6 @@ class Curves(Study):
         if init is None:
             return []
         model = ModelSpec(name=network, slim=slim)
-        sets = [data] if data else [self._images(name) for name in (self.dataset, *self.others)]
         return [
             RunSpec(
                 data=one.replace(seed=seed) if self.split == "drawn" else one,
@@ -92,6 +93,17 @@ class Curves(Study):
                 train=train or self.training(),
                 seed=seed,
             )
-            for one in sets
+            for one in ([data] if data else self.sets())
             for seed in (self.seeds if seeds is None else seeds)
         ]
+
+
+class Panels(Curves):
+    """Base of those that show several data sets, each a panel of its own."""
+
+    others: list[str] = Field(default_factory=list)
+    """Further data sets with the same recipe."""
+
+    def sets(self) -> list[DataSpec]:
+        """Return the data sets on which every run is made."""
+        return [self.images(), *(self._images(name) for name in self.others)]

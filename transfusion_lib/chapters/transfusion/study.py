@@ -4,13 +4,13 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from transfusion_lib.chapters.kit.curves import Count, Curves
+from transfusion_lib.chapters.kit.curves import Count, Panels
 from transfusion_lib.errors import ParameterError, unknown
 from transfusion_lib.networks import blueprint
 from transfusion_lib.spec import ModelSpec, RunSpec
 
 
-class Transfusion(Curves):
+class Transfusion(Panels):
     """A large and a small network, pretrained up to one stage after the other and random, or Mean Var, above it."""
 
     name: ClassVar[str] = "transfusion"
