@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, ParamSpec
 from weakref import WeakKeyDictionary
 
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -47,13 +47,15 @@ _SOURCES: "WeakKeyDictionary[Figure, Callable[..., Figure]]" = WeakKeyDictionary
 
 
 def drawing(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Wrap a function that draws a figure: in the book's style, closed for pyplot, its source at hand for readers."""
+    """Wrap a function that draws a figure: in the book's style, its source at hand for readers.
+
+    Nothing here touches pyplot: a notebook's backend, its settings and its own figures stay as they were.
+    """
 
     @functools.wraps(draw)
     def styled(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with plt.rc_context(STYLE):
+        with rc_context(STYLE):
             figure = draw(*args, **kwargs)
-            plt.close(figure)
         _SOURCES[figure] = draw
         return figure
 
@@ -72,7 +74,7 @@ def source(figure: Figure) -> tuple[str, str] | None:
 def svg(figure: Figure) -> str:
     """Return the figure as SVG: sharp at any zoom, and the same text for the same data."""
     buffer = io.StringIO()
-    with plt.rc_context(STYLE):
+    with rc_context(STYLE):
         figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
     return buffer.getvalue()
 
@@ -81,9 +83,8 @@ def panels(
     rows: int, columns: int = 1, *, width: float = 7.0, height: float = 3.6, **options: Any
 ) -> tuple[Figure, Any]:
     """Return a figure and its axes (rows, columns); ``height`` in inches is a row's, ``options`` go to ``subplots``."""
-    options = {"layout": "constrained", "squeeze": False, **options}
-    figure, axes = plt.subplots(rows, columns, figsize=(width, height * rows), **options)
-    return figure, axes
+    figure = Figure(figsize=(width, height * rows), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
 def bars(value: float, low: float, high: float) -> Any:
