@@ -40,12 +40,16 @@ class Standing:
     total: int
     done: int
     running: int
+    starting: int
+    """Of these, how many have not been evaluated yet: their process starts, their images are read or made."""
     failed: int
     left_s: float | None
     """Estimated seconds until the last run is made; None before anything was learnt."""
 
     def __str__(self) -> str:
-        words = [f"{self.done} of {self.total} done", f"{self.running} running"]
+        words = [f"{self.done} of {self.total} done"]
+        words += [f"{self.starting} starting (processes, images)"] if self.starting else []
+        words += [f"{self.running - self.starting} running"] if self.running > self.starting else []
         words += [f"{self.failed} failed"] if self.failed else []
         words += [f"about {duration(self.left_s)} left"] if self.left_s is not None and self.done < self.total else []
         return ", ".join(words)
@@ -89,7 +93,8 @@ class Grid:
         self.sources = {job.source for job in self.waiting}
         self.work = sum(job.work for job in self.waiting)
         self.saved = 0.0  # work that we did not have to do: resumed, or made by others
-        self.began = time.monotonic()
+        self.began: float | None = None
+        """When the first run had its first evaluation: how long processes take to start says nothing of the rest."""
 
     @property
     def over(self) -> bool:
@@ -122,11 +127,13 @@ class Grid:
         )
         self.waiting.remove(job)
         self.running[job] = 0.0
+        self._watch(self.standing())
         return job
 
     def report(self, job: Job, progress: Progress) -> None:
         """Note how far a running job is."""
         share = progress.step / job.spec.train.steps
+        self.began = self.began or time.monotonic()
         if job not in self.seen:
             self.saved += job.work * share  # resumed: that part cost no time now
         self.running[job] = share
@@ -182,8 +189,9 @@ class Grid:
             total=self.total,
             done=self.total - len(self.waiting) - len(self.running) - len(self.failed),
             running=len(self.running),
+            starting=len(self.running.keys() - self.seen),
             failed=len(self.failed),
-            left_s=(time.monotonic() - self.began) * left / did if did > 0.001 * self.work else None,
+            left_s=(time.monotonic() - self.began) * left / did if self.began and did > 0.001 * self.work else None,
         )
 
     def raise_failures(self) -> None:
