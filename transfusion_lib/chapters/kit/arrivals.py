@@ -85,8 +85,9 @@ class Speed:
         return _table(self.arms)
 
     def only(self, networks: Sequence[str]) -> "Speed":
-        """Return what there is of some networks."""
-        chosen = [NETWORKS[network] for network in networks]
+        """Return what there is of some networks, all where there is nothing of these."""
+        asked = [NETWORKS[network] for network in networks]
+        chosen = [name for name in asked if name in self.arms] or list(self.arms)
         rows = self.curves[self.curves["network"].isin(chosen)]
         return Speed(curves=rows, arms={name: arms for name, arms in self.arms.items() if name in chosen})
 

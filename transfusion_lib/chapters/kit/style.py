@@ -9,6 +9,7 @@ from typing import Any, ParamSpec
 from weakref import WeakKeyDictionary
 
 import numpy as np
+import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -23,7 +24,7 @@ INIT_STYLE: dict[str, dict[str, Any]] = {
 }
 STYLE: dict[Any, Any] = {
     "figure.dpi": 100,
-    "figure.facecolor": "none",
+    "figure.facecolor": "white",  # a sheet of its own: dark editors show what is transparent on black
     "svg.hashsalt": "transfusion",  # the same data give the same file
     "font.family": "DejaVu Sans",
     "font.size": 10,
@@ -49,17 +50,29 @@ _SOURCES: "WeakKeyDictionary[Figure, Callable[..., Figure]]" = WeakKeyDictionary
 def drawing(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     """Wrap a function that draws a figure: in the book's style, its source at hand for readers.
 
+    Where its first table is empty, of pairs of one run for instance, the figure says that there is nothing to draw.
+
     Nothing here touches pyplot: a notebook's backend, its settings and its own figures stay as they were.
     """
 
     @functools.wraps(draw)
     def styled(*args: P.args, **kwargs: P.kwargs) -> Figure:
         with rc_context(STYLE):
-            figure = draw(*args, **kwargs)
+            empty = bool(args) and isinstance(args[0], pd.DataFrame) and args[0].empty
+            figure = _nothing() if empty else draw(*args, **kwargs)
         _SOURCES[figure] = draw
         return figure
 
     return styled
+
+
+def _nothing() -> Figure:
+    """Return a figure that says that there is none."""
+    figure, axes = panels(1, height=1.0)
+    axes[0, 0].set_axis_off()
+    text = "Nothing to draw: these parameters ask for too few runs, starts or networks."
+    axes[0, 0].text(0, 0.5, text, va="center", color=QUIET)
+    return figure
 
 
 def source(figure: Figure) -> tuple[str, str] | None:
