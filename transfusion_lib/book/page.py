@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from transfusion_lib import data, runs
 from transfusion_lib.book import pilot, profiles, project, verdicts
 from transfusion_lib.book.execute import VERDICTS, leave_out_slow_import
-from transfusion_lib.book.live import Reporter
+from transfusion_lib.book.live import Reporter, Runs
 from transfusion_lib.chapters.kit import style
 from transfusion_lib.chapters.kit.curve_tables import data_of
 from transfusion_lib.chapters.kit.study import Study
@@ -31,6 +31,8 @@ from transfusion_lib.training import device as devices
 from transfusion_lib.training import provenance
 from transfusion_lib.training.metrics import headline
 
+LIMITS = {"images": "train", "train_images": "train", "val_images": "val", "test_images": "test"}
+"""Parameters that limit a split, by their names in all studies."""
 SCORES = {"test_auroc": "test AUROC", "test_dice": "test Dice"}
 
 
@@ -41,17 +43,17 @@ class Chapter:
         self.study = study
         self.profile = profiles.current()
         self.began = time.monotonic()
-        self.found: list[Run] = []
+        self.found = Runs()
         self.shown = 0
 
-    def runs(self) -> list[Run]:
+    def runs(self) -> Runs:
         """Return the study's runs: the published records, or, where the profile trains, the store's and new ones."""
         if not self.profile.live:
-            self.found = self.study.ensure(records.open_records().load)
+            self.found = Runs(self.study.ensure(records.open_records().load))
             display(HTML(f"<p>{len(self.found)} recorded runs; nothing was trained for this page.</p>"))
             return self.found
-        with Reporter() as reporter:
-            self.found = self.study.ensure(reporter.ensure)
+        reporter = Reporter()
+        self.found = Runs(self.study.ensure(reporter.ensure))
         display(HTML(reporter.summary()))
         return self.found
 
@@ -75,8 +77,13 @@ class Chapter:
         display(HTML(verdicts.card(verdict)))
         return verdict
 
+    def say(self, sentence: str) -> None:
+        """Show a sentence that the runs decide; nothing where there is none to say."""
+        if sentence:
+            display(HTML(f"<p>{text(sentence[:1].upper() + sentence[1:])}</p>"))
+
     def glue(self, **values: object) -> None:
-        """Make numbers and words available to the text, which names them and never types them."""
+        """Note numbers and words for the landing page and for comparisons of two executions."""
         leave_out_slow_import()
         try:
             from myst_nb import glue
@@ -117,9 +124,9 @@ def open_chapter(study: Study) -> Chapter:
     if shift:
         kinds.append("scores marked (shift) are of test images of another distribution; they measure robustness to it")
     kinds += [
-        f"{split}_images={asked:,} is more than there are, so all are used"
-        for split in ("train", "val", "test")
-        if (asked := getattr(study, f"{split}_images", None)) and any(_all_of(spec, split, asked) for spec in sets)
+        f"{name}={asked:,} is more than there are, so all are used"
+        for name, split in LIMITS.items()
+        if (asked := getattr(study, name, None)) and any(_all_of(spec, split, asked) for spec in sets)
     ]
     live = "runs are trained live where the store lacks them" if chapter.profile.live else "recorded runs only"
     if chapter.profile.pilot:
