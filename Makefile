@@ -19,7 +19,7 @@ help:
 	@echo "make pdf                              the built book as one PDF"
 	@echo "make check                            style and types"
 	@echo "make audit                            known vulnerabilities of the locked versions"
-	@echo "make lab                              JupyterLab on the chapters"
+	@echo "make lab                              JupyterLab on copies of the chapters in lab/; one that you delete comes back"
 	@echo "make hooks                            check every commit before it is made"
 	@echo "make lock [ARGS=--upgrade]            requirements.lock from pyproject.toml"
 	@echo "make release                          the built book, the package and their checksums, in build/release"
@@ -64,8 +64,11 @@ release: $(READY)
 	@$(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir build/release
 	@cd build/release && rm -f .gitignore SHA256SUMS && sha256sum * > SHA256SUMS && cat SHA256SUMS
 
+# Copies: autosave changes neither the repository nor what the builder executes. What you edited stays yours.
 lab: $(READY)
-	@$(BIN)/jupyter lab notebooks
+	@mkdir -p lab
+	@for file in notebooks/*.ipynb; do test -e "lab/$${file##*/}" || cp "$$file" lab/; done
+	@$(BIN)/jupyter lab lab
 
 # Existing pins stay unless ARGS=--upgrade. The lock names no index: uv takes it from its own configuration.
 lock: $(READY)

@@ -1,13 +1,16 @@
 """The repository's address: one setting; every button that follows from it opens what is there."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from nbclient import NotebookClient
 
 from tests.books import REPOSITORY, small_project
 from transfusion_lib.book import address, build
@@ -105,6 +108,48 @@ def test_colabs_cell_fetches_there_and_does_nothing_here() -> None:
     cell = "".join(HERE.cell["source"])
     for program in (FAKE_COLAB.format(cell=cell), f"{cell}\nassert '/content/book' not in sys.path"):
         subprocess.run([sys.executable, "-c", program], check=True)
+
+
+COLAB = """\
+import shutil, subprocess, sys, types
+sys.modules["google.colab"] = types.ModuleType("google.colab")  # what Colab's own cell looks for
+get_ipython().system = lambda command: subprocess.run(command, shell=True, check=True)"""
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_on_a_machine_like_colabs_the_tutorial_runs_top_to_bottom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The address leads to this checkout, and pip is only asked: Colab itself and its download are not tried here."""
+    clone, tools = tmp_path / "content" / "book", tmp_path / "tools"
+    tools.mkdir()
+    (tools / "pip").write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\n')
+    (tools / "pip").chmod(0o755)
+    branch = subprocess.run(
+        ["git", "branch", "--show-current"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    if not branch:
+        pytest.skip("no branch is checked out that could be cloned")
+    monkeypatch.setattr(address, "FOLDER", str(clone))
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    for name, value in {
+        "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"url.file://{REPOSITORY}.insteadOf",
+        "GIT_CONFIG_VALUE_0": HERE.url, "TRANSFUSION_STORE": str(tmp_path / "store"), "PYTHONPATH": "",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    import nbformat
+
+    notebook: Any = nbformat.read(REPOSITORY / "notebooks" / "00-tutorial.ipynb", as_version=4)  # type: ignore[no-untyped-call]
+    (cell,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    cell.source += "\nsize, images, seeds, steps = 32, 32, [0, 1], 4"
+    first = "".join(Address(HERE.url, branch).cell["source"])
+    last = f"import transfusion_lib\nassert transfusion_lib.__file__.startswith({str(clone)!r})"
+    made = [nbformat.v4.new_code_cell(source) for source in (COLAB, first, last)]  # type: ignore[no-untyped-call]
+    notebook.cells = [*made[:2], *notebook.cells, made[2]]
+    NotebookClient(notebook, timeout=280, kernel_name="python3").execute(cwd=str(tmp_path))
+    assert "4 runs: 4 trained now" in json.dumps(notebook)
+    assert (tmp_path / "asked").read_text() == f"install --quiet {clone}[book]\n"
 
 
 def test_binder_installs_the_lock_and_then_the_library() -> None:

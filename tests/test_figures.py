@@ -1,10 +1,11 @@
 """What every figure has in common: one style, nothing left open, its own code at hand."""
 
 import matplotlib.pyplot as plt
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from transfusion_lib.chapters.kit import style
+from transfusion_lib.chapters.kit import arrival_figures, style
 from transfusion_lib.chapters.kit import style as kit_style
 
 
@@ -33,3 +34,9 @@ def test_labels_of_close_ends_do_not_overlap() -> None:
     first, second = (text.xy[1] for text in axis.texts)  # type: ignore[attr-defined]
     low, high = axis.get_ylim()
     assert second - first == pytest.approx(0.075 * (high - low))
+
+
+def test_a_figure_of_nothing_says_so() -> None:
+    frame = pd.DataFrame(columns=["network", "init", "step", "share"])
+    figure = arrival_figures.waiting(frame, threshold=0.8, titles={})
+    assert "Nothing to draw" in figure.axes[0].texts[0].get_text()

@@ -204,7 +204,7 @@ def test_sigterm_stops_with_a_checkpoint_and_the_same_request_goes_on(
         if progress.step == when:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    with pytest.raises(InterruptedRunError, match=f"at step {when} of 12 of cbr_tiny.*75"), interrupts.on_sigterm():
+    with pytest.raises(InterruptedRunError, match=f"at step {when} of 12;.*75"), interrupts.on_sigterm():
         runs.ensure([small], report=stop)
     assert store.keys("runs") == []
     steps: list[int] = []

@@ -131,6 +131,24 @@ def test_no_python_is_an_answer_and_not_a_riddle(tmp_path: Path) -> None:
     assert not (tmp_path / ".venv").exists()
 
 
+def test_make_lab_opens_copies_and_keeps_what_was_edited(tmp_path: Path) -> None:
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "00-a.ipynb").write_text("a")
+    for file in ("Makefile", "pyproject.toml", "requirements.lock"):
+        (tmp_path / file).write_bytes((ROOT / file).read_bytes())
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    jupyter = tmp_path / ".venv" / "bin" / "jupyter"
+    jupyter.write_text('#!/bin/sh\necho "$@"; echo " edited" >> "$2/00-a.ipynb"\n')  # as Lab does when it saves
+    jupyter.chmod(0o755)
+    (tmp_path / ".venv" / ".ready").touch()
+    for _ in range(2):
+        done = subprocess.run(["make", "lab"], cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert done.stdout == "lab lab\n"
+    assert (tmp_path / "notebooks" / "00-a.ipynb").read_text() == "a"
+    assert (tmp_path / "lab" / "00-a.ipynb").read_text() == "a edited\n edited\n"
+    assert "/lab/" in (ROOT / ".gitignore").read_text().splitlines()
+
+
 # Notebooks
 
 
@@ -183,9 +201,17 @@ def test_a_notebooks_parameters_are_its_studys(chapter: project.Chapter) -> None
 
 
 @pytest.mark.parametrize("chapter", NOTEBOOKS)
+def test_prose_reads_in_any_editor(chapter: project.Chapter) -> None:
+    """What only the built book can fill in shows raw in JupyterLab and VS Code."""
+    prose = "\n".join(cell["source"] for cell in chapter.cells if cell["cell_type"] == "markdown")
+    assert "{glue:" not in prose, "show it from its cell: chapter.say"
+    assert "[](" not in prose, "a link needs words"
+
+
+@pytest.mark.parametrize("chapter", NOTEBOOKS)
 def test_no_number_is_typed_into_a_findings_prose(chapter: project.Chapter) -> None:
     prose = "\n".join(cell["source"] for cell in chapter.cells if cell["cell_type"] == "markdown")
-    assert not re.search(r"\b0\.\d{2,}|\b\d+(\.\d+)? ?%(?! interval)", prose), "glue it from the data"
+    assert not re.search(r"\b0\.\d{2,}|\b\d+(\.\d+)? ?%(?! interval)", prose), "say it from the data: chapter.say"
 
 
 # What is committed

@@ -18,6 +18,10 @@ class TransfusionError(Exception):
 
     exit_status = 1
 
+    def _render_traceback_(self) -> list[str]:
+        """Show in a notebook what the message says, and no traceback: IPython asks for these lines."""
+        return [printable(line) for line in f"{type(self).__name__}: {self}".split("\n")]
+
 
 class UserError(TransfusionError):
     """A mistake that the user can repair: exit status 2."""
@@ -69,6 +73,11 @@ class InterruptedRunError(TransfusionError):
     """Training stopped on request, with a checkpoint; 75 is EX_TEMPFAIL: start the same command again."""
 
     exit_status = 75
+
+    def __init__(self, text: str, *, where: str) -> None:
+        super().__init__(text)
+        self.where = where
+        """How far it was, for whoever says in other words how to go on."""
 
 
 class ToldError(TransfusionError):

@@ -19,6 +19,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 
 from transfusion_lib import markup
 from transfusion_lib.errors import SpecError, did_you_mean
@@ -33,10 +34,35 @@ Seed = Annotated[int, Field(ge=0, lt=2**31)]
 FromList = Field(strict=False)  # JSON has lists only; the items stay strict
 
 
+def _about(name: str, field: FieldInfo) -> str:
+    """Return a line on a field: its name, its default and what it means; its type is in the signature."""
+    default = "" if field.is_required() or field.default_factory else f" = {field.default!r}"
+    return f"    {name}{default}{f': {field.description}' if field.description else ''}"
+
+
 class Spec(BaseModel):
     """Base of all specs: frozen, strict about types, closed to unknown fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+    def __new__(cls, *values: Any, **_: Any) -> Self:
+        """Refuse values without a name, of which nobody could say which field they are."""
+        if values:
+            names = list(cls.model_fields)
+            said = ", ".join(f"{name}=..." for name in names[: len(values)])
+            raise SpecError(
+                f"{cls.__name__} takes its fields by name: {cls.__name__}({said}); known: {', '.join(names)}"
+            )
+        return super().__new__(cls)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        """Say in the docstring what every field is, where ``TrainSpec?`` shows it."""
+        cls.__doc__ = "\n".join(
+            [str(cls.__doc__).rstrip(), "", *(_about(name, field) for name, field in cls.model_fields.items())]
+        )
 
     @model_validator(mode="wrap")
     @classmethod
@@ -64,7 +90,11 @@ class Spec(BaseModel):
 
     def _repr_html_(self) -> str:
         """Show in a notebook every field and its value, nested ones with their path, a line each."""
-        return f"<b>{type(self).__name__}</b>{markup.table(dict(_lines(self)))}"
+        return f"<b>{type(self).__name__}</b>{markup.table(self.flat())}"
+
+    def flat(self) -> dict[str, object]:
+        """Return every field that is set by its path, ``train.steps`` for example."""
+        return dict(_lines(self))
 
     def replace(self, **fields: Any) -> Self:
         """Return a validated copy with ``fields`` changed."""

@@ -4,11 +4,13 @@ Under the builder, which follows ``TRANSFUSION_PROGRESS``, the same progress is 
 """
 
 import os
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from IPython.core.getipython import get_ipython
 from IPython.display import HTML, display
 
@@ -16,7 +18,8 @@ from transfusion_lib import runs
 from transfusion_lib.book.execute import PROGRESS
 from transfusion_lib.book.learning import learning
 from transfusion_lib.chapters.kit import style
-from transfusion_lib.markup import text
+from transfusion_lib.errors import InterruptedRunError
+from transfusion_lib.markup import grid, text
 from transfusion_lib.runs import Run, Standing, engines
 from transfusion_lib.spec import RunSpec
 from transfusion_lib.training import interrupts, metrics
@@ -26,15 +29,42 @@ REDRAW_S = 1.0
 LOG_S = 15.0
 
 
-def train(specs: Sequence[RunSpec]) -> list[Run]:
+class Runs(list[Run]):
+    """Runs as a notebook shows them, and as a table to plot from."""
+
+    def frame(self) -> pd.DataFrame:
+        """Return a row per run and evaluation: the fields in which the runs differ, by their paths, step and scores.
+
+        Network, start and seed are there in any case: ``model.name``, ``init.method``, ``seed``.
+        """
+        specs = [run.spec.flat() | {"init.method": run.spec.init.method} for run in self]
+        names = dict.fromkeys(["model.name", "init.method", "seed", *(name for spec in specs for name in spec)])
+        told = list(names)[:3] + [one for one in list(names)[3:] if len({str(spec.get(one)) for spec in specs}) > 1]
+        parts = [
+            pd.DataFrame({one: spec.get(one) for one in told} | run.curve)
+            for spec, run in zip(specs, self, strict=True)
+        ]
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+    def _repr_html_(self) -> str:
+        """Show in a notebook a line for each: what it is, its score, its key."""
+        scored = [(run, *metrics.headline(run.final, split="test")) for run in self]
+        rows = [
+            (runs.label(run.spec), run.spec.train.steps, f"{name.replace('_', ' ')} {score:.3f}", run.key[:12])
+            for run, name, score in scored
+        ]
+        return grid(("run", "steps", "score", "key"), rows)
+
+
+def train(specs: Sequence[RunSpec]) -> Runs:
     """Return the run of every spec, training what the store lacks while this cell shows how far it is.
 
     Interrupting the cell stops at the next step with checkpoints; running it again goes on from there.
     """
-    with Reporter() as reporter:
-        found = reporter.ensure(specs)
+    reporter = Reporter()
+    found = reporter.ensure(specs)
     display(HTML(reporter.summary()))
-    return found
+    return Runs(found)
 
 
 class Reporter:
@@ -45,22 +75,26 @@ class Reporter:
         self.lines: list[str] = []
         self.file = Path(os.environ[PROGRESS]) if os.environ.get(PROGRESS) else None
         self.curves: dict[str, tuple[list[int], list[float]]] = {}
+        self.steps = 0
         self.score = ""
-        self.standing = ""
+        self.standing = "looking for finished runs"
         self.drawn = 0.0
         self.place: Any = None
 
-    def __enter__(self) -> "Reporter":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.place is not None:
-            self.place.update(HTML(""))
-
     def ensure(self, specs: Sequence[RunSpec]) -> list[Run]:
         """Return the runs of ``specs``; what is missing is trained, and shown here."""
-        with interrupts.on_sigint():
-            return runs.ensure(specs, say=self.say, report=self.report, watch=self.watch, engine=engines.automatic)
+        self._draw(now=True)
+        stopped = False
+        try:
+            with interrupts.on_sigint():
+                return runs.ensure(specs, say=self.say, report=self.report, watch=self.watch, engine=engines.automatic)
+        except InterruptedRunError as error:
+            stopped, self.standing = True, f"stopped {error.where}"
+            self._draw(now=True)
+            raise InterruptedRunError(f"{self.standing}; run the cell again to go on", where=error.where) from None
+        finally:
+            if self.place is not None and not stopped:
+                self.place.update(HTML(""))
 
     def say(self, line: str) -> None:
         """Note a line that tells where one run came from."""
@@ -70,6 +104,7 @@ class Reporter:
     def watch(self, standing: Standing) -> None:
         """Note how far the whole is."""
         self.standing = str(standing)
+        self._draw(now=not self.curves)
 
     def report(self, spec: RunSpec, progress: Progress) -> None:
         """Show how far a run is."""
@@ -77,20 +112,24 @@ class Reporter:
         name = runs.label(spec)
         if self.file is None:
             self.curves[name] = (list(progress.curve["step"]), [_number(one) for one in progress.curve[self.score]])
-            self._draw()
+            self.steps = max(self.steps, spec.train.steps)
         elif time.monotonic() - self.said > LOG_S:
             self._log(f"    {name}: step {progress.step} of {spec.train.steps}, {self.score} {score:.3f}")
 
-    def _draw(self) -> None:
-        """Put the curves into the cell, in place of the last ones and at most every second."""
-        if get_ipython() is None or time.monotonic() - self.drawn < REDRAW_S:
+    def _draw(self, *, now: bool = False) -> None:
+        """Put what is done and the curves into the cell, in place of the last ones; ``now`` or at most every second."""
+        if self.file is not None or get_ipython() is None:
             return
-        figure = style.svg(learning(self.curves, score=self.score))
-        shown = HTML(f"<p>{text(self.standing)}</p>{figure[figure.index('<svg') :]}")
+        if not now and time.monotonic() - self.drawn < REDRAW_S:
+            return
+        shown = f"<p>{text(self.standing)}</p>"
+        if self.curves:
+            figure = style.svg(learning(self.curves, score=self.score, steps=self.steps))
+            shown += figure[figure.index("<svg") :]
         if self.place is None:
-            self.place = display(shown, display_id=True)
+            self.place = display(HTML(shown), display_id=True)
         else:
-            self.place.update(shown)
+            self.place.update(HTML(shown))
         self.drawn = time.monotonic()
 
     def _log(self, line: str) -> None:
@@ -100,12 +139,16 @@ class Reporter:
                 log.write(line + "\n")
 
     def summary(self) -> str:
-        """Return the page's record of where each run came from."""
-        trained = sum(": trained in" in line for line in self.lines)
+        """Return the page's record of where each run came from; a run that two lines are about counts once."""
+        came: dict[str, str] = {}
+        for line in self.lines:
+            if found := re.search(r": (from the store|trained in|made by another process)\b.*, ([0-9a-f]+)", line):
+                came.setdefault(found[2], found[1])
+        trained = list(came.values()).count("trained in")
         lines = "<br>".join(map(text, self.lines))
         return (
-            f"<details><summary>{len(self.lines)} runs: {trained} trained now, {len(self.lines) - trained} from the "
-            f"store, {time.monotonic() - self.began:.0f} s</summary>{lines}</details>"
+            f"<details><summary>{len(came)} {'run' if len(came) == 1 else 'runs'}: {trained} trained now, "
+            f"{len(came) - trained} from the store, {time.monotonic() - self.began:.0f} s</summary>{lines}</details>"
         )
 
 

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from transfusion_lib import data, runs
 from transfusion_lib.book import pilot, profiles, project, verdicts
 from transfusion_lib.book.execute import leave_out_slow_import
-from transfusion_lib.book.live import Reporter
+from transfusion_lib.book.live import Reporter, Runs
 from transfusion_lib.chapters.kit import style
 from transfusion_lib.chapters.kit.curve_tables import called, data_of
 from transfusion_lib.chapters.kit.study import Study
@@ -28,6 +28,8 @@ from transfusion_lib.training import device as devices
 from transfusion_lib.training import provenance
 from transfusion_lib.training.metrics import headline
 
+LIMITS = {"images": "train", "train_images": "train", "val_images": "val", "test_images": "test"}
+"""Parameters that limit a split, by their names in all studies."""
 SCORES = {"test_auroc": "test AUROC", "test_dice": "test Dice"}
 
 
@@ -38,17 +40,17 @@ class Chapter:
         self.study = study
         self.profile = profiles.current()
         self.began = time.monotonic()
-        self.found: list[Run] = []
+        self.found = Runs()
         self.shown = 0
 
-    def runs(self) -> list[Run]:
+    def runs(self) -> Runs:
         """Return the study's runs: the published records, or, where the profile trains, the store's and new ones."""
         if not self.profile.live:
-            self.found = self.study.ensure(records.open_records().load)
+            self.found = Runs(self.study.ensure(records.open_records().load))
             display(HTML(f"<p>{len(self.found)} recorded runs; nothing was trained for this page.</p>"))
         else:
-            with Reporter() as reporter:
-                self.found = self.study.ensure(reporter.ensure)
+            reporter = Reporter()
+            self.found = Runs(self.study.ensure(reporter.ensure))
             display(HTML(reporter.summary()))
         if self.found:
             display(HTML(verdicts.scaled(self.study.name, _scale(self.found))))
@@ -69,8 +71,13 @@ class Chapter:
         """Show the study's verdicts on claims; a book puts them in, a notebook opened by hand says where they are."""
         display(HTML(verdicts.placeholder(claims)))
 
+    def say(self, sentence: str) -> None:
+        """Show a sentence that the runs decide; nothing where there is none to say."""
+        if sentence:
+            display(HTML(f"<p>{text(sentence[:1].upper() + sentence[1:])}</p>"))
+
     def glue(self, **values: object) -> None:
-        """Make numbers and words available to the text, which names them and never types them."""
+        """Note numbers and words for the landing page and for comparisons of two executions."""
         leave_out_slow_import()
         try:
             from myst_nb import glue
@@ -111,9 +118,9 @@ def open_chapter(study: Study) -> Chapter:
     if shift:
         kinds.append("scores marked (shift) are of test images of another distribution; they measure robustness to it")
     kinds += [
-        f"{split}_images={asked:,} is more than there are, so all are used"
-        for split in ("train", "val", "test")
-        if (asked := getattr(study, f"{split}_images", None)) and any(_all_of(spec, split, asked) for spec in sets)
+        f"{name}={asked:,} is more than there are, so all are used"
+        for name, split in LIMITS.items()
+        if (asked := getattr(study, name, None)) and any(_all_of(spec, split, asked) for spec in sets)
     ]
     live = "runs are trained live where the store lacks them" if chapter.profile.live else "recorded runs only"
     if study.name in chapter.profile.pilot:

@@ -72,7 +72,8 @@ class Grid:
         self.sources = {job.source for job in self.waiting}
         self.work = sum(job.work for job in self.waiting)
         self.saved = 0.0  # work that we did not have to do: resumed, or made by others
-        self.began = time.monotonic()
+        self.began: float | None = None
+        """When the first run had its first evaluation: how long processes take to start says nothing of the rest."""
 
     @property
     def over(self) -> bool:
@@ -105,11 +106,13 @@ class Grid:
         )
         self.waiting.remove(job)
         self.running[job] = 0.0
+        self._watch(self.standing())
         return job
 
     def report(self, job: Job, progress: Progress) -> None:
         """Note how far a running job is."""
         share = progress.step / job.spec.train.steps
+        self.began = self.began or time.monotonic()
         if job not in self.seen:
             self.saved += job.work * share  # resumed: that part cost no time now
         self.running[job] = share
@@ -165,8 +168,9 @@ class Grid:
             total=self.total,
             done=self.total - len(self.waiting) - len(self.running) - len(self.failed),
             running=len(self.running),
+            starting=len(self.running.keys() - self.seen),
             failed=len(self.failed),
-            left_s=(time.monotonic() - self.began) * left / did if did > 0.001 * self.work else None,
+            left_s=(time.monotonic() - self.began) * left / did if self.began and did > 0.001 * self.work else None,
         )
 
     def raise_failures(self) -> None:

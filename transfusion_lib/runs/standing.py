@@ -78,12 +78,16 @@ class Standing:
     total: int
     done: int
     running: int
+    starting: int
+    """Of these, how many have not been evaluated yet: their process starts, their images are read or made."""
     failed: int
     left_s: float | None
     """Estimated seconds until the last run is made; None before anything was learnt."""
 
     def __str__(self) -> str:
-        words = [f"{self.done} of {self.total} done", f"{self.running} running"]
+        words = [f"{self.done} of {self.total} done"]
+        words += [f"{self.starting} starting (processes, images)"] if self.starting else []
+        words += [f"{self.running - self.starting} running"] if self.running > self.starting else []
         words += [f"{self.failed} failed"] if self.failed else []
         words += [f"about {duration(self.left_s)} left"] if self.left_s is not None and self.done < self.total else []
         return ", ".join(words)

@@ -32,7 +32,8 @@ def check(where: str) -> None:
     if requested():
         raise InterruptedRunError(
             f"stopped on request {where}; finished runs and checkpoints are in the store, and the same command goes on "
-            f"from there (exit status {InterruptedRunError.exit_status} asks a queue to start it again)"
+            f"from there (exit status {InterruptedRunError.exit_status} asks a queue to start it again)",
+            where=where,
         )
 
 

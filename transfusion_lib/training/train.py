@@ -188,7 +188,7 @@ class _Run:
                 checkpoint.write(*self.state())
                 written = time.monotonic()
             if asked:
-                interrupts.check(f"at step {done.step} of {self.train.steps} of {self.spec.model.name}")
+                interrupts.check(f"at step {done.step} of {self.train.steps}")
             self.take_step()
         provenance.seen(done.sittings[-1], step=done.step)
         return self.result()

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from transfusion_lib.analysis import depth
 from transfusion_lib.chapters.kit.curves import Count
 from transfusion_lib.chapters.kit.cuts import Arm, Cuts, by_spec
+from transfusion_lib.errors import ParameterError
 from transfusion_lib.runs import Run
 from transfusion_lib.spec import RunSpec
 
@@ -26,10 +27,16 @@ class Cutpoint(Cuts):
     cam_images: Count | None
     examples: Count
 
+    @model_validator(mode="after")
+    def _cuts(self) -> "Cutpoint":
+        if "TTL" not in self.methods:
+            raise ParameterError('methods: add "TTL": where to cut is asked of the network that is cut')
+        return self
+
     def then(self, runs: Sequence[Run]) -> list[RunSpec]:
         """Return the second stage of each search, then the truncated network at the cut point of appendix C.1."""
         more = super().then(runs)
-        if more or "TTL" not in self.methods:
+        if more:
             return more
         asked = {run.spec for run in runs}
         return [spec for spec in self.searches()["TTL"].specs_at(self.rule(runs)) if spec not in asked]

@@ -85,8 +85,9 @@ class Speed:
         return _table(self.arms)
 
     def only(self, networks: Sequence[str]) -> "Speed":
-        """Return the panels of some networks."""
-        chosen = [panel for network in networks for panel in of_network(self.curves, network)]
+        """Return the panels of some networks, all where there is none of these."""
+        asked = [panel for network in networks for panel in of_network(self.curves, network)]
+        chosen = asked or list(self.arms)
         rows = self.curves[self.curves["network"].isin(chosen)]
         return Speed(curves=rows, arms={name: arms for name, arms in self.arms.items() if name in chosen})
 

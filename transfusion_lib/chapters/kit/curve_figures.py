@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -26,7 +27,7 @@ def convergence(curves: pd.DataFrame, means: pd.DataFrame, *, threshold: float, 
         curves_panel(axis, rows[0], rows[1], threshold=threshold, styles=INIT_STYLE)
         axis.set_title(titles[network])
         axis.set_ylabel("validation AUROC (higher is better)")
-    axes[0, 0].set_ylim(float(curves["auroc"].min()) - 0.02, 1.0)
+    axes[0, 0].set_ylim(_bottom(curves, threshold), 1.0)
     axes[-1, 0].set_xlabel("training step")
     return figure
 
@@ -35,7 +36,7 @@ def curves_panel(
     axis: Axes, curves: pd.DataFrame, means: pd.DataFrame, *, threshold: float, styles: Mapping[str, Mapping[str, Any]]
 ) -> None:
     """Draw one network's curves, thin for a seed, thick for the mean, with bands, labels and the threshold."""
-    axis.set_ylim(float(curves["auroc"].min()) - 0.02, 1.0)
+    axis.set_ylim(_bottom(curves, threshold), 1.0)
     ends: list[tuple[float, str, str]] = []
     for init in dict.fromkeys(curves["init"]):
         style: dict[str, Any] = dict(styles[init])
@@ -59,3 +60,8 @@ def curves_panel(
         ha="left",
         va="bottom",
     )
+
+
+def _bottom(curves: pd.DataFrame, threshold: float) -> float:
+    """Return where the axis begins: below every curve and below the threshold, whose words must lie inside."""
+    return float(np.nanmin([*curves["auroc"], threshold])) - 0.02

@@ -5,10 +5,13 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
 
-from transfusion_lib import runs
+from transfusion_lib import data, networks, runs
+from transfusion_lib.chapters.kit import cells
+from transfusion_lib.data.reading.catalogue import choose_task
 from transfusion_lib.errors import ParameterError, did_you_mean
+from transfusion_lib.markup import table
 from transfusion_lib.runs import Run, Todo
-from transfusion_lib.spec import DataSpec, RunSpec
+from transfusion_lib.spec import DataSpec, ModelSpec, RunSpec
 
 Ensure = Callable[[Sequence[RunSpec]], Sequence[Run]]
 """``runs.ensure`` with its options bound, or anything else that gives runs for specs."""
@@ -29,7 +32,7 @@ class Study(BaseModel):
     @classmethod
     def _explained(cls, value: Any, validate: ModelWrapValidatorHandler["Study"]) -> "Study":
         try:
-            return validate(value)
+            study = validate(value)
         except ValidationError as error:
             faults = []
             for fault in error.errors(include_url=False):
@@ -40,13 +43,54 @@ class Study(BaseModel):
                     what = f"no such parameter{did_you_mean(where, known)}; known: {', '.join(known)}"
                 if fault["type"] == "missing":
                     what = "is missing"
+                if isinstance(fault["input"], str) and fault["input"].lstrip()[:1] in ("[", "{"):
+                    what += f" as text; papermill reads it with -y '{where}: {fault['input']}', not with -p"
                 faults.append(f"{where}: {what}")
             raise ParameterError(f"chapter {cls.name}: {'; '.join(faults)}") from None
+        for name, listed in study:
+            twice = [item for item in listed if listed.count(item) > 1] if isinstance(listed, list) else []
+            if twice:
+                raise ParameterError(f"chapter {cls.name}: {name} names {twice[0]!r} twice")
+        return study
 
     @classmethod
     def of(cls, names: Mapping[str, Any]) -> Self:
-        """Return the study whose parameters ``names`` holds: in a notebook ``Convergence.of(globals())``."""
-        return cls(**{name: names[name] for name in cls.model_fields if name in names})
+        """Return the study whose parameters ``names`` holds: in a notebook ``Convergence.of(globals())``.
+
+        A ``ParameterError`` names a parameter that is misspelt or set no more, and what does not exist: a network, a
+        data set, a cut point.
+        """
+        if fault := cells.fault(names, list(cls.model_fields)):
+            raise ParameterError(f"chapter {cls.name}: {fault}")
+        study = cls(**{name: names[name] for name in cls.model_fields if name in names})
+        study._names_exist()
+        return study
+
+    def _names_exist(self) -> None:
+        """Raise the error that training would meet first: of a data set, a network or a cut point that is none."""
+        for spec in self.data():
+            if spec.root is None:  # the tasks of anyone's own table are its columns
+                choose_task(spec, data.TABLE[spec.name].info.tasks)
+        cuts: dict[tuple[str, int], set[str]] = {}
+        specs = self.specs()
+        if not specs and "seeds" in type(self).model_fields:
+            raise ParameterError(
+                f"chapter {self.name}: nothing to run, since no network has pretrained weights for a start that was "
+                "asked for; transfusion models shows which have some"
+            )
+        for spec in specs:
+            model, found = spec.model, cuts.setdefault((spec.model.name, spec.data.size), set())
+            surgery = (model.slim and model.slim.above, model.truncate and model.truncate.at)
+            found.update(filter(None, (*surgery, spec.init.up_to, spec.train.freeze)))
+        for (name, size), ends in cuts.items():
+            if ends or size < networks.architecture(name).minimum_size:
+                network = networks.blueprint(ModelSpec(name=name), num_outputs=1, size=size)
+                for end in ends:
+                    network.position(end)
+
+    def _repr_html_(self) -> str:
+        """Show in a notebook every parameter and how many runs they ask for."""
+        return f"<b>{type(self).__name__}</b>, {len(self.specs())} runs{table(self.model_dump())}"
 
     def specs(self) -> list[RunSpec]:
         """Return every run that the chapter reads."""

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, ParamSpec
 from weakref import WeakKeyDictionary
 
-import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -23,7 +24,7 @@ INIT_STYLE: dict[str, dict[str, Any]] = {
 }
 STYLE: dict[Any, Any] = {
     "figure.dpi": 100,
-    "figure.facecolor": "none",
+    "figure.facecolor": "white",  # a sheet of its own: dark editors show what is transparent on black
     "svg.hashsalt": "transfusion",  # the same data give the same file
     "font.family": "DejaVu Sans",
     "font.size": 10,
@@ -47,17 +48,31 @@ _SOURCES: "WeakKeyDictionary[Figure, Callable[..., Figure]]" = WeakKeyDictionary
 
 
 def drawing(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Wrap a function that draws a figure: in the book's style, closed for pyplot, its source at hand for readers."""
+    """Wrap a function that draws a figure: in the book's style, its source at hand for readers.
+
+    Where its first table is empty, of pairs of one run for instance, the figure says that there is nothing to draw.
+
+    Nothing here touches pyplot: a notebook's backend, its settings and its own figures stay as they were.
+    """
 
     @functools.wraps(draw)
     def styled(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with plt.rc_context(STYLE):
-            figure = draw(*args, **kwargs)
-            plt.close(figure)
+        with rc_context(STYLE):
+            empty = bool(args) and isinstance(args[0], pd.DataFrame) and args[0].empty
+            figure = _nothing() if empty else draw(*args, **kwargs)
         _SOURCES[figure] = draw
         return figure
 
     return styled
+
+
+def _nothing() -> Figure:
+    """Return a figure that says that there is none."""
+    figure, axes = panels(1, height=1.0)
+    axes[0, 0].set_axis_off()
+    text = "Nothing to draw: these parameters ask for too few runs, starts or networks."
+    axes[0, 0].text(0, 0.5, text, va="center", color=QUIET)
+    return figure
 
 
 def source(figure: Figure) -> tuple[str, str] | None:
@@ -72,7 +87,7 @@ def source(figure: Figure) -> tuple[str, str] | None:
 def svg(figure: Figure) -> str:
     """Return the figure as SVG: sharp at any zoom, and the same text for the same data."""
     buffer = io.StringIO()
-    with plt.rc_context(STYLE):
+    with rc_context(STYLE):
         figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
     return buffer.getvalue()
 
@@ -81,9 +96,8 @@ def panels(
     rows: int, columns: int = 1, *, width: float = 7.0, height: float = 3.6, **options: Any
 ) -> tuple[Figure, Any]:
     """Return a figure and its axes (rows, columns); ``height`` in inches is a row's, ``options`` go to ``subplots``."""
-    options = {"layout": "constrained", "squeeze": False, **options}
-    figure, axes = plt.subplots(rows, columns, figsize=(width, height * rows), **options)
-    return figure, axes
+    figure = Figure(figsize=(width, height * rows), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
 def bars(value: float, low: float, high: float) -> Any:

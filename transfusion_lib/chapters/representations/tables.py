@@ -100,7 +100,7 @@ def predicted(similarities: pd.DataFrame) -> pd.DataFrame:
         rows.append({"network": network, "kind": kind, "stage": stage, **_relation(points, "start", "end")})
     for (network, kind, level), points in start_end(similarities).groupby(["network", "kind", "level"], sort=False):
         rows.append({"network": network, "kind": kind, "stage": level, **_relation(points, "cca_start", "cca_end")})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["network", "kind", "stage", "interval", "r_squared", "pairs", "networks"])
 
 
 def travelled(runs: Sequence[Run]) -> pd.DataFrame:

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from transfusion_lib.chapters.kit.curves import Count, Seeds, Start
 from transfusion_lib.chapters.kit.study import Study
-from transfusion_lib.data import spec_for
+from transfusion_lib.data import limited, spec_for
 from transfusion_lib.networks.init import init_for
 from transfusion_lib.spec import ModelSpec, RunSpec, TrainSpec
 
@@ -26,10 +26,11 @@ class Tutorial(Study):
 
     def specs(self) -> list[RunSpec]:
         """Return a run for each start that the network has weights for, and seed."""
+        data = limited(spec_for(self.dataset, size=self.size, train=self.images))
         inits = [init for start in self.starts if (init := init_for(start, self.network)) is not None]
         return [
             RunSpec(
-                data=spec_for(self.dataset, size=self.size, train=self.images, val=None, test=None),
+                data=data,
                 model=ModelSpec(name=self.network),
                 init=init,
                 train=TrainSpec(steps=self.steps, eval_every=max(1, self.steps // 8)),
