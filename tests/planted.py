@@ -44,5 +44,5 @@ def runs_of(
             for number, spec in enumerate(specs):
                 noise = spread * np.random.default_rng([number, len(arm)]).normal()
                 extra = {name: values[arm] for name, values in others.items() if arm in values}
-                found[spec] = run(spec, score=scores[arm] + float(noise), **extra)
+                found[spec] = run(spec, score=scores[arm] + float(noise), **extra)  # type: ignore[arg-type]
     return found

@@ -18,8 +18,8 @@ from transfusion_lib.chapters.kit import cells, curve_figures, style
 from transfusion_lib.chapters.kit.curve_tables import mean_curves
 from transfusion_lib.chapters.tutorial import tables
 from transfusion_lib.errors import ParameterError, SpecError
-from transfusion_lib.runs import grid
-from transfusion_lib.runs.grid import Grid, Standing
+from transfusion_lib.runs.grid import Grid
+from transfusion_lib.runs.standing import Standing
 from transfusion_lib.runs.trainer import Made
 from transfusion_lib.spec import RunSpec
 from transfusion_lib.training.train import Progress
@@ -131,7 +131,7 @@ def test_the_summary_counts_runs_and_not_lines() -> None:
 
 def test_the_estimate_is_near_while_workers_start_slowly(small: RunSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr(grid.time, "monotonic", lambda: now)
+    monkeypatch.setattr("transfusion_lib.runs.grid.time.monotonic", lambda: now)
     specs = [small.replace(seed=seed, train=small.train.replace(steps=10, eval_every=1)) for seed in range(4)]
     seen: list[tuple[float, Standing]] = []
     whole = Grid(

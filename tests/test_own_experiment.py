@@ -63,6 +63,6 @@ def test_the_fields_of_a_spec_are_explained_where_a_notebook_shows_them() -> Non
 def test_a_value_without_a_name_is_told_its_name() -> None:
     data, model = DataSpec(name="fundus"), ModelSpec(name="cbr_tiny")
     with pytest.raises(SpecError, match=r"RunSpec takes its fields by name: RunSpec\(data=..., model=...\)"):
-        RunSpec(data, model)  # type: ignore[call-arg,misc]
+        RunSpec(data, model)  # type: ignore[call-arg]
     with pytest.raises(SpecError, match=r"ModelSpec\(name=...\)"):
-        ModelSpec("cbr_tiny")  # type: ignore[call-arg,misc]
+        ModelSpec("cbr_tiny")  # type: ignore[call-arg]

@@ -96,7 +96,7 @@ def test_how_much_can_go_is_the_smallest_cut_without_a_clear_loss(plan: Plan) ->
     assert kept["share"].between(0, 1, inclusive="neither").all()
     assert kept.loc["cut after block2", "mean"] == pytest.approx(-0.05, abs=0.01)
     said = tables.sentences(found, NOTHING)[2]
-    share = words.share(kept.loc["cut after block3", "share"])
+    share = words.share(float(kept["share"]["cut after block3"]))
     assert said.startswith(f"**Smaller: yes.** U-Net over EfficientNet-Lite0 with {share} of its parameters"), said
     assert "test Dice on outlines of skin lesions" in said
 

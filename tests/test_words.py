@@ -263,8 +263,8 @@ def held_gains(frame: pd.DataFrame) -> None:
         assert ("no start differs" in title) == (not faster and not slower), title
         assert ("the rest not" in title) == bool((faster or slower) and len(faster | slower) < len(mine)), title
     fulls = found[found["init"] == "pretrained"]
-    quoted(told, [triple for one in fulls[["gain", "low", "high"]].itertuples(index=False)
-                  for triple in (tuple(one), (-one.gain, -one.high, -one.low))])  # fmt: skip
+    triples = [(one["gain"], one["low"], one["high"]) for one in fulls.to_dict("records")]
+    quoted(told, [*triples, *((-gain, -high, -low) for gain, low, high in triples)])
     for network in fulls["network"]:
         sentence = next(part for part in told.split(". ") if part.startswith(f"{network}: "))
         assert ("raise the" in sentence) == (signs[network]["pretrained"] < 0), told

@@ -120,7 +120,7 @@ def open_chapter(study: Study) -> Chapter:
     kinds += [
         f"{name}={asked:,} is more than there are, so all are used"
         for name, split in LIMITS.items()
-        if (asked := getattr(study, name, None)) and any(_all_of(spec, split, asked) for spec in sets)
+        if (asked := study.model_dump().get(name)) and any(_all_of(spec, split, asked) for spec in sets)
     ]
     live = "runs are trained live where the store lacks them" if chapter.profile.live else "recorded runs only"
     if study.name in chapter.profile.pilot:
@@ -144,14 +144,8 @@ def _scale(found: Sequence[Run]) -> str:
     """Return at which scale runs were made: networks, image size, training images, steps, seeds."""
     networks = list(dict.fromkeys(called(run.spec.model.name) for run in found))
     named = ", ".join(networks) if len(networks) <= 4 else f"{len(networks)} networks"
-    sizes, images, steps = (
-        _span([value(run) for run in found])
-        for value in (
-            lambda run: run.spec.data.size,
-            lambda run: run.record["dataset"]["cases"]["train"],
-            lambda run: run.spec.train.steps,
-        )
-    )
+    sizes, steps = _span([run.spec.data.size for run in found]), _span([run.spec.train.steps for run in found])
+    images = _span([run.record["dataset"]["cases"]["train"] for run in found])
     seeds = len({run.spec.seed for run in found})
     return f"{named}, {sizes} px, {images} images, {steps} steps, {seeds} {'seed' if seeds == 1 else 'seeds'}"
 

@@ -22,7 +22,7 @@ def fault(names: Mapping[str, Any], parameters: Sequence[str]) -> str:
     known = [set(cell) & set(parameters) for cell in history]
     whole = [place for place, found in enumerate(known) if len(found) > len(last.keys() & set(parameters)) / 2]
     for name in parameters:
-        if (place := last.get(name)) in whole[:-1]:
+        if last.get(name) in whole[:-1]:
             return f"{name}={names[name]!r} is of an earlier run of the parameters cell, which sets it no more; set it"
     return ""
 

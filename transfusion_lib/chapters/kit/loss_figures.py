@@ -1,12 +1,49 @@
 """Figures of the training loss: what each start gains over the random one, and the curves."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
+from pandas.io.formats.style import Styler
 
+from transfusion_lib.chapters.kit import losses
 from transfusion_lib.chapters.kit.arrival_figures import styles
+from transfusion_lib.chapters.kit.curve_tables import styled
 from transfusion_lib.chapters.kit.style import QUIET, RULE, drawing, label_ends, panels
+from transfusion_lib.runs import Run
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the training losses of some runs say: a figure, its finding, its table."""
+
+    gains: pd.DataFrame
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """What ``Chapter.show`` takes."""
+        titles = losses.gain_titles(self.gains)
+        runs = self.gains["runs"].max() if len(self.gains) else 0
+        caption = f"Dots, lines: mean and 95 % interval of the difference over {runs} runs of a start."
+        alt = ". ".join(titles.values()) or "No start has runs beside those from random weights."
+        return {"figure": gains(self.gains, titles=titles), "alt": alt, "caption": caption, "data": self.gains}
+
+    @property
+    def finding(self) -> str:
+        """The finding in words."""
+        return losses.gain_finding(self.gains)
+
+    @property
+    def table(self) -> Styler:
+        """The numbers, for a page."""
+        return styled(losses.gain_table(self.gains))
+
+
+def answer(runs: Sequence[Run]) -> Answer:
+    """Return what the mean training losses of ``runs`` say of their starts."""
+    return Answer(losses.gains(losses.mean_losses(runs)))
 
 
 @drawing

@@ -68,9 +68,9 @@ class Study(BaseModel):
 
     def _names_exist(self) -> None:
         """Raise the error that training would meet first: of a data set, a network or a cut point that is none."""
-        for spec in self.data():
-            if spec.root is None:  # the tasks of anyone's own table are its columns
-                choose_task(spec, data.TABLE[spec.name].info.tasks)
+        for images in self.data():
+            if images.root is None:  # the tasks of anyone's own table are its columns
+                choose_task(images, data.TABLE[images.name].info.tasks)
         cuts: dict[tuple[str, int], set[str]] = {}
         specs = self.specs()
         if not specs and "seeds" in type(self).model_fields:
@@ -80,8 +80,9 @@ class Study(BaseModel):
             )
         for spec in specs:
             model, found = spec.model, cuts.setdefault((spec.model.name, spec.data.size), set())
-            surgery = (model.slim and model.slim.above, model.truncate and model.truncate.at)
-            found.update(filter(None, (*surgery, spec.init.up_to, spec.train.freeze)))
+            slim = model.slim.above if model.slim else None
+            cut = model.truncate.at if model.truncate else None
+            found.update(end for end in (slim, cut, spec.init.up_to, spec.train.freeze) if end is not None)
         for (name, size), ends in cuts.items():
             if ends or size < networks.architecture(name).minimum_size:
                 network = networks.blueprint(ModelSpec(name=name), num_outputs=1, size=size)

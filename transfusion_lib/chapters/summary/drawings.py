@@ -53,9 +53,9 @@ def methods() -> Figure:
             _, color, height = KINDS[kind]
             axis.add_patch(Rectangle((column, row - height / 2), 0.9, height, color=color, linewidth=0))
     for place, (label, color, _) in enumerate({one[0]: one for one in KINDS.values()}.values()):
-        column, row = place % 2, len(METHODS) + 0.2 + 0.75 * (place // 2)
-        axis.add_patch(Rectangle((3.1 * column, row - 0.2), 0.35, 0.4, color=color, linewidth=0))
-        axis.text(3.1 * column + 0.5, row, label, va="center", color=INK, fontsize=9)
+        left, middle = 3.1 * (place % 2), len(METHODS) + 0.2 + 0.75 * (place // 2)
+        axis.add_patch(Rectangle((left, middle - 0.2), 0.35, 0.4, color=color, linewidth=0))
+        axis.text(left + 0.5, middle, label, va="center", color=INK, fontsize=9)
     axis.set_xlim(-0.1, len(STAGES))
     axis.set_ylim(len(METHODS) + 2.2, -0.7)
     axis.set_yticks(range(len(METHODS)), list(METHODS))
