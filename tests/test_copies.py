@@ -1,5 +1,6 @@
 """Copies among anyone's images: kept in one split that is drawn here, named where the splits are official."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,9 +31,13 @@ def scan(seed: int, *, size: int = 200) -> Image.Image:
 
 def small(pictures: list[Image.Image]) -> Pixels:
     """Return pictures as they are compared."""
-    return np.stack(
-        [np.asarray(each.resize((32, 32), Image.Resampling.BILINEAR)).transpose(2, 0, 1) for each in pictures]
-    )
+    smaller = [each.convert("L").resize((64, 64), Image.Resampling.BILINEAR) for each in pictures]
+    return np.stack([np.asarray(each)[None] for each in smaller])
+
+
+def packed(picture: Image.Image, *, quality: int) -> Image.Image:
+    """Return a picture as JPEG gives it back."""
+    return Image.open(io.BytesIO(encoded(picture, "JPEG", quality=quality)))
 
 
 CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
@@ -45,6 +50,10 @@ CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "with more contrast": lambda picture: ImageEnhance.Contrast(picture).enhance(1.3),
     "smaller": lambda picture: picture.resize((120, 120)),
     "softer": lambda picture: picture.filter(ImageFilter.GaussianBlur(1)),
+    "cropped at the top left": lambda picture: picture.crop((0, 0, 190, 190)),
+    "cropped, mirrored, packed anew": lambda picture: packed(
+        picture.crop((7, 3, 197, 193)).transpose(Image.Transpose.FLIP_LEFT_RIGHT), quality=50
+    ),
 }
 
 

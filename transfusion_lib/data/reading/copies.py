@@ -1,7 +1,8 @@
-"""Images that are copies of each other: the same content, or the same picture flipped, turned, brightened, packed anew.
+"""Images that are copies of each other: the same content, or the same picture flipped, turned, cropped or packed anew.
 
-Pictures are compared small. Two are near copies if, under one of the eight symmetries of the square, they correlate
-both as wholes and in their fine detail, which different pictures of one kind (two chests, two skins) do not share.
+Pictures are compared small and grey. Two are near copies if one, or a crop of most of it, correlates with the other
+under one of the eight symmetries of the square, as a whole and in its fine detail, which different pictures of one
+kind (two chests, two skins) do not share.
 """
 
 from collections import Counter, defaultdict
@@ -19,59 +20,102 @@ from transfusion_lib.data.reading.catalogue import Catalogue, Item, SplitName, c
 from transfusion_lib.data.reading.loading import FilePictures, readable
 from transfusion_lib.errors import DataError
 
-VERSION = 1  # raise when other images would now count as near copies
-SIZE, COARSE = 32, 8  # pixels
-LARGEST = 20_000  # images; the comparison of all pairs of more takes minutes
-ALIKE, WHOLE, DETAIL = 0.96, 0.98, 0.9  # least correlations: of coarse pictures, of small ones, of their fine detail
+VERSION = 2  # raise when other images would now count as near copies
+SIZE, MEDIUM, COARSE = 64, 16, 8  # pixels
+LARGEST = 10_000  # images; the comparison of all pairs takes six minutes on a core
+ALIKE, WHOLE, DETAIL = 0.95, 0.9, 0.9  # least correlations: of coarse pictures, of small ones, of their fine detail
+LIKELY = 0.75  # least correlation of medium detail, which is compared first
 SMOOTH = 0.1  # share of fine detail in a small picture below which it tells nothing
+CROP = 0.95  # edge of the crops that are looked for
+OFFSETS = (1 / 6, 1 / 2, 5 / 6)  # where they lie, along each axis, in parts of what is cut away
+MARGIN = 1  # pixels by which two pictures are moved against each other
 BLOCK = 1024
+
+Array = NDArray[np.float32]
 
 
 def near(pictures: NDArray[np.uint8]) -> list[tuple[int, int]]:
-    """Return the pairs of near copies among ``pictures``, uint8 (n, 3, 32, 32)."""
+    """Return the pairs of near copies among ``pictures``, uint8 (n, 1, 64, 64)."""
     if len(pictures) < 2:
         return []
-    values = pictures.astype(np.float32)
-    coarse = values.reshape(len(values), 3, COARSE, SIZE // COARSE, COARSE, SIZE // COARSE).mean((3, 5))
-    vectors = _unit(coarse)
-    found = []
-    for turn in range(8):
-        turned = _unit(_turned(coarse, turn))
-        for start in range(0, len(vectors), BLOCK):
-            rows, columns = np.nonzero(vectors[start : start + BLOCK] @ turned.T >= ALIKE)
-            rows += start
-            pairs = np.stack([rows, columns], 1)[rows < columns]
-            for part in range(0, len(pairs), BLOCK):
-                one, other = pairs[part : part + BLOCK].T
-                same = _same(values[one], _turned(values[other], turn))
-                found += [(int(a), int(b)) for a, b in zip(one[same], other[same], strict=True)]
-    return sorted(set(found))
+    whole = pictures[:, 0].astype(np.float32)
+    turned = [_turned(whole, turn) for turn in range(8)]
+    others = [(_unit(_pooled(each, COARSE)), _unit(_pooled(_detail(each), MEDIUM))) for each in turned]
+    found: set[tuple[int, int]] = set()
+    for crop in (None, *((down, across) for down in OFFSETS for across in OFFSETS)):
+        mine = whole if crop is None else np.asarray(_part(crop[0]) @ whole @ _part(crop[1]).T, np.float32)
+        coarse, medium = _unit(_pooled(mine, COARSE)), _unit(_pooled(_detail(mine), MEDIUM))
+        for each, (coarse_other, medium_other) in zip(turned, others, strict=True):
+            for start in range(0, len(mine), BLOCK):
+                rows, columns = np.nonzero(coarse[start : start + BLOCK] @ coarse_other.T >= ALIKE)
+                pairs = np.stack([rows + start, columns], 1)
+                pairs = pairs[pairs[:, 0] < pairs[:, 1] if crop is None else pairs[:, 0] != pairs[:, 1]]
+                for part in range(0, len(pairs), BLOCK):
+                    some = pairs[part : part + BLOCK]
+                    near = (medium[some[:, 0]] * medium_other[some[:, 1]]).sum(1) >= LIKELY
+                    some = some[near | (medium[some[:, 0]] == 0).all(1)]
+                    if not len(some):
+                        continue
+                    same = _same(mine[some[:, 0]], each[some[:, 1]], exact=crop is None)
+                    found |= {(min(pair), max(pair)) for pair in some[same].tolist()}
+    return sorted(found)
 
 
-def _same(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Tell of each pair of pictures, (n, 3, 32, 32), whether both whole and detail correlate."""
-    whole = (_unit(one) * _unit(other)).sum(1)
+def _same(one: Array, other: Array, *, exact: bool) -> NDArray[np.bool_]:
+    """Tell of each pair of pictures, (n, 64, 64), whether both whole and detail correlate where they fit best.
+
+    Pictures without detail are the same only if ``exact`` and as good as equal.
+    """
     fine, fine_other = _detail(one), _detail(other)
-    share = fine.std((1, 2)) / (one.mean(1).std((1, 2)) + 1e-6)
-    detail = (_unit(fine) * _unit(fine_other)).sum(1)
-    return np.asarray((whole >= WHOLE) & np.where(share < SMOOTH, whole >= 1 - 1e-3, detail >= DETAIL))
+    share = fine.std((1, 2)) / (one.std((1, 2)) + 1e-6)
+    smooth = exact & ((_unit(one) * _unit(other)).sum(1) >= 1 - 1e-4)
+    return np.asarray(
+        np.where(share < SMOOTH, smooth, (_best(fine, fine_other) >= DETAIL) & (_best(one, other) >= WHOLE))
+    )
 
 
-def _detail(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the grey pictures, (n, 32, 32), less their mean over the 5 x 5 pixels around each."""
-    grey = pictures.mean(1)
-    padded = np.pad(grey, ((0, 0), (2, 2), (2, 2)), mode="edge")
-    around = np.lib.stride_tricks.sliding_window_view(padded, (5, 5), (1, 2)).mean((3, 4))
-    return np.asarray(grey - around, np.float32)
+def _best(one: Array, other: Array) -> Array:
+    """Return the best correlation of each pair over moves of up to ``MARGIN`` pixels along each axis."""
+    inner = SIZE - 2 * MARGIN
+    fixed = _unit(one[:, MARGIN:-MARGIN, MARGIN:-MARGIN])
+    moves = range(2 * MARGIN + 1)
+    each = [(fixed * _unit(other[:, y : y + inner, x : x + inner])).sum(1) for y in moves for x in moves]
+    return np.asarray(np.max(each, axis=0))
 
 
-def _turned(pictures: NDArray[np.float32], turn: int) -> NDArray[np.float32]:
+def _part(offset: float) -> Array:
+    """Return the matrix (64, 64) that enlarges the part of an axis of pixels at ``offset`` to all of it."""
+    places = (np.arange(SIZE) + 0.5) * CROP + offset * (1 - CROP) * SIZE - 0.5
+    return np.maximum(0, 1 - np.abs(places.clip(0, SIZE - 1)[:, None] - np.arange(SIZE))).astype(np.float32)
+
+
+def _detail(pictures: Array) -> Array:
+    """Return pictures (n, 64, 64), a little softened, less their mean over the 9 x 9 pixels around each."""
+    soft = _softening(1)
+    around = _softening(4) @ soft
+    return np.asarray(soft @ pictures @ soft.T - around @ pictures @ around.T, np.float32)
+
+
+def _softening(reach: int) -> Array:
+    """Return the matrix (64, 64) that averages an axis over ``reach`` pixels on both sides, fewer at its ends."""
+    near = np.abs(np.subtract.outer(np.arange(SIZE), np.arange(SIZE)))
+    weights = (near <= reach) * (1.0 if reach > 1 else 1 / (1 + near))
+    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+
+
+def _pooled(pictures: Array, edge: int) -> Array:
+    """Return pictures (n, 64, 64) averaged to ``edge`` pixels."""
+    size = SIZE // edge
+    return np.asarray(pictures.reshape(len(pictures), edge, size, edge, size).mean((2, 4)), np.float32)
+
+
+def _turned(pictures: Array, turn: int) -> Array:
     """Return the pictures under one of the eight symmetries of the square."""
     mirrored = pictures[..., ::-1] if turn >= 4 else pictures
     return np.rot90(mirrored, turn % 4, (-2, -1))
 
 
-def _unit(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+def _unit(pictures: Array) -> Array:
     """Return each picture as a vector of mean 0 and length 1; of zeros if it is all one value."""
     flat = pictures.reshape(len(pictures), -1)
     centred = flat - flat.mean(1, keepdims=True)
@@ -160,7 +204,7 @@ def _near_files(
     at = cache / "copies" / f"{content_key(VERSION, catalogue.white, *sorted(of)):016x}.json"
     with suppress(OSError, ValueError, TypeError):
         return [(str(one), str(other)) for one, other in unsealed(at.read_text())]
-    small = FilePictures(name="small", files=files, size=SIZE, channels=3, fit="stretch", white=catalogue.white)
+    small = FilePictures(name="small", files=files, size=SIZE, channels=1, fit="stretch", white=catalogue.white)
     items, pictures = readable(small, [same[0] for same in of.values()], cache=cache)
     digests = [files.digest(item.file) for item in items]
     found = [(digests[one], digests[other]) for one, other in near(pictures.numpy())]
