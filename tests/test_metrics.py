@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from transfusion_lib.training.metrics import loss, probabilities, score
+from transfusion_lib.errors import SpecError
+from transfusion_lib.training.metrics import balance, loss, probabilities, score
 
 
 def test_auroc_is_the_share_of_ordered_pairs() -> None:
@@ -56,3 +57,22 @@ def test_probabilities_sum_or_not() -> None:
 def test_multilabel_loss_is_the_mean_over_known_labels() -> None:
     outputs, labels = torch.zeros(2, 2), torch.tensor([[1.0, math.nan], [0.0, math.nan]])
     assert loss(outputs, labels, kind="multilabel").item() == pytest.approx(math.log(2))
+
+
+def test_balanced_classes_weigh_alike() -> None:
+    """Nine of one class and one of the other pull as hard as each other; of labels each one's positive cases."""
+    labels = torch.tensor([0] * 9 + [1])
+    weights = balance(labels, kind="multiclass", classes=2)
+    outputs = torch.zeros(10, 2, requires_grad=True)
+    loss(outputs, labels, kind="multiclass", weights=weights).backward()
+    assert outputs.grad is not None
+    assert outputs.grad.sum(0) == pytest.approx(0, abs=1e-6)
+    several = torch.tensor([[1.0, math.nan], [0.0, 1.0], [0.0, 0.0], [0.0, 0.0]])
+    weights = balance(several, kind="multilabel", classes=2)
+    assert weights.tolist() == [3.0, 2.0]
+    outputs = torch.zeros(4, 2, requires_grad=True)
+    loss(outputs, several, kind="multilabel", weights=weights).backward()
+    assert outputs.grad is not None
+    assert outputs.grad.sum(0) == pytest.approx(0, abs=1e-6)
+    with pytest.raises(SpecError, match="masks have none"):
+        balance(several, kind="segmentation", classes=2)

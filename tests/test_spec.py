@@ -40,14 +40,14 @@ def test_golden_defaults() -> None:
     spec = PLAIN.model_dump(mode="json")
     defaults: dict[str, dict[str, object]] = {
         "data": {"size": 64, "task": None, "train": None, "val": None, "test": None, "seed": 0, "split": "official",
-                 "uncertain": "published", "on_bad": "error"},
+                 "uncertain": "published", "unit": None, "on_bad": "error"},
         "model": {"in_channels": 3, "slim": None, "truncate": None},
         "init": {"method": "random", "up_to": None, "above": "random", "weights": None, "batch_norm": "reset",
                  "gabor": None, "keep_head": False},
         "train": {"batch_size": 32, "optimizer": "adam", "learning_rate": 1e-3, "weight_decay": 0.0, "momentum": 0.9,
                   "schedule": "constant", "select": "last", "freeze": None, "body_lr_scale": 1.0,
                   "augment": {"flip": False, "rotation": 0.0, "crop": 1.0, "brightness": 0.0}, "precision": "float32",
-                  "snapshots": []},
+                  "class_weights": "none", "snapshots": []},
     }  # fmt: skip
     for part, fields in defaults.items():
         assert fields.items() <= spec[part].items(), part

@@ -127,6 +127,9 @@ class DataSpec(Spec):
     """What an uncertain label (-1 of CheXpert) becomes; "published" is the CheXpert paper's choice per pathology."""
     on_bad: Literal["error", "skip"] = "error"
     """A file that cannot be read stops the load, or is left out and listed in the datasheet."""
+    unit: str | None = None
+    """Of your own files, what no two splits may share: a column of the table, or a regular expression that finds it in
+    the names of the files, its first group if it has one; None is what the library finds."""
     root: str | None = None
     """Where the files are, when not under ``TRANSFUSION_DATA``: absolute, whatever was given; never part of the key."""
 
@@ -249,6 +252,9 @@ class TrainSpec(Spec):
     body_lr_scale: Annotated[float, Field(gt=0)] = 1.0
     """Learning rate of everything but the head, relative to the head's (LWFT: 0.1)."""
     augment: Augment = Augment()
+    class_weights: Literal["none", "balanced"] = "none"
+    """Balanced: each class or label weighs in the loss by the inverse of its frequency in training; probabilities then
+    follow no frequency."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16 is autocast: weights, statistics and optimizer stay float32."""
     snapshots: Annotated[tuple[Annotated[int, Field(ge=0)], ...], FromList] = ()

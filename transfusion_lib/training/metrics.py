@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from transfusion_lib.errors import SpecError
+
 Kind = Literal["multiclass", "multilabel", "segmentation"]
 JUDGE: dict[str, str] = {"multiclass": "auprc", "multilabel": "auprc", "segmentation": "dice"}
 """The score of the validation images that selects weights, halves rates and chooses cut points."""
@@ -109,8 +111,20 @@ def _binary(truth: NDArray[np.generic], chance: NDArray[np.float32]) -> tuple[fl
     return float(roc_auc_score(truth, chance)), float(average_precision_score(truth, chance))
 
 
-def loss(outputs: Tensor, labels: Tensor, *, kind: Kind) -> Tensor:
-    """Return the mean loss of outputs: cross-entropy, or binary per label that is not NaN.
+def balance(labels: Tensor, *, kind: Kind, classes: int) -> Tensor:
+    """Return the weight of each class, mean 1 over cases, or of each label's positive cases: inverse frequencies.
+
+    A ``SpecError`` for masks, whose loss has a part that weighs regions already.
+    """
+    if kind == "segmentation":
+        raise SpecError("class_weights is for classes and labels; masks have none")
+    if kind == "multiclass":
+        return len(labels) / (classes * torch.bincount(labels, minlength=classes).clamp(min=1)).float()
+    return (labels == 0).sum(0).float() / (labels == 1).sum(0).clamp(min=1)
+
+
+def loss(outputs: Tensor, labels: Tensor, *, kind: Kind, weights: Tensor | None = None) -> Tensor:
+    """Return the mean loss of outputs: cross-entropy, or binary per label that is not NaN; ``weights`` of ``balance``.
 
     In segmentation binary cross-entropy over pixels plus 1 - soft Dice, over the batch's pixels of each region.
     """
@@ -122,7 +136,9 @@ def loss(outputs: Tensor, labels: Tensor, *, kind: Kind) -> Tensor:
         dice = (2 * (chances * truth).sum(axes) + 1) / ((chances + truth).sum(axes) + 1)
         return every + (1 - dice).mean()
     if kind == "multiclass":
-        return torch.nn.functional.cross_entropy(outputs, labels)
+        return torch.nn.functional.cross_entropy(outputs, labels, weight=weights)
     known = ~labels.isnan()
-    every = torch.nn.functional.binary_cross_entropy_with_logits(outputs, labels.nan_to_num(), reduction="none")
+    every = torch.nn.functional.binary_cross_entropy_with_logits(
+        outputs, labels.nan_to_num(), reduction="none", pos_weight=weights
+    )
     return (every * known).sum() / known.sum().clamp(min=1)

@@ -152,6 +152,10 @@ class _Run:
         self.optimizer = _optimizer(self.network, self.train)
         if not gpu:
             accelerate.step_in_order_of_memory(self.optimizer)
+        self.weights: Tensor | None = None
+        if self.train.class_weights == "balanced":
+            found = metrics.balance(dataset.train.labels, kind=dataset.kind, classes=dataset.num_outputs)
+            self.weights = found.to(resources.device)
         self.base_rates = [group["lr"] for group in self.optimizer.param_groups]
         self.losses = torch.zeros(self.train.eval_every, device=resources.device)
         self.progress = Progress()
@@ -225,7 +229,8 @@ class _Run:
         """Return the loss of the whole batch of which ``images`` are this process's part."""
         with self.team.over_batch(len(labels)):
             mine = self.forward(images)
-        return metrics.loss(self.team.outputs(mine, len(labels)), labels, kind=self.dataset.kind)
+        outputs = self.team.outputs(mine, len(labels))
+        return metrics.loss(outputs, labels, kind=self.dataset.kind, weights=self.weights)
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Return the augmented input and labels of one step, a pure function of (seed, step).

@@ -254,5 +254,5 @@ def choose_positive(classes: tuple[str, ...], counts: Sequence[int], *, asked: s
 def with_positive(spec: DataSpec, tasks: tuple[str, ...]) -> tuple[str, str | None]:
     """Return the task of ``spec``, and the positive class that may stand behind it: classes=malignant."""
     task, equals, asked = (spec.task or "").partition("=")
-    choose_task(spec.replace(task=task or None), tasks)
-    return spec.task or tasks[0], asked if equals else None
+    named = choose_task(spec.replace(task=task or None), tasks)
+    return (f"{named}={asked}", asked) if equals else (named, None)

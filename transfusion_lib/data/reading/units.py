@@ -7,10 +7,12 @@ seen makes scores too good. What is guessed here is remarked on.
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from transfusion_lib.data.reading.archive import normal
-from transfusion_lib.data.reading.catalogue import EXAMPLES, Problems
+from transfusion_lib.data.reading.catalogue import EXAMPLES, Item, Problems
 from transfusion_lib.data.reading.tables import plain
+from transfusion_lib.errors import DataError, SpecError
 
 USUAL = ("patient_id", "patient", "lesion_id", "subject_id", "subject", "case_id", "patientid", "unit")
 """Columns that are units by their names alone; others must look like it."""
@@ -52,6 +54,27 @@ def repeating_column(columns: Mapping[str, Sequence[str]]) -> str | None:
 
 def _repeats(values: "Counter[str]") -> bool:
     return FEWEST <= len(values) <= 0.8 * values.total() and max(values.values()) <= LARGEST * values.total()
+
+
+def by_pattern(items: Sequence[Item], pattern: str) -> list[Item]:
+    """Return the items with the unit that a regular expression finds in their files' names: its first group, or all.
+
+    A ``SpecError`` where it is none, a ``DataError`` for the first name that it does not find anything in.
+    """
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise SpecError(f'unit "{pattern}" is no column of the table, and no pattern: {error}') from None
+    found = []
+    for item in items:
+        match = compiled.search(item.file)
+        if match is None or not (unit := match[1] if compiled.groups else match[0]):
+            raise DataError(
+                f'{item.file}: unit "{pattern}" is no column of the table, and finds nothing in this name; '
+                "give a column, or a regular expression whose first group is the patient"
+            )
+        found.append(replace(item, unit=unit_form(unit), family=None))
+    return found
 
 
 def heads(names: Sequence[str], *, classes: Sequence[object], problems: Problems) -> dict[str, str]:

@@ -97,8 +97,10 @@ def read(files: Files, spec: DataSpec, problems: Problems) -> Catalogue:
         )
     splits = _splits_of(tables, files)
     labels = _labels(list(tables.values()), spec, problems)
-    unit = _unit_column(tables, files, labels, problems)
-    others = {} if unit else _units(files, tables)
+    column = spec.unit is not None and all(spec.unit.lower() in table.columns for table in tables.values())
+    pattern = None if column else spec.unit
+    unit = str(spec.unit).lower() if column else None if pattern else _unit_column(tables, files, labels, problems)
+    others = {} if unit or pattern else _units(files, tables)
     items: list[Item] = []
     for name, table in tables.items():
         columns = _image_columns(table, files, labels, problems)
@@ -109,7 +111,10 @@ def read(files: Files, spec: DataSpec, problems: Problems) -> Catalogue:
         place = Place(columns=columns, unit=own, split=splits[name], split_column=table.choose(SPLIT))
         for row in table.rows(problems):
             items += _items(row, files, labels, place, others, problems)
-    items, unit_told = _with_units(items, unit, others, problems)
+    if pattern:
+        items, unit_told = units.by_pattern(items, pattern), f"pattern {pattern} in the file names"
+    else:
+        items, unit_told = _with_units(items, unit, others, problems)
     _check_trained(items, labels, files)
     used = {item.file for item in items}
     unread.remark_unread(files, problems, used={*used, *tables, *(others and _unit_tables(files, tables))})
@@ -273,6 +278,26 @@ def _image_columns(table: Table, files: Files, labels: Labels, problems: Problem
             "which stay in one split"
         )
     return tuple(columns)
+
+
+def cells(files: Files, *, only: str | None = None) -> dict[str, dict[str, str]]:
+    """Return the cells of each image's rows, by file and column (lower case), over the tables that name images.
+
+    ``only`` is the one table to read; rows that cannot be read are left out.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for name in [only] if only else sorted(name for name in files.sizes if is_table(name)):
+        quiet = Problems(raising=False)
+        try:
+            table = read_table(files, name)
+        except DataError:  # told of where the images are read
+            continue
+        column = _image_column(table, files)
+        for row in table.rows(quiet) if column else ():
+            file = file_of(row, row[str(column)], files, problems=quiet)
+            if file is not None:
+                found[file] = found.get(file, {}) | {own: row[own] for own in table.columns}
+    return found
 
 
 def _found(table: Table, column: str, files: Files) -> set[str]:

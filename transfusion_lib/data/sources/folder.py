@@ -43,7 +43,9 @@ def read(files: Files, spec: DataSpec, problems: Problems) -> Catalogue:
     classes = _classes(placed.images, files)
     items = [_item(image, classes) for image in placed.images]
     told = placed.unit
-    if not any(image.family for image in placed.images):
+    if spec.unit is not None:
+        items, told = units.by_pattern(items, spec.unit), f"pattern {spec.unit} in the file names"
+    elif not any(image.family for image in placed.images):
         told = "image"
         found = units.heads([item.file for item in items], classes=[item.label for item in items], problems=problems)
         if found:
