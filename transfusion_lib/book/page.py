@@ -21,6 +21,7 @@ from transfusion_lib.book.live import Reporter, Runs
 from transfusion_lib.chapters.kit import style
 from transfusion_lib.chapters.kit.curve_tables import called, data_of
 from transfusion_lib.chapters.kit.study import Study
+from transfusion_lib.data.reading import audit
 from transfusion_lib.markup import text
 from transfusion_lib.runs import Run, records
 from transfusion_lib.spec import DataSpec
@@ -131,6 +132,10 @@ def open_chapter(study: Study) -> Chapter:
             f"<p><b>Data</b>: {text('; '.join(kinds))}.</p></div>"
         )
     )
+    for spec in sets:
+        own = data.audit(spec)
+        if own is not None:
+            display(HTML(f"<details><summary>audit of your images</summary>{audit.block(*own)}</details>"))
     rows = "".join(
         f"<tr><th>{text(name)}</th><td><code>{text(repr(value))}</code></td></tr>"
         for name, value in study.model_dump().items()

@@ -9,7 +9,9 @@ from typing import Protocol
 
 from transfusion_lib.data.dataset import Dataset, Split
 from transfusion_lib.data.reading import archive
+from transfusion_lib.data.reading import audit as reading_audit
 from transfusion_lib.data.reading.archive import one_look
+from transfusion_lib.data.reading.audit import Audit
 from transfusion_lib.data.reading.cache import MEMORY
 from transfusion_lib.data.reading.catalogue import Info
 from transfusion_lib.data.reading.describe import (
@@ -50,6 +52,7 @@ __all__ = [
     "Source",
     "Split",
     "absolute",
+    "audit",
     "called",
     "check",
     "datasheet",
@@ -279,6 +282,18 @@ def check(path: str | Path) -> Check:
     return check_files(place, candidates, task=task)
 
 
+def audit(spec: DataSpec, *, cache: Path | None = None) -> tuple[Datasheet, Audit] | None:
+    """Return what is to be seen of anyone's own files, as a run of ``spec`` reads them; None for other data."""
+    source = _source(spec)
+    if not isinstance(source, FileSource) or not source.own:
+        return None
+    cache = cache or default_cache()
+    chosen = source.choose(spec.replace(on_bad="skip"), cache=cache)
+    assert chosen.files is not None  # a source of files
+    sheet = sheet_of_chosen(chosen, where=spec.root or spec.name)
+    return sheet, reading_audit.of(chosen.files, chosen.catalogue, chosen.parts, cache=cache, nearly=True)
+
+
 def _line(name: str, source: Source) -> Line:
     where: str | None
     try:
@@ -294,4 +309,7 @@ def _line(name: str, source: Source) -> Line:
 def _source(spec: DataSpec) -> Source:
     if spec.name not in TABLE:
         raise SpecError(unknown("data set", spec.name, TABLE))
-    return TABLE[spec.name]
+    source = TABLE[spec.name]
+    if spec.unit is not None and not (isinstance(source, FileSource) and source.own):
+        raise SpecError(f"{spec.name}: unit is for your own folder or csv; the unit of this set is {source.info.unit}")
+    return source

@@ -4,7 +4,7 @@ Every source makes one of these, and training, analysis and figures know nothing
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor
@@ -75,6 +75,8 @@ class Dataset:
     """What of the files was left aside, merged or read otherwise than it is written; a line each, counted."""
     leaks: tuple[str, ...] = ()
     """A line for each two splits that share pictures: scores on the later one are too good."""
+    decoding: dict[str, Any] = field(default_factory=dict)
+    """How its image files were decoded, beyond size and channels: ``fit`` and ``white`` of ``decode.image``."""
     synthetic: bool = False
     """True where the images were computed; every page that shows them says so."""
     notes: dict[str, str] = field(default_factory=dict)

@@ -79,6 +79,18 @@ def white_level(data: bytes, *, name: str) -> float | None:
         raise DataError(f"{name}: damaged or truncated ({_short(error)}); copy it again from its source") from None
 
 
+def form(data: bytes, *, name: str) -> str:
+    """Return the size, colours and depth of the picture in ``data`` as it is stored: 200 x 150, colour, 8 bits."""
+    try:
+        picture = _open(data, name=name)
+        deep = _colour_of_16_bits(data) is not None
+    except FAULTS as error:
+        raise DataError(f"{name}: damaged or truncated ({_short(error)}); copy it again from its source") from None
+    bits = "16" if deep or picture.mode.startswith("I;16") else "32" if _deep(picture) else "8"
+    colours = "grey" if _deep(picture) or picture.mode[0] in "1L" else "colour"
+    return f"{picture.width} x {picture.height}, {colours}, {bits} bits"
+
+
 def named_rightly(data: bytes, name: str) -> bool:
     """Tell whether a file's extension is one of its content's format; True for what is no image at all."""
     try:

@@ -8,10 +8,12 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 from transfusion_lib.data.dataset import Dataset
-from transfusion_lib.data.reading import archive, decode, splits, unread
+from transfusion_lib.data.reading import archive, audit, decode, splits, unread
 from transfusion_lib.data.reading.archive import Files
+from transfusion_lib.data.reading.audit import Audit
 from transfusion_lib.data.reading.catalogue import Catalogue, Info, Item, Problems, grouped
 from transfusion_lib.data.reading.filesource import FileSource, pictures_of
 from transfusion_lib.data.reading.loading import Chosen, quiet
@@ -67,6 +69,12 @@ class Check:
     """What is worth knowing and does no harm."""
     sheet: Datasheet | None = None
     """How the files were understood: classes, splits, units; None where they were not."""
+    audit: Audit | None = None
+    """Copies by name, sizes and depths, contact sheets; None where the files were not understood."""
+
+    def without_pictures(self) -> Self:
+        """Return the check without its contact sheets, for a program."""
+        return self if self.audit is None else replace(self, audit=replace(self.audit, pictures={}))
 
     @property
     def ok(self) -> bool:
@@ -178,7 +186,7 @@ def check_files(path: Path, candidates: Mapping[str, FileSource], *, task: str |
     name: str | None = None
     items: tuple[Item, ...] = ()
     notes: list[str] = []
-    sheet = None
+    sheet = seen = None
     try:
         files = archive.open_files(path)
         name = next(iter(candidates)) if len(candidates) == 1 else recognised(files, candidates)
@@ -189,13 +197,15 @@ def check_files(path: Path, candidates: Mapping[str, FileSource], *, task: str |
             notes += _decode_all(files, catalogue, spec, problems)
         with tempfile.TemporaryDirectory() as scratch:
             catalogue, parts, leaks = candidates[name].parted(files, catalogue, spec, cache=Path(scratch))
+            seen = audit.of(files, catalogue, parts, cache=Path(scratch), nearly=candidates[name].own)
         sheet = _sheet(candidates[name].info, catalogue, parts, name=name)
+        sheet = replace(sheet, remarks=catalogue.remarks, leaks=leaks)
         notes += [*_repeated(files, parts), *catalogue.remarks, *leaks]
         splits.check_classes(parts, catalogue, name=name)
     except TransfusionError as error:
         problems.found.append(str(error))
     found = tuple(grouped(problems.found))
-    return Check(path=path, name=name, images=len(items), problems=found, notes=tuple(notes), sheet=sheet)
+    return Check(path=path, name=name, images=len(items), problems=found, notes=tuple(notes), sheet=sheet, audit=seen)
 
 
 def _decode_all(files: Files, catalogue: Catalogue, spec: DataSpec, problems: Problems) -> list[str]:

@@ -94,6 +94,7 @@ class FileSource:
             problems=Problems(raising=spec.on_bad == "error", found=listed.left_out),
             fingerprint=self._fingerprint(spec, catalogue, parts, files),
             images=images,
+            files=files,
             leaks=leaks,
             masks=replace(images, channels=1, masks=True, white=None) if catalogue.regions else None,
         )
@@ -129,7 +130,7 @@ class FileSource:
     def _listed(self, spec: DataSpec, *, cache: Path) -> "Listed":
         """Return the files and the catalogue, read once while they do not change: a study asks for many splits."""
         path = self.find(spec)
-        what = (spec.name, spec.task, spec.uncertain, spec.on_bad, spec.root)
+        what = (spec.name, spec.task, spec.uncertain, spec.on_bad, spec.root, *filter(None, [spec.unit]))
         seen = (path.resolve(), archive.stamp(path))
         key = (what, seen, cache)
         if key not in _lists:

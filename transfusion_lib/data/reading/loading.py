@@ -63,6 +63,8 @@ class Chosen:
     fingerprint: str
     images: Pictures
     masks: Pictures | None = None
+    files: Files | None = None
+    """Where the images lie; None where they are rows of an array."""
     leaks: tuple[str, ...] = ()
     """A line for each two splits that share pictures."""
 
@@ -106,6 +108,7 @@ def assemble(chosen: Chosen, *, cache: Path, memory: int, progress: Progress | N
         left_out=tuple(chosen.problems.found),
         remarks=catalogue.remarks,
         leaks=chosen.leaks,
+        decoding={"fit": catalogue.fit, "white": catalogue.white},
         notes=chosen.notes,
     )
 
