@@ -7,6 +7,8 @@ split whose scores they would move so far stays float32.
 """
 
 import hashlib
+import json
+import os
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -26,6 +28,8 @@ LOWEST, HIGHEST = -104.0, 17.5
 
 ENDS = "_log_odds"
 UNKNOWN = -1
+HASH = "TRANSFUSION_HASH_NAMES"
+"""Set by who wants no names of images in the store."""
 
 
 def pack(
@@ -47,6 +51,19 @@ def pack(
     if moved <= MOVED:
         kept = {name: torch.from_numpy(codes), name + ENDS: torch.from_numpy(ends)}
     return kept if kind == "segmentation" else kept | {f"{split}_labels": _small(labels)}
+
+
+def hashed(name: str) -> str:
+    """Return what stands for a name where names are not to leave: the first 16 hex digits of its sha256 (UTF-8)."""
+    return hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:16]
+
+
+def names(**splits: Sequence[str]) -> bytes:
+    """Return the names of the cases of each split as JSON, hashed where ``TRANSFUSION_HASH_NAMES`` is set."""
+    hide = bool(os.environ.get(HASH))
+    return json.dumps(
+        {split: [hashed(one) if hide else one for one in each] for split, each in splits.items()}
+    ).encode()
 
 
 def codes_of(units: Sequence[str]) -> Tensor:

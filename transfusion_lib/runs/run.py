@@ -73,6 +73,12 @@ class Run:
         return cases.unpack(self._kept)
 
     @cached_property
+    def names(self) -> dict[str, list[str]]:
+        """Names of the validation and test images ("val", "test"), in the order of ``cases``; records have none."""
+        found: dict[str, list[str]] = self.entry.json("names.json") if "names.json" in self.entry.manifest() else {}
+        return found
+
+    @cached_property
     def _kept(self) -> dict[str, Tensor]:
         return self.entry.tensors("cases.safetensors")
 

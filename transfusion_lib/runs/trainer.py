@@ -131,6 +131,7 @@ class Trainer:
             "spec.json": spec.to_json(indent=1).encode(),
             "record.json": json.dumps(record, indent=1, allow_nan=False).encode(),
             "cases.safetensors": save(kept),
+            "names.json": cases.names(val=dataset.val.ids, test=dataset.test.ids),
             "final.safetensors": save(result.weights),
         }
         for step, state in result.snapshots.items():
