@@ -1,13 +1,21 @@
 """Files and texts of ``transfusion cut``: the table, the recommendation, the exported network and its model card."""
 
 import json
-import statistics
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from transfusion_lib import data, runs
+import numpy as np
+import torch
+
+from transfusion_lib import data, markup, runs
+from transfusion_lib.analysis.evaluation import Task, points
+from transfusion_lib.cutting import model as files
 from transfusion_lib.cutting.cut import Advice, Row, as_json
 from transfusion_lib.cutting.export import Exported, export
+from transfusion_lib.cutting.model import Model
+from transfusion_lib.cutting.report import Judged, Levels, judged, safe, save, sections, shown
 from transfusion_lib.data.dataset import Dataset
 from transfusion_lib.networks import first_convolution
 from transfusion_lib.stats import Interval
@@ -16,6 +24,8 @@ from transfusion_lib.training.batches import match_channels
 from transfusion_lib.training.device import resources
 
 CHECKED = 16  # test images on which the exported files must agree with the network
+TIMED = (1, 32)  # images at once of the exported file, each ROUNDS times
+ROUNDS = 15
 
 
 def table(advice: Advice) -> list[dict[str, Any]]:
@@ -24,14 +34,13 @@ def table(advice: Advice) -> list[dict[str, Any]]:
 
 
 def _cells(row: Row, *, recommended: bool) -> dict[str, Any]:
-    median = {batch: statistics.median(times) for batch, times in row.costs.latency_ms.items()}
     return {
         "cut after": f"{row.cut} (whole)" if row.whole else row.cut,
         "validation AUPRC": f"{row.validation:.3f}",
         "minus best": "best" if row.behind is None else signed(row.behind),
         "parameters": f"{row.costs.parameters / 1e6:.2f} M",
         "MACs": f"{row.costs.macs / 1e6:.1f} M",
-        **{f"ms for {batch}": f"{value:.1f}" for batch, value in median.items()},
+        **{f"ms for {batch}": middle(times) for batch, times in row.costs.latency_ms.items()},
         "memory": f"{row.costs.memory / 2**20:.0f} MiB",
         "": "recommended" if recommended else "frontier" if row.on_frontier else "",
     }
@@ -59,16 +68,46 @@ def recommendation(advice: Advice) -> list[str]:
     return lines
 
 
-def write(advice: Advice, folder: Path) -> Exported:
-    """Write the exported network, ``MODEL_CARD.md`` and ``search.json`` into ``folder``; return the network's files."""
+def middle(times: Sequence[float]) -> str:
+    """Return the median of times and the range of their middle half."""
+    low, half, high = np.quantile(times, [0.25, 0.5, 0.75])
+    return f"{half:.1f} ({low:.1f} to {high:.1f})"
+
+
+def write(advice: Advice, folder: Path, *, levels: Levels, hide: bool = False) -> Exported:
+    """Write the exported network, what it says of the test images, its card and the search; return its files.
+
+    Thresholds for ``levels`` are chosen on the validation images by the exported file. ``hide`` names cases by hash.
+    """
     dataset = data.load(advice.search.base.data)
     network = advice.exported.network()
     images = match_channels(dataset.test.images[:CHECKED].float() / 255, channels=network.in_channels)
     done = export(network, images, kind=dataset.kind, folder=folder)
     shape = (first_convolution(network).in_channels, *images.shape[2:])
-    (folder / "MODEL_CARD.md").write_text(card(advice, dataset, done, shape=shape), encoding="utf-8")
+    task, session = Task.of(dataset), files.session_of(done.onnx)
+    chosen = points(task, files.cases(session, dataset.val))
+    about = files.metadata(dataset, mean=network.mean, std=network.std, points=chosen, run=advice.exported.key)
+    files.describe(done.onnx, about)
+    model = Model.open(done.onnx)
+    found = judged(files.cases(model.session, dataset.test), task, model.points, levels=levels)
+    text = card(advice, dataset, done, found, shape=shape, about=about, times=_times(model, images), hide=hide)
+    (folder / "MODEL_CARD.md").write_text(text, encoding="utf-8")
+    save(found, folder, hide=hide)
     (folder / "search.json").write_text(json.dumps(as_json(advice), indent=1, allow_nan=False) + "\n", encoding="utf-8")
     return done
+
+
+def _times(model: Model, images: torch.Tensor) -> dict[int, list[float]]:
+    """Return milliseconds of the exported file in onnxruntime by the number of images at once."""
+    times: dict[int, list[float]] = {}
+    for batch in TIMED:
+        given = {"images": images[:1].repeat(batch, *(1,) * (images.ndim - 1)).numpy()}
+        for number in range(-2, ROUNDS):
+            began = time.perf_counter()
+            model.session.run(None, given)
+            if number >= 0:
+                times.setdefault(batch, []).append(1000 * (time.perf_counter() - began))
+    return times
 
 
 def _scores(advice: Advice) -> list[dict[str, str]]:
@@ -94,7 +133,7 @@ def _what(advice: Advice) -> str:
 
 
 def _classes(dataset: Dataset) -> str:
-    return ", ".join(f"{number} {name}" for number, name in enumerate(dataset.classes))
+    return ", ".join(f"{number} {safe(name)}" for number, name in enumerate(dataset.classes))
 
 
 def _differences(done: Exported) -> str:
@@ -105,7 +144,17 @@ def _counts(dataset: Dataset) -> str:
     return ", ".join(f"{len(split)} {name}" for name, split in dataset.splits().items())
 
 
-def card(advice: Advice, dataset: Dataset, done: Exported, *, shape: tuple[int, ...]) -> str:
+def card(
+    advice: Advice,
+    dataset: Dataset,
+    done: Exported,
+    found: Judged,
+    *,
+    shape: tuple[int, ...],
+    about: dict[str, str],
+    times: dict[int, list[float]],
+    hide: bool,
+) -> str:
     """Return the model card, in Markdown."""
     made = provenance.record(resources().device)
     row, what = advice.row, _what(advice)
@@ -125,24 +174,32 @@ Cut by the two-stage search of TruncatedTL (Peng et al., BMVC 2023), judged by v
 | `{done.onnx.name}` | ONNX; input `images`, output `probabilities` |
 | `{done.torch.name}` | torch.export; `torch.export.load("{done.torch.name}").module()(images)` |
 
-Input: float32, n x {" x ".join(map(str, shape))},
-RGB values in 0..1, images stretched to {advice.search.base.data.size} pixels (grey images
-repeated in every channel). Normalisation is inside. Output: probabilities, n x {len(dataset.classes)}. Largest
-difference from the trained network on {min(CHECKED, len(dataset.test))} test images: {_differences(done)}.
+Input: {about["input"]}; n x {" x ".join(map(str, shape))}, any n. Images: {about["resampling"]}. Normalisation is
+inside. Output: probabilities, n x {len(dataset.classes)}. The ONNX file's metadata says all of this, the thresholds
+below included. Largest difference from the trained network, 1, 5 and 64 images at once: {_differences(done)}.
+In onnxruntime: {_told(times)} on this machine, the range being that of the middle half of {ROUNDS} passes.
 
-## Scores
+## Scores of the exported file
+
+`{done.onnx.name}` holds run `{advice.exported.key[:12]}`, of {len(advice.search.seeds)} seeds the best on validation.
+Thresholds were chosen on the validation images before the test images were read; `cases.csv` has each image's
+probabilities. Positive class: {safe(found.task.asked) or "none, each class against the rest"}.
+{_weighted(advice)}
+{sections(found, hide=hide)}
+
+## Scores of the search
 
 {_markdown(_scores(advice))}
 
-Means over {len(advice.search.seeds)} training seeds; the files hold one of these networks, the best on validation
-(run `{advice.exported.key[:12]}`). The test set was read once, after the choice.
+Means over {len(advice.search.seeds)} training seeds. The test set was read once, after the choice.
 
 ## The search
 
 {_markdown(table(advice))}
 
 "minus best" has a 95 % interval over seeds and validation images. Milliseconds are medians on this machine for
-that many images at once; memory is what is alive in one pass of the largest batch.
+that many images at once in PyTorch, with the range of the middle half; memory is what is alive in one pass of the
+largest batch.
 
 ## Data
 
@@ -153,7 +210,8 @@ that many images at once; memory is what is alive in one pass of the largest bat
 ## Limits
 
 {chr(10).join(f"- {line}" for line in advice.limits)}
-- Nobody has examined whom it fails: scores by sex, age, site or device are not measured here.
+- Nobody has examined whom it fails: scores by sex, age, site or device are measured by
+  `transfusion evaluate {done.onnx.name} PATH --by COLUMN`.
 
 ## How it was made
 
@@ -167,11 +225,6 @@ Code {(made["commit"] or "no git checkout")[:12]}{", with uncommitted changes" i
 """
 
 
-def shown(value: Interval) -> str:
-    """Return an estimate and its interval as a person reads them."""
-    return f"{value.estimate:.3f} ({max(0.0, value.low):.3f} to {min(1.0, value.high):.3f})"
-
-
 def signed(value: Interval) -> str:
     """Return a difference and its interval as a person reads them."""
     return f"{value.estimate:+.3f} ({value.low:+.3f} to {value.high:+.3f})"
@@ -181,6 +234,15 @@ def _model(advice: Advice) -> str:
     return advice.search.base.model.name
 
 
+def _told(times: dict[int, list[float]]) -> str:
+    return ", ".join(f"{middle(each)} ms for {batch} at once" for batch, each in times.items())
+
+
+def _weighted(advice: Advice) -> str:
+    if advice.exported.spec.train.class_weights == "none":
+        return ""
+    return "Classes weighed alike in training: the probabilities do not follow how frequent they are.\n"
+
+
 def _markdown(rows: list[dict[str, Any]]) -> str:
-    lines = [list(rows[0]), ["---"] * len(rows[0]), *([str(value) for value in row.values()] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markup.markdown(list(rows[0]), ([str(value) for value in row.values()] for row in rows))

@@ -5,27 +5,27 @@ and says how sure it is.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from transfusion_lib import data, runs
 from transfusion_lib import networks as models
 from transfusion_lib.analysis import costs
 from transfusion_lib.analysis.costs import Costs
+from transfusion_lib.analysis.evaluation import Headline, interval
 from transfusion_lib.data.dataset import Dataset, Split
-from transfusion_lib.errors import UserError, WeightsError
+from transfusion_lib.errors import SpecError, UserError, WeightsError
 from transfusion_lib.networks import weights
 from transfusion_lib.networks.init import init_for
 from transfusion_lib.runs import Engine, Run
 from transfusion_lib.runs.grid import Say
 from transfusion_lib.runs.search import Candidate, Found, Search
 from transfusion_lib.runs.store import Store
-from transfusion_lib.spec import ModelSpec, RunSpec, TrainSpec
-from transfusion_lib.stats import Interval, auprc, auroc, over_cases, over_seeds_and_cases
+from transfusion_lib.spec import DataSpec, ModelSpec, RunSpec, TrainSpec
+from transfusion_lib.stats import Interval
 
 Rule = Literal["best", "one-se"]
 """Recommend the best on validation, or the cheapest within one standard error of it (Breiman et al. 1984)."""
@@ -34,6 +34,10 @@ QUICK = TrainSpec(steps=40, eval_every=10, select="best")
 FULL = TrainSpec(  # TruncatedTL's: Adam at 1e-4, halved on a plateau of the validation AUPRC, the best weights kept
     steps=2000, eval_every=50, batch_size=64, learning_rate=1e-4, schedule="plateau", select="best"
 )
+SETTLED = 0.005
+"""By how much validation AUPRC may still rise in the last quarter of the steps."""
+SPREAD = 0.3
+"""Range of the middle 80 % of the times of one network, relative to their median, above which they mean little."""
 REPEATS = 200  # resamples for each interval of the table; the test set's get the default
 
 
@@ -87,6 +91,9 @@ def plan(
     size: int | None = None,
     seeds: int | None = None,
     task: str | None = None,
+    positive: str | None = None,
+    unit: str | None = None,
+    on_bad: str = "error",
     start: Start = "pretrained",
     quick: bool = False,
     **train: Any,
@@ -104,11 +111,25 @@ def plan(
             "(--model efficientnet_lite0), or start from random weights (--start random)"
         )
     settings = {name: value for name, value in train.items() if value is not None}
-    spec = data.spec_for(place, size=size or (64 if quick else 224), task=task)
+    spec = place_of(place, size=size or (64 if quick else 224), task=task, positive=positive, unit=unit, on_bad=on_bad)
     base = RunSpec(
         data=spec, model=ModelSpec(name=model), init=init, train=(QUICK if quick else FULL).replace(**settings)
     )
     return Search(base=base, seeds=tuple(range(seeds or (2 if quick else 3))), reach=2 if quick else None)
+
+
+def place_of(
+    place: str, *, size: int, task: str | None = None, positive: str | None = None, unit: str | None, on_bad: str
+) -> DataSpec:
+    """Return the data at a place or of a name, with the positive class, unit and treatment of faults asked for."""
+    spec = data.spec_for(place, size=size, unit=unit, on_bad=on_bad, **({} if task is None else {"task": task}))
+    if positive is None:
+        return spec
+    if not getattr(data.TABLE[spec.name], "own", False):
+        raise SpecError(
+            f"{spec.name}: the positive class of this set is given by its task; transfusion data show {spec.name}"
+        )
+    return spec.replace(task=f"{spec.task or ''}={positive}")
 
 
 def advise(
@@ -124,13 +145,16 @@ def advise(
     found = search.run(lambda specs: runs.ensure(specs, store=store, say=say, engine=engine))
     (whole,) = [one for one in found if one.runs[0].spec.model.truncate is None]
     say("measuring costs")
+    others = costs.others_at_work()
     networks = {one.cut: one.runs[0].spec.model for one in found}
     measured = costs.measure(networks, num_outputs=dataset.num_outputs, size=search.base.data.size, rounds=9)
     rows = _rows(found, measured, dataset)
     chosen = _choose(found, rows, rule)
-    scores = {
-        score: _test_scores(chosen, whole, dataset, score=score) for score in ("auroc", "auprc")
-    }  # the only place where the test set is read
+    headlines: tuple[Headline, ...] = ("auroc", "auprc")
+    # The only place where the test set is read.
+    scores: dict[str, dict[str, Interval]] = {
+        score: _test_scores(chosen, whole, dataset, score=score) for score in headlines
+    }
     return Advice(
         search=search,
         rows=rows,
@@ -140,8 +164,12 @@ def advise(
         rule=rule,
         scores=scores,
         exported=max(zip(chosen.validation, chosen.runs, strict=True), key=lambda pair: pair[0])[1],
-        limits=_limits(
-            dataset, search, rows, whole=chosen.cut == whole.cut, difference=scores["auprc"].get("difference")
+        limits=(
+            *_limits(
+                dataset, search, rows, whole=chosen.cut == whole.cut, difference=scores["auprc"].get("difference")
+            ),
+            _convergence(chosen, [run for one in found for run in one.runs]),
+            *_about_times([times for row in rows for times in row.costs.latency_ms.values()], others),
         ),
     )
 
@@ -164,7 +192,7 @@ def _rows(found: Found, measured: Mapping[str, Costs], dataset: Dataset) -> tupl
         dominated = any(other.score >= one.score and measured[other.cut].macs < mine.macs for other in rivals)
         behind = None
         if one.cut != best.cut:
-            behind = _interval(dataset, "val", one.runs, best.runs, score="auprc", repeats=REPEATS)
+            behind = interval(dataset, "val", one.runs, best.runs, score="auprc", repeats=REPEATS)
         rows.append(
             Row(
                 cut=one.cut,
@@ -186,56 +214,12 @@ def _choose(found: Found, rows: tuple[Row, ...], rule: Rule) -> Candidate:
     return next(one for one in found if one.cut == cheapest.cut)
 
 
-def _test_scores(chosen: Candidate, whole: Candidate, dataset: Dataset, *, score: str) -> dict[str, Interval]:
-    found = {"cut": _interval(dataset, "test", chosen.runs, score=score)}
+def _test_scores(chosen: Candidate, whole: Candidate, dataset: Dataset, *, score: Headline) -> dict[str, Interval]:
+    found = {"cut": interval(dataset, "test", chosen.runs, score=score)}
     if chosen.cut != whole.cut:
-        found["whole"] = _interval(dataset, "test", whole.runs, score=score)
-        found["difference"] = _interval(dataset, "test", chosen.runs, whole.runs, score=score)
+        found["whole"] = interval(dataset, "test", whole.runs, score=score)
+        found["difference"] = interval(dataset, "test", chosen.runs, whole.runs, score=score)
     return found
-
-
-def _interval(
-    dataset: Dataset,
-    part: Literal["val", "test"],
-    of: tuple[Run, ...],
-    minus: tuple[Run, ...] | None = None,
-    *,
-    score: str,
-    repeats: int = 500,
-) -> Interval:
-    """Return a score's mean over seeds, or its difference; the interval is over seeds (if several) and cases."""
-    split: Split = dataset.splits()[part]
-    metric = _metric(dataset, score)
-    sets = [np.stack([run.cases[f"{part}_scores"].numpy() for run in group]) for group in (of, minus) if group]
-    truth = split.labels.numpy()
-    units = split.units if len(set(split.units)) < len(split.units) else None
-    generator = np.random.default_rng(0)
-    if len(of) == 1:
-        sets = [group[0] for group in sets]
-        return over_cases(
-            metric, truth, sets[0], minus=sets[1] if minus else None, units=units, generator=generator, repeats=repeats
-        )
-    return over_seeds_and_cases(
-        metric, truth, sets[0], minus=sets[1] if minus else None, units=units, generator=generator, repeats=repeats
-    )
-
-
-def _metric(dataset: Dataset, score: str) -> Callable[[NDArray[np.generic], NDArray[np.float64]], float]:
-    """Return one headline score of ``metrics.score``, fast enough for thousands of resamples."""
-    binary = {"auroc": auroc, "auprc": auprc}[score]
-    classes = range(len(dataset.classes))
-
-    def metric(labels: NDArray[np.generic], chances: NDArray[np.float64]) -> float:
-        if dataset.kind == "multiclass" and dataset.positive is not None:
-            return binary(np.isin(labels, dataset.positive), chances[:, list(dataset.positive)].sum(1))
-        if dataset.kind == "multiclass":
-            columns = [(labels == k, chances[:, k]) for k in classes]
-        else:
-            known = [np.isin(labels[:, k], (0, 1)) for k in classes]  # an ignored label is NaN
-            columns = [(labels[known[k], k], chances[known[k], k]) for k in classes]
-        return float(np.mean([binary(*column) for column in columns if 0 < column[0].sum() < len(column[0])]))
-
-    return metric
 
 
 def _limits(
@@ -272,6 +256,40 @@ def _limits(
     return tuple(lines)
 
 
+def _convergence(chosen: Candidate, everyone: Sequence[Run]) -> str:
+    """Return how far from converged the search was: whether more steps would have gone on improving validation."""
+
+    def best(run: Run, share: float) -> float:
+        values = [
+            value
+            for step, value in zip(run.curve["step"], run.curve["val_auprc"], strict=True)
+            if value is not None and step <= share * run.curve["step"][-1]
+        ]
+        return max(values, default=math.nan)
+
+    late = sum(best(run, 1.0) > best(run, 0.999) for run in everyone)
+    gain = float(np.mean([best(run, 1.0) - best(run, 0.75) for run in chosen.runs]))
+    steps = max(run.curve["step"][-1] for run in chosen.runs)
+    settled = gain <= SETTLED and late <= len(everyone) / 4
+    return (
+        f"In the last quarter of {steps:,} steps the best validation AUPRC of the chosen network rose by {gain:.3f}; "
+        f"{late} of {len(everyone)} trainings were best at their last evaluation: "
+        + ("the search had settled." if settled else "it had not converged, train longer (--steps).")
+    )
+
+
+def _about_times(times: Sequence[Sequence[float]], others: float | None) -> list[str]:
+    """Return a line where latencies mean little: other programs were at work, or times of one network differ."""
+    if others is not None and others >= 0.5:
+        return [
+            f"{others:.1f} other programs were at work on this machine as times were taken: latencies are too long."
+        ]
+    spread = max(float((np.quantile(one, 0.9) - np.quantile(one, 0.1)) / np.median(one)) for one in times)
+    if spread > SPREAD:
+        return [f"The times of one network differ by {spread:.0%}: the machine was busy, latencies mean little."]
+    return []
+
+
 def _rarest(split: Split, dataset: Dataset) -> int:
     if dataset.kind == "multiclass":
         return min(int((split.labels == k).sum()) for k in range(len(dataset.classes)))
@@ -280,7 +298,7 @@ def _rarest(split: Split, dataset: Dataset) -> int:
 
 def as_json(advice: Advice) -> dict[str, Any]:
     """Return the advice as values that JSON has; what is not finite is None."""
-    found: dict[str, Any] = _finite({
+    found: dict[str, Any] = finite({
         "recommended": advice.chosen.cut,
         "rule": advice.rule,
         "best": advice.best,
@@ -293,11 +311,12 @@ def as_json(advice: Advice) -> dict[str, Any]:
     return found
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Return a value with None for what JSON does not have: numbers that are not finite."""
     if isinstance(value, dict):
-        return {str(name): _finite(part) for name, part in value.items()}
+        return {str(name): finite(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(part) for part in value]
+        return [finite(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

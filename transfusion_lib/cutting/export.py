@@ -12,8 +12,10 @@ from transfusion_lib.errors import MissingExtraError, TransfusionError
 from transfusion_lib.networks import Network, first_convolution
 from transfusion_lib.training.metrics import Kind, probabilities
 
-TOLERANCE = 1e-4
+TOLERANCE = 1e-5
 """Largest difference of a probability that an exported file may show."""
+BATCHES = (1, 5, 64)
+"""Numbers of images at once for which it is shown."""
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
@@ -46,12 +48,12 @@ class Deployed(nn.Module):
         return probabilities(self.network((images - self.mean) / self.std), kind=self.kind)
 
 
-def need_packages() -> None:
-    """Raise a ``MissingExtraError`` with the install line unless ONNX can be written and checked."""
-    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+def need_packages(*names: str) -> None:
+    """Raise a ``MissingExtraError`` with the install line unless ``names``, or what writes ONNX, can be imported."""
+    missing = [name for name in names or PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise MissingExtraError(
-            f"exporting needs {', '.join(missing)}; install with: pip install 'transfusion-reproduced[export]'"
+            f"exported networks need {', '.join(missing)}; install with: pip install 'transfusion-reproduced[export]'"
         )
 
 
@@ -59,8 +61,8 @@ def export(network: Network, images: Tensor, *, kind: Kind, folder: Path, name: 
     """Write ``name``.pt2 (torch.export) and ``name``.onnx into ``folder``, for any number of images at once.
 
     Both are read back and must give the network's own probabilities on ``images``, float32 in 0..1 (n, channels,
-    height, width), all together and one alone, within ``TOLERANCE``; else a ``TransfusionError``. Needs the extra
-    "export".
+    height, width), repeated to each of ``BATCHES`` at once, within ``TOLERANCE``; else a ``TransfusionError``. Needs
+    the extra "export".
     """
     need_packages()
     deployed = Deployed(network, kind=kind).cpu().eval()
@@ -89,7 +91,8 @@ def export(network: Network, images: Tensor, *, kind: Kind, folder: Path, name: 
 
 
 def _difference(deployed: Deployed, program: Any, images: Tensor) -> float:
-    pairs = [(deployed(part), program(part)) for part in (images, images[:1])]
+    repeated = images.repeat(-(-max(BATCHES) // len(images)), *(1,) * (images.ndim - 1))
+    pairs = [(deployed(part), program(part)) for part in (repeated[:batch] for batch in BATCHES)]
     return max(float((mine - other).abs().max()) for mine, other in pairs)
 
 
