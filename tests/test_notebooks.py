@@ -70,6 +70,7 @@ TINY: dict[str, dict[str, Any]] = {
     },
     "hybrids": SMALL | {"model": "cbr_tiny", "small_model": None, "slim_stages": 2},
     "tutorial": {"size": 32, "images": 32, "seeds": [0, 1], "steps": 4},
+    "own": SMALL | {"networks": ["cbr_tiny"], "starts": ["random", "pretrained"], "worst_images": 3},
     "tasks": {
         "size": 32, "train_images": 40, "val_images": 20, "test_images": 20, "picture_size": 48, "pictures": 40,
         "examples": 2,

@@ -8,6 +8,7 @@ from transfusion_lib.chapters.differential.study import Differential
 from transfusion_lib.chapters.filters.study import Filters
 from transfusion_lib.chapters.hybrids.study import Hybrids
 from transfusion_lib.chapters.kit.study import Study
+from transfusion_lib.chapters.own.study import Own
 from transfusion_lib.chapters.performance.study import Performance
 from transfusion_lib.chapters.representations.study import Representations
 from transfusion_lib.chapters.reuse.study import Reuse
@@ -26,6 +27,7 @@ __all__ = [
     "Differential",
     "Filters",
     "Hybrids",
+    "Own",
     "Performance",
     "Representations",
     "Reuse",
@@ -53,5 +55,6 @@ _ALL: tuple[type[Study], ...] = (
     Segmentation,
     Volumes,
     Tutorial,
+    Own,
 )
 TABLE: dict[str, type[Study]] = {study.name: study for study in _ALL}

@@ -1,0 +1,1 @@
+"""The chapter ``own``: which network, which start, on anyone's images."""
