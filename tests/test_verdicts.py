@@ -53,8 +53,8 @@ def test_the_landing_page_has_what_its_chapters_found_and_one_figure(build: Buil
     chapter.__dict__["cells"] = cells
     landing.write([chapter], build)
     text = (build.source / "landing.md").read_text()
-    assert "- **The way there.** Pretrained first; 3 < 5. → [Mean Var](/notebooks/01-convergence.ipynb)" in text
-    assert ":alt: Curves." in text
+    assert r"- **The way there.** Pretrained first; 3 \< 5. → [Mean Var](/notebooks/01-convergence.ipynb)" in text
+    assert ':alt: "Curves."' in text
     assert (build.source / "landing.svg").read_text() == "<svg/>"
     landing.write([], build)
     assert (build.source / "landing.md").read_text().strip() == ""

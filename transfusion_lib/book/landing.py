@@ -1,6 +1,7 @@
 """What the landing page shows of the chapters: a sentence of three of them, and the most telling figure."""
 
 import ast
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from transfusion_lib.book.check import alternative
 from transfusion_lib.book.execute import Build
 from transfusion_lib.book.profiles import Profile
 from transfusion_lib.book.project import Chapter, Project, read_notebook
+from transfusion_lib.markup import plain, raw
 
 SENTENCES = {
     "performance": "The end of training",
@@ -32,14 +34,21 @@ def write(chapters: Sequence[Chapter], build: Build) -> None:
     if FIGURE in own and (drawn := _first_figure(_executed(own[FIGURE], build))):
         svg, alt = drawn
         (build.source / "landing.svg").write_text(svg, encoding="utf-8")
-        lines += ["", "```{figure} landing.svg", f":alt: {alt}", ":class: dark-light", ":width: 100%", ""]
+        lines += [
+            "",
+            "```{figure} landing.svg",
+            f":alt: {json.dumps(alt, ensure_ascii=False)}",
+            ":class: dark-light",
+            ":width: 100%",
+            "",
+        ]
         lines += [f"From [{own[FIGURE].title}](/{own[FIGURE].page}.ipynb), where its data and code are.", "```"]
     (build.source / "landing.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def write_pilot(project: Project, profile: Profile, build: Build) -> None:
     """Write what the page on the pilot includes, and the line on it that the landing page includes, if it is shown."""
-    (build.source / "pilot-verdicts.md").write_text(f"```{{raw}} html\n{pilot.table(project)}\n```\n", encoding="utf-8")
+    (build.source / "pilot-verdicts.md").write_text(raw(pilot.table(project)), encoding="utf-8")
     (build.source / "pilot-line.md").write_text(
         f"{pilot.line(project, shift=True) if profile.pilot else ''}\n", encoding="utf-8"
     )
@@ -72,5 +81,5 @@ def _first_figure(notebook: dict[str, Any]) -> tuple[str, str] | None:
 
 def _sentence(text: str) -> str:
     """Return a finding as a sentence of Markdown: a capital, a full stop, and no line break."""
-    plain = " ".join(text.split())
-    return plain[:1].upper() + plain[1:] + ("" if plain.endswith((".", "!", "?")) else ".")
+    words = " ".join(text.split())
+    return plain(words[:1].upper() + words[1:] + ("" if words.endswith((".", "!", "?")) else "."))

@@ -3,6 +3,7 @@
 Under the builder, which follows ``TRANSFUSION_PROGRESS``, the same progress is lines in its log and no page shows it.
 """
 
+import logging
 import os
 import time
 from collections.abc import Sequence
@@ -35,6 +36,13 @@ def train(specs: Sequence[RunSpec]) -> list[Run]:
         found = reporter.ensure(specs)
     display(HTML(reporter.summary()))
     return found
+
+
+def keep_warnings() -> None:
+    """Send warnings to the builder's log instead of the page: what a package says of a user's files is no fault."""
+    if file := os.environ.get(PROGRESS):
+        logging.basicConfig(filename=file, level=logging.WARNING, format="    warning: %(message)s", force=True)
+        logging.captureWarnings(True)
 
 
 class Reporter:

@@ -11,6 +11,7 @@ from transfusion_lib.book.execute import Build
 from transfusion_lib.book.profiles import Profile
 from transfusion_lib.book.project import Chapter, read_notebook
 from transfusion_lib.errors import StoreError
+from transfusion_lib.markup import code, plain
 from transfusion_lib.runs.records import open_records
 from transfusion_lib.training.train import FIRST
 
@@ -80,7 +81,7 @@ def _records(folder: Path) -> Iterator[str]:
         hours = " | ".join(
             f"{sum(_hours(one, gpu=gpu) for one in its):.{digits}f}" for gpu, digits in ((False, 1), (True, 2))
         )
-        yield f"| {name} | {len(its)} | {hours} | {'; '.join(machines)} |"
+        yield f"| {plain(name)} | {len(its)} | {hours} | {'; '.join(machines)} |"
     audit = recheck.read_audit(folder)
     if audit is None:
         yield "\nNo record was trained again yet: `transfusion verify --records --sample 1 --keep`.\n"
@@ -109,7 +110,7 @@ def _records(folder: Path) -> Iterator[str]:
         agrees = "yes" if one["agrees"] else "**no**"
         names = ("start", "loss", "curve", "tolerance", "final", "final_tolerance")
         numbers = " | ".join("" if one.get(name) is None else f"{one[name]:.2g}" for name in names)
-        yield f"| `{one['key'][:12]}` {one['what']} | {agrees} | {numbers} |"
+        yield f"| `{one['key'][:12]}` {plain(one['what'])} | {agrees} | {numbers} |"
     yield ""
 
 
@@ -133,7 +134,6 @@ def _machine(machine: dict[str, Any]) -> str:
 
 def _parameters(row: dict[str, Any]) -> str:
     shown = (
-        f"**`{name}={json.dumps(value)}`**" if name in row["changed"] else f"`{name}={json.dumps(value)}`"
-        for name, value in row["parameters"].items()
+        (name, code(f"{name}={json.dumps(value, ensure_ascii=False)}")) for name, value in row["parameters"].items()
     )
-    return " ".join(shown).replace("|", "\\|")
+    return " ".join(f"**{word}**" if name in row["changed"] else word for name, word in shown)

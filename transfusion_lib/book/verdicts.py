@@ -23,10 +23,10 @@ def card(verdict: Verdict) -> str:
     rows = [one.row for one in verdict.findings]
     numbers = f"<details><summary>numbers</summary>{markup.grid(claims.COLUMNS, rows)}</details>" if rows else ""
     return (
-        f'<div class="tf-claim" id="{claim.id}"><p>{badge(verdict)} <b>{claim.id}.</b> {_text(claim.statement)} '
-        f'<span class="tf-source">{_text(claim.source)}</span></p><p>{_text(verdict.reason)}</p>'
-        f"<details><summary>the rule</summary><p>{_text(claim.estimand)}.</p>"
-        f"<p>{_text(claim.rule)}</p></details>{numbers}</div>"
+        f'<div class="tf-claim" id="{claim.id}"><p>{badge(verdict)} <b>{claim.id}.</b> {markup.text(claim.statement)} '
+        f'<span class="tf-source">{markup.text(claim.source)}</span></p><p>{markup.text(verdict.reason)}</p>'
+        f"<details><summary>the rule</summary><p>{markup.text(claim.estimand)}.</p>"
+        f"<p>{markup.text(claim.rule)}</p></details>{numbers}</div>"
     )
 
 
@@ -45,7 +45,7 @@ def placeholder(chapter: str) -> str | None:
 
 def noted(line: str) -> str:
     """Return a line of Markdown that ``place`` puts at the head of the page."""
-    return f"{_NOTE}{_text(line)}</p>"
+    return f"{_NOTE}{markup.text(line)}</p>"
 
 
 def place(notebook: Path, build: Build) -> None:
@@ -63,7 +63,7 @@ def place(notebook: Path, build: Build) -> None:
             taken += [found for output in cell["outputs"] if (found := _announced(output))]
             cell["outputs"] = [output for output in cell["outputs"] if not _announced(output)]
     notes = [html.unescape(one.removeprefix(_NOTE).removesuffix("</p>")) for one in taken if one.startswith(_NOTE)]
-    boxes = [f"```{{raw}} html\n{_CLAIMS}{_lines(known, chapter)}</div>\n```"] if len(taken) > len(notes) else []
+    boxes = [markup.raw(f"{_CLAIMS}{_lines(known, chapter)}</div>")] if len(taken) > len(notes) else []
     if taken:
         opening = document["cells"][0]
         heading, question, *rest = opening["source"].split("\n\n")
@@ -93,14 +93,14 @@ def write_scoreboard(chapters: Sequence[Chapter], build: Build) -> None:
         parts.append(
             f'<table class="tf-board"><caption>{paper}</caption><thead>{head}</thead><tbody>{rows}</tbody></table>'
         )
-    (build.source / "scoreboard.md").write_text("```{raw} html\n" + "\n".join(parts) + "\n```\n", encoding="utf-8")
+    (build.source / "scoreboard.md").write_text(markup.raw("\n".join(parts)), encoding="utf-8")
 
 
 def _strip(board: Sequence[Verdict], letter: str) -> str:
     """Return one paper's claims as a line of cells, each a link to its row below."""
     cells = "".join(
         f'<a class="tf-cell tf-{one.outcome.replace(" ", "-")}" href="#board-{one.claim}" '
-        f'aria-label="{one.claim}: {one.outcome}" title="{one.outcome}: {_text(TABLE[one.claim].statement)}">'
+        f'aria-label="{one.claim}: {one.outcome}" title="{one.outcome}: {markup.text(TABLE[one.claim].statement)}">'
         f'{one.claim} <span aria-hidden="true">{MARKS[one.outcome]}</span></a>'
         for one in board
         if one.claim.startswith(letter)
@@ -113,15 +113,15 @@ def _row(verdict: Verdict, pages: Mapping[str, str], further: Sequence[tuple[Cha
     page = next((page.page for page, known in further if known.get(claim.id) == verdict), pages.get(claim.chapter))
     name = f'<a href="{page}.html#{claim.id}">{claim.id}</a>' if page and verdict.outcome != "not tested" else claim.id
     return (
-        f'<tr id="board-{claim.id}"><td>{badge(verdict)}</td><td><b>{name}</b> {_text(claim.statement)}</td>'
-        f"<td>{_text(verdict.reason)}{_elsewhere(claim, further)}</td></tr>"
+        f'<tr id="board-{claim.id}"><td>{badge(verdict)}</td><td><b>{name}</b> {markup.text(claim.statement)}</td>'
+        f"<td>{markup.text(verdict.reason)}{_elsewhere(claim, further)}</td></tr>"
     )
 
 
 def _elsewhere(claim: Claim, further: Sequence[tuple[Chapter, Mapping[str, Verdict]]]) -> str:
     """Return what the book's further pages found of a claim, if they tested it, each linked to its page."""
     links = [
-        f'<br>{badge(known[claim.id])} <a href="{page.page}.html#{claim.id}">{_text(page.guest.title)}</a>'
+        f'<br>{badge(known[claim.id])} <a href="{page.page}.html#{claim.id}">{markup.text(page.guest.title)}</a>'
         for page, known in further
         if page.guest and page.name == claim.chapter and claim.id in known and known[claim.id].outcome != "not tested"
     ]
@@ -133,9 +133,5 @@ def _lines(known: Mapping[str, Verdict], chapter: str) -> str:
     for claim in TABLE.values():
         if claim.chapter == chapter:
             outcome = badge(known[claim.id]) if claim.id in known else ""
-            lines.append(f'<p>{outcome} <a href="#{claim.id}"><b>{claim.id}</b></a> {_text(claim.statement)}</p>')
+            lines.append(f'<p>{outcome} <a href="#{claim.id}"><b>{claim.id}</b></a> {markup.text(claim.statement)}</p>')
     return "".join(lines)
-
-
-def _text(value: object) -> str:
-    return html.escape(str(value))

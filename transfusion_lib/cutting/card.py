@@ -1,6 +1,7 @@
 """Files and texts of ``transfusion cut``: the table, the recommendation, the exported network and its model card."""
 
 import json
+import shlex
 import statistics
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from transfusion_lib import data, runs
 from transfusion_lib.cutting.cut import Advice, Row, as_json
 from transfusion_lib.cutting.export import Exported, export
 from transfusion_lib.data.dataset import Dataset
+from transfusion_lib.errors import printable
+from transfusion_lib.markup import markdown, plain
 from transfusion_lib.networks import first_convolution
 from transfusion_lib.stats import Interval
 from transfusion_lib.training import provenance
@@ -94,7 +97,7 @@ def _what(advice: Advice) -> str:
 
 
 def _classes(dataset: Dataset) -> str:
-    return ", ".join(f"{number} {name}" for number, name in enumerate(dataset.classes))
+    return ", ".join(f"{number} {plain(name)}" for number, name in enumerate(dataset.classes))
 
 
 def _differences(done: Exported) -> str:
@@ -132,34 +135,34 @@ difference from the trained network on {min(CHECKED, len(dataset.test))} test im
 
 ## Scores
 
-{_markdown(_scores(advice))}
+{_table(_scores(advice))}
 
 Means over {len(advice.search.seeds)} training seeds; the files hold one of these networks, the best on validation
 (run `{advice.exported.key[:12]}`). The test set was read once, after the choice.
 
 ## The search
 
-{_markdown(table(advice))}
+{_table(table(advice))}
 
 "minus best" has a 95 % interval over seeds and validation images. Milliseconds are medians on this machine for
 that many images at once; memory is what is alive in one pass of the largest batch.
 
 ## Data
 
-{dataset.name}, task {dataset.task}: {_counts(dataset)}.
+{plain(dataset.name)}, task {plain(dataset.task)}: {_counts(dataset)}.
 {"**Synthetic images.** " if dataset.synthetic else ""}Fingerprint
-`{dataset.fingerprint}`. Split by {dataset.notes.get("unit", "image")}.
+`{dataset.fingerprint}`. Split by {plain(dataset.notes.get("unit", "image"))}.
 
 ## Limits
 
-{chr(10).join(f"- {line}" for line in advice.limits)}
+{chr(10).join(f"- {plain(line)}" for line in advice.limits)}
 - Nobody has examined whom it fails: scores by sex, age, site or device are not measured here.
 
 ## How it was made
 
 ```
-{runs.label(advice.exported.spec)}
-transfusion run '{advice.exported.spec.to_json()}'
+{printable(runs.label(advice.exported.spec))}
+transfusion run {shlex.quote(advice.exported.spec.to_json())}
 ```
 
 Code {(made["commit"] or "no git checkout")[:12]}{", with uncommitted changes" if made["dirty"] else ""}; Python
@@ -181,6 +184,5 @@ def _model(advice: Advice) -> str:
     return advice.search.base.model.name
 
 
-def _markdown(rows: list[dict[str, Any]]) -> str:
-    lines = [list(rows[0]), ["---"] * len(rows[0]), *([str(value) for value in row.values()] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def _table(rows: list[dict[str, Any]]) -> str:
+    return markdown(list(rows[0]), ([str(value) for value in row.values()] for row in rows))

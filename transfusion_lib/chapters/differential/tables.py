@@ -14,6 +14,7 @@ from transfusion_lib import networks as models
 from transfusion_lib.chapters.kit import scores
 from transfusion_lib.chapters.kit.curve_tables import subject
 from transfusion_lib.chapters.kit.cuts import Arm
+from transfusion_lib.chapters.kit.page_table import page_table
 from transfusion_lib.papers import rethinking
 from transfusion_lib.papers.pilot import Evidence
 from transfusion_lib.runs import Run
@@ -69,9 +70,8 @@ def methods_styled(frame: pd.DataFrame, arms: Sequence[Arm]) -> Styler:
         | {f"ms, batch {batch}": frame[f"ms_{batch}"] for batch in batches}
         | {"peak memory (MB)": frame["memory"] / 1e6, "runs": [_commands(arm.runs) for arm in arms]}
     )
-    formats: dict[Any, Any] = dict.fromkeys(shown.select_dtypes("number").columns, "{:.1f}")
-    formats["parameters (M)"] = "{:.3f}"
-    return shown.style.format(formats).hide(axis="index")
+    formats = dict.fromkeys(shown.select_dtypes("number").columns, "{:.1f}") | {"parameters (M)": "{:.3f}"}
+    return page_table(shown, formats)
 
 
 def searched(found: Mapping[str, Found]) -> pd.DataFrame:
@@ -112,7 +112,7 @@ def paper_costs() -> pd.DataFrame:
 
 def paper_styled(frame: pd.DataFrame) -> Styler:
     """Return the table of ``paper_costs`` for a page."""
-    return frame.style.format(dict.fromkeys(frame.select_dtypes("number").columns, "{:.2f}")).hide(axis="index")
+    return page_table(frame, dict.fromkeys(frame.select_dtypes("number").columns, "{:.2f}"))
 
 
 def paper_source() -> str:
