@@ -33,9 +33,8 @@ class Curves(Study):
 
     def images(self, *, train: int | None = None) -> DataSpec:
         """Return the data; ``train`` is another number of training images."""
-        found = limited(
-            spec_for(self.dataset, size=self.size, train=self.train_images, val=self.val_images, test=self.test_images)
-        )
+        images = {"train": self.train_images, "val": self.val_images, "test": self.test_images}
+        found = limited(spec_for(self.dataset, size=self.size, on_bad=self.on_bad, **images))
         return found.replace(train=train) if train else found
 
     def training(self, *, steps: int | None = None) -> TrainSpec:

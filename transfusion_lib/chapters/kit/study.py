@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
 
-from transfusion_lib.errors import ParameterError, did_you_mean
+from transfusion_lib.errors import ParameterError, brief, did_you_mean
 from transfusion_lib.runs import Run
 from transfusion_lib.spec import DataSpec, RunSpec
 
@@ -33,7 +33,7 @@ class Study(BaseModel):
             faults = []
             for fault in error.errors(include_url=False):
                 where = ".".join(str(part) for part in fault["loc"])
-                what = f"{fault['msg']}, got {fault['input']!r}"
+                what = f"{fault['msg']}, got {brief(fault['input'])}"
                 if fault["type"] == "extra_forbidden":
                     known = list(cls.model_fields)
                     what = f"no such parameter{did_you_mean(where, known)}; known: {', '.join(known)}"
