@@ -9,7 +9,7 @@ import sys
 import warnings
 from html.parser import HTMLParser
 from pathlib import Path
-from xml.dom import minidom
+from xml.etree import ElementTree
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -117,15 +117,14 @@ def test_a_figure_shows_any_name(words: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = style.svg(titled(words))
-    minidom.parseString(found.encode())
+    ElementTree.fromstring(found)
     assert "<script" not in found
     assert "mathdefault" not in found
 
 
 def test_names_in_another_script_can_be_read_in_a_figure() -> None:
-    words = [node.firstChild.nodeValue for node in minidom.parseString(style.svg(titled("正常")).encode())
-             .getElementsByTagName("text") if node.firstChild]  # fmt: skip
-    assert "正常" in "".join(words)
+    written = ElementTree.fromstring(style.svg(titled("正常"))).iter("{http://www.w3.org/2000/svg}text")
+    assert "正常" in "".join(str(each.text) for each in written)
     assert "<text" not in style.svg(titled("normal")), "figures of the book itself do not depend on the reader's fonts"
 
 

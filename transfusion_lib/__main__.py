@@ -5,7 +5,9 @@ there. Heavy modules are imported by the command that needs them, so that ``--he
 """
 
 import functools
+import io
 import json
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -16,7 +18,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from transfusion_lib import __version__
-from transfusion_lib.errors import DamagedError, DataError, ToldError, TransfusionError, UserError, printable, unknown
+from transfusion_lib.errors import (
+    DamagedError,
+    DataError,
+    InterruptedRunError,
+    ToldError,
+    TransfusionError,
+    UserError,
+    printable,
+    unknown,
+)
 
 if TYPE_CHECKING:
     from transfusion_lib.analysis.audit import Compared
@@ -108,7 +119,7 @@ def book(
     """Make the book and print the page to open."""
     from transfusion_lib.book import build, project
 
-    made = build.book(project.find(), profile=profile, only=only, live=live, say=typer.echo, allowed=_allowed)
+    made = build.book(project.find(), profile=profile, only=only, live=live, say=_say, allowed=_allowed)
     _open(made, browse=browse)
 
 
@@ -141,9 +152,7 @@ def chapter(
     elif dry_run:
         _print_plan(_plan(name, profile, given), as_json=as_json)
     else:
-        made = build.chapter(
-            here, name, assignments=given, profile=profile, live=live, say=typer.echo, allowed=_allowed
-        )
+        made = build.chapter(here, name, assignments=given, profile=profile, live=live, say=_say, allowed=_allowed)
         _open(made, browse=browse)
 
 
@@ -176,7 +185,7 @@ def compare(
         plans = [_plan_of(_study_of(name, values)) for values in wanted]
         _print_plan(list({one.key: one for plan in plans for one in plan}.values()), as_json=as_json)
     else:
-        made = build.comparison(here, name, sets, assignments=given, profile=profile, live=live, say=typer.echo)
+        made = build.comparison(here, name, sets, assignments=given, profile=profile, live=live, say=_say)
         _open(made, browse=browse)
 
 
@@ -228,7 +237,7 @@ def train(
 
     chosen = engines.named(engine, workers=workers, address=address, gpus_per_run=gpus_per_run, retries=retries)
     asked = _study(study, profile, assignments or [])
-    with interrupts.on_sigterm(), team.joined() as here:
+    with interrupts.on_signals(), team.joined() as here:
         made = asked.ensure(
             lambda specs: runs.ensure(
                 specs, engine=chosen, say=_note, watch=_Standings(), resources=device.resources(team=here)
@@ -282,7 +291,7 @@ def study(
     train = functools.partial(
         runs.ensure, engine=engines.named(engine or "auto", workers=workers), say=_note, watch=_Standings()
     )
-    with interrupts.on_sigterm():
+    with interrupts.on_signals():
         if rates:
             typer.echo(planned.choose_rates(known, train, networks=network or ()))
             return
@@ -411,11 +420,11 @@ def run(
     """
     from transfusion_lib.spec import RunSpec, read_spec
 
-    described = RunSpec.from_json(spec) if spec.lstrip().startswith("{") else read_spec(Path(spec))
+    described = RunSpec.from_json(spec) if spec.lstrip().startswith("{") else read_spec(Path(spec).expanduser())
     from transfusion_lib import runs
     from transfusion_lib.training import device, interrupts, team
 
-    with interrupts.on_sigterm(), team.joined() as here:
+    with interrupts.on_signals(), team.joined() as here:
         [made] = runs.ensure([described], say=_note, report=_Steps(), resources=device.resources(team=here))
     if not here.leads:
         return
@@ -491,7 +500,7 @@ def cut(
         learning_rate=learning_rate,
     )
     _note(f"{model} on {place}: {len(search.block_specs())} trainings, then those around the best block")
-    with interrupts.on_sigterm():
+    with interrupts.on_signals():
         advice = tool.advise(search, rule=checked, say=_note, engine=engines.automatic)
     done = card.write(advice, out) if export else None
     if as_json:
@@ -499,7 +508,7 @@ def cut(
         return
     _print_table(card.table(advice))
     for line in (*card.recommendation(advice), *(f"note: {line}" for line in advice.limits)):
-        typer.echo(line)
+        _say(line)
     if done is not None:
         worst = max(done.differences.values())
         typer.echo(f"written: {done.onnx}, {done.torch} (within {worst:.0e} of the network), {out / 'MODEL_CARD.md'}")
@@ -509,12 +518,12 @@ def cut(
 def status(as_json: JsonOption = False) -> None:
     """Print what the store holds and what the last book was made of."""
     from transfusion_lib import runs
-    from transfusion_lib.book import project
+    from transfusion_lib.book import made, project
     from transfusion_lib.runs.store import open_store
 
     store = open_store()
-    record = project.find().build / "book" / "build.json"
-    book = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else None
+    folder = project.find().build / "book"
+    book = made.load(folder, "build.json")
     found = {"store": str(store.root), "runs": len(store.keys(runs.KIND)), "running": store.working(), "book": book}
     if as_json:
         _print_json(found)
@@ -524,6 +533,8 @@ def status(as_json: JsonOption = False) -> None:
         typer.echo("no book yet; make one with: transfusion book")
         return
     typer.echo(f"book {book['build']}, profile {book['profile']}")
+    if changed := made.changed(folder) if (folder / made.SUMS).is_file() else []:
+        _say(f"{len(changed)} files of it are not what was made, such as {changed[0]}; make it again: transfusion book")
     _print_table([
         {"chapter": row["chapter"], "outcome": row["outcome"], "seconds": row["seconds"], "started": row["started"]}
         for row in book["chapters"]
@@ -752,13 +763,14 @@ def claims(
     as_json: JsonOption = False,
 ) -> None:
     """Print the papers' claims with the verdicts of the last book made under a profile."""
-    from transfusion_lib.book import profiles, project
+    from transfusion_lib.book import made, profiles, project
     from transfusion_lib.papers import pilot as declared
 
     here = project.find()
     also = profiles.load(here, profile).also
     if name is not None and name not in declared.TABLE:
         raise UserError(unknown("claim", name, declared.TABLE))
+    made.check(here.build / "book", "verdicts.json")
     board = declared.scoreboard(here.build / "book" / "verdicts.json", profile=profile, also=also)
     rows: list[dict[str, Any]] = [
         {"claim": verdict.claim, "verdict": verdict.outcome, "statement": declared.TABLE[verdict.claim].statement,
@@ -812,7 +824,7 @@ def data_show(
     _print_splits(sheet)
     lines = [f"left out: {line}" for line in sheet.left_out]
     for line in (*lines, *(f"note: {line}" for line in (*sheet.remarks, *sheet.leaks))):
-        typer.echo(printable(line))
+        _say(line)
 
 
 @data_app.command("check", epilog="Example: transfusion data check ~/images.zip")
@@ -828,11 +840,11 @@ def data_check(
         _print_json({**asdict(found), "ok": found.ok})
     else:
         layout, problems = found.name or "unknown", len(found.problems)
-        typer.echo(printable(f"{path}: {found.images} images, layout {layout}, {problems} problems"))
+        _say(f"{path}: {found.images} images, layout {layout}, {problems} problems")
         if found.sheet is not None:
             _print_splits(found.sheet)
         for line in (*found.problems, *(f"note: {note}" for note in found.notes)):
-            typer.echo(printable(line))
+            _say(line)
     if not found.ok:
         raise typer.Exit(UserError.exit_status)
 
@@ -882,11 +894,17 @@ def _open(page: Path, *, browse: bool) -> None:
 
 def _note(line: str) -> None:
     """Print a line for a person: not on standard output, which a program may read."""
-    typer.echo(line, err=True)
+    typer.echo(printable(line), err=True)
+
+
+def _say(line: str) -> None:
+    """Print a line that may hold names of files and classes."""
+    typer.echo(printable(line))
 
 
 def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=1, ensure_ascii=False, default=str))
+    text = json.dumps(value, indent=1, ensure_ascii=False, default=str)
+    typer.echo("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text))
 
 
 def _print_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:
@@ -968,8 +986,18 @@ def _options(
     pass
 
 
+def _stopped(_number: int, _frame: object) -> None:
+    """End on a SIGTERM that comes before anything is trained, or after it."""
+    _note("stopped on request; nothing was being trained, and the same command begins again")
+    sys.exit(InterruptedRunError.exit_status)
+
+
 def main() -> None:
     """Run the command line; an error of ours becomes one message and its exit status, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that lacks a sign shows its number
+    signal.signal(signal.SIGTERM, _stopped)
     try:
         app()
     except TransfusionError as error:

@@ -16,9 +16,10 @@ def printable(text: str) -> str:
 
 def brief(value: object, *, width: int = 120) -> str:
     """Return the ``repr`` of a value that a user gave, its end left out where it is long."""
-    long = isinstance(value, str | bytes) and len(value) > width
-    text = repr(value[:width]) if long else repr(value)  # type: ignore[index]  # a long one is text
-    return f"{text[:width]} ..." if long or len(text) > width else text
+    if isinstance(value, str | bytes) and len(value) > width:
+        return f"{value[:width]!r} ..."
+    text = repr(value)
+    return text if len(text) <= width else f"{text[:width]} ..."
 
 
 class TransfusionError(Exception):

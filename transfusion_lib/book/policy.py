@@ -40,8 +40,9 @@ def protect(html: Path) -> None:
     if foreign:
         raise BuildError("pages hold scripts that are not the theme's:\n" + "\n".join(foreign))
     for path, text in pages.items():
-        policy = f'<meta http-equiv="Content-Security-Policy" content="{_policy(_scripts(text))}">'
-        path.write_text(_CHARSET.sub(lambda found, added=policy: f"{found[0]}{added}", text, count=1), encoding="utf-8")  # type: ignore[misc]
+        rules = f'<meta http-equiv="Content-Security-Policy" content="{_policy(_scripts(text))}">'
+        if found := _CHARSET.search(text):
+            path.write_text(f"{text[: found.end()]}{rules}{text[found.end() :]}", encoding="utf-8")
 
 
 def _policy(scripts: Iterable[str]) -> str:

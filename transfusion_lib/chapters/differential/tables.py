@@ -1,6 +1,5 @@
 """What the chapter "Differential transfer" says: methods with accuracy and cost, the search, and evidence for R1-R3."""
 
-import html
 import math
 import shlex
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ from transfusion_lib.chapters.kit import scores
 from transfusion_lib.chapters.kit.curve_tables import subject
 from transfusion_lib.chapters.kit.cuts import Arm
 from transfusion_lib.chapters.kit.page_table import page_table
+from transfusion_lib.markup import text
 from transfusion_lib.papers import rethinking
 from transfusion_lib.papers.pilot import Evidence
 from transfusion_lib.runs import Run
@@ -71,7 +71,7 @@ def methods_styled(frame: pd.DataFrame, arms: Sequence[Arm]) -> Styler:
         | {"peak memory (MB)": frame["memory"] / 1e6, "runs": [_commands(arm.runs) for arm in arms]}
     )
     formats = dict.fromkeys(shown.select_dtypes("number").columns, "{:.1f}") | {"parameters (M)": "{:.3f}"}
-    return page_table(shown, formats)
+    return page_table(shown, formats, html=["runs"])
 
 
 def searched(found: Mapping[str, Found]) -> pd.DataFrame:
@@ -273,5 +273,5 @@ def _with_interval(frame: pd.DataFrame, score: str) -> list[str]:
 
 def _commands(runs: Sequence[Run]) -> str:
     """Return a fold with the command of each run."""
-    lines = "\n".join(html.escape(f"transfusion run {shlex.quote(run.spec.to_json())}") for run in runs)
+    lines = "\n".join(text(f"transfusion run {shlex.quote(run.spec.to_json())}") for run in runs)
     return f"<details><summary>{len(runs)} commands</summary><pre>{lines}</pre></details>"

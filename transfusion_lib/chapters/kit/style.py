@@ -101,11 +101,11 @@ def _style() -> Iterator[list[str]]:
     glyphs: list[str] = []
     show = warnings.showwarning
 
-    def caught(message: Any, *rest: Any) -> None:
-        if _GLYPHS.match(str(message)):
-            glyphs.append(str(message))
+    def caught(*about: Any, **more: Any) -> None:
+        if _GLYPHS.match(str(about[0])):
+            glyphs.append(str(about[0]))
         else:
-            show(message, *rest)
+            show(*about, **more)
 
     with plt.style.context("default"), plt.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("always", _GLYPHS.pattern)
