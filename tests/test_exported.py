@@ -21,7 +21,7 @@ from transfusion_lib.analysis.unseen import read
 from transfusion_lib.cutting import card, cut
 from transfusion_lib.cutting.cut import place_of
 from transfusion_lib.cutting.model import Model, predict, write_answers
-from transfusion_lib.cutting.report import judged, safe, sections
+from transfusion_lib.cutting.report import judged, sections
 from transfusion_lib.errors import DataError, SpecError, UserError
 from transfusion_lib.stats.decisions import Rate
 
@@ -193,7 +193,3 @@ def test_mistakes_are_named(made: tuple[Path, Path], tmp_path: Path) -> None:
         read(judge, place_of(str(write_files(tmp_path / "cats", cats)), size=32, unit=None, on_bad="error"))
     with pytest.raises(SpecError, match="positive class of this set is given by its task"):
         place_of("chest_xray", size=32, positive="NORMAL", unit=None, on_bad="error")
-
-
-def test_names_are_shown_as_they_are() -> None:
-    assert safe("<b>a|b`c`</b>\n") == r"&#60;b&#62;a&#124;b&#96;c&#96;&#60;/b&#62;&#92;n"

@@ -130,7 +130,7 @@ def test_the_landing_page_has_three_answers_and_a_figure_where_there_are_runs(pl
     landing.write(found, planned.board(found), build)
     text = (build.source / "answers.md").read_text()
     assert text.count("- **") == 3
-    assert ":alt: Pretrained is clearly ahead on 3 of 3 tasks at step 40, on 0 at step 200. With " in text
+    assert ':alt: "Pretrained is clearly ahead on 3 of 3 tasks at step 40, on 0 at step 200. With ' in text
     assert (drawings / "summary.svg").read_text().startswith("<?xml")
     glance = (build.source / "glance.md").read_text()
     assert f"| {len(runs)} of " in glance

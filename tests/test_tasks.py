@@ -102,7 +102,7 @@ def test_what_was_left_out_is_on_the_page_with_its_reason(store: Store, tmp_path
         examples=2,
         on_bad="skip",
     )
-    line = str(tasks.datasheets(study.data()).set_index("").loc["left out", "folder"])
+    line = str(tasks.datasheets(study.data()).set_index("").loc["left out", "images"])
     assert line.startswith("7: ")
     assert line.count("not an image but unknown bytes") == tasks.NAMED
     assert line.endswith("and 2 more")

@@ -4,6 +4,8 @@ Exit status 0 is success, 2 a mistake of the user's, 1 a failure, 75 a stop on r
 there. Heavy modules are imported by the command that needs them, so that ``--help`` answers at once.
 """
 
+import io
+import signal
 import sys
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -17,7 +19,7 @@ from transfusion_lib import __version__
 from transfusion_lib.book import terminal
 from transfusion_lib.book.completion import CHAPTERS, ENGINES, PARAMETERS, PROFILES
 from transfusion_lib.book.terminal import note, now_and_then, step
-from transfusion_lib.errors import ToldError, TransfusionError, UserError, printable
+from transfusion_lib.errors import InterruptedRunError, ToldError, TransfusionError, UserError, printable
 
 app = typer.Typer(
     help="Transfusion, reproduced: make the book, one chapter, one run; look at data, networks and runs.",
@@ -58,7 +60,9 @@ def book(
     """Make the book and print the page to open."""
     from transfusion_lib.book import build, project
 
-    terminal.open_page(build.book(project.find(), profile=profile, only=only, live=live, say=typer.echo), browse=browse)
+    terminal.open_page(
+        build.book(project.find(), profile=profile, only=only, live=live, say=terminal.say), browse=browse
+    )
 
 
 @app.command(epilog="Example: transfusion chapter convergence -p seeds=[0,1]")
@@ -81,7 +85,7 @@ def chapter(
     elif dry_run:
         terminal.print_plan(studies.named(name, profile=profile, assignments=given).todo(), as_json=as_json)
     else:
-        made = build.chapter(project.find(), name, assignments=given, profile=profile, live=live, say=typer.echo)
+        made = build.chapter(project.find(), name, assignments=given, profile=profile, live=live, say=terminal.say)
         terminal.open_page(made, browse=browse)
 
 
@@ -107,7 +111,7 @@ def compare(
         terminal.print_plan(studies.of_sets(name, sets, profile=profile, assignments=given), as_json=as_json)
     else:
         here = project.find()
-        made = build.comparison(here, name, sets, assignments=given, profile=profile, live=live, say=typer.echo)
+        made = build.comparison(here, name, sets, assignments=given, profile=profile, live=live, say=terminal.say)
         terminal.open_page(made, browse=browse)
 
 
@@ -145,6 +149,9 @@ def overview(as_json: Json = False) -> None:
         typer.echo("no book yet; make one with: transfusion book")
     else:
         typer.echo(f"book {made['build']}, profile {made['profile']}")
+        if changed := found["changed"]:
+            told = f"{len(changed)} files of it are not what was made, such as {changed[0]}"
+            terminal.say(f"{told}; make it again: transfusion book")
         terminal.print_table(terminal.columns(made["chapters"], "chapter", "outcome", "seconds", "started"))
 
 
@@ -342,7 +349,7 @@ def bench(
     from transfusion_lib.book import speed
 
     options = {"network": network, "pairs": pairs} if what in ("train", "gpu") else {}
-    result, path = speed.measure(what, out, say=note if as_json else typer.echo, **options)
+    result, path = speed.measure(what, out, say=note if as_json else terminal.say, **options)
     if as_json:
         terminal.print_json(result)
     note(f"kept in {path}")
@@ -473,7 +480,7 @@ def cut(
     train |= {"class_weights": class_weights, "positive": positive, "unit": unit, "on_bad": on_bad}
     search = tool.plan(place, model=model, size=size, seeds=seeds, start=begin, quick=quick, **train)
     note(f"{model} on {place}: {len(search.block_specs())} trainings, then those around the best block")
-    with interrupts.on_sigterm():
+    with interrupts.on_signals():
         advice = tool.advise(search, rule=checked, say=note, engine=engines.automatic)
     levels: Levels = {"specificity": specificity, "sensitivity": sensitivity}
     done = card.write(advice, out, levels=levels, hide=hash_names) if export else None
@@ -555,8 +562,18 @@ def _options(
     pass
 
 
+def _stopped(_number: int, _frame: object) -> None:
+    """End on a SIGTERM that comes before anything is trained, or after it."""
+    note("stopped on request; nothing was being trained, and the same command begins again")
+    sys.exit(InterruptedRunError.exit_status)
+
+
 def main() -> None:
     """Run the command line; an error of ours becomes one message and its exit status, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that lacks a sign shows its number
+    signal.signal(signal.SIGTERM, _stopped)
     try:
         app()
     except TransfusionError as error:

@@ -6,11 +6,20 @@ Imports nothing of this package. The command line turns each into one line and a
 
 import difflib
 from collections.abc import Iterable
+from unicodedata import category
 
 
 def printable(text: str) -> str:
     """Return ``text`` with control characters written out, so that a name can neither break a line nor a terminal."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return "".join(c if c.isprintable() or category(c) == "Zs" else ascii(c)[1:-1] for c in text)
+
+
+def brief(value: object, *, width: int = 120) -> str:
+    """Return the ``repr`` of a value that a user gave, its end left out where it is long."""
+    if isinstance(value, str | bytes) and len(value) > width:
+        return f"{value[:width]!r} ..."
+    text = repr(value)
+    return text if len(text) <= width else f"{text[:width]} ..."
 
 
 class TransfusionError(Exception):

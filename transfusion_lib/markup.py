@@ -1,12 +1,33 @@
-"""Small pieces of HTML for what a notebook's cell shows; everything in them is text unless it says otherwise."""
+"""Small pieces of HTML and Markdown; everything in them is text unless it says otherwise."""
 
 import html
+import re
 from collections.abc import Iterable, Mapping, Sequence
+
+from transfusion_lib.errors import printable
 
 
 def text(value: object) -> str:
     """Return a value as text that a page shows as it is: a folder or a label must not become markup."""
-    return html.escape(str(value))
+    return html.escape("\n".join(map(printable, str(value).split("\n"))))
+
+
+def plain(value: object) -> str:
+    """Return a value as words of a line of Markdown that show it as it is."""
+    return re.sub(r"([\\`*_{}\[\]<>#|$~&^!])", r"\\\1", " ".join(printable(str(value)).split()))
+
+
+def code(value: object) -> str:
+    """Return a value as code in a table of Markdown."""
+    words = printable(str(value)).replace("|", r"\|")
+    fence = "`" * (1 + max(map(len, re.findall("`+", words)), default=0))
+    return f"{fence} {words} {fence}" if "`" in words else f"{fence}{words}{fence}"
+
+
+def raw(markup: str) -> str:
+    """Return HTML as a block of Markdown."""
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", markup)), default=0))
+    return f"{fence}{{raw}} html\n{markup}\n{fence}\n"
 
 
 def table(rows: Mapping[str, object]) -> str:
@@ -23,8 +44,8 @@ def grid(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table; a ``|`` inside a cell is escaped."""
-    lines = (head, ["---"] * len(head), *([cell.replace("|", r"\|") for cell in row] for row in rows))
+    """Return a Markdown table; a ``|`` inside a cell is escaped, unless it is so already."""
+    lines = (head, ["---"] * len(head), *([re.sub(r"(?<!\\)\|", r"\|", cell) for cell in row] for row in rows))
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 

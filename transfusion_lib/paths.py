@@ -9,13 +9,18 @@ def store_root() -> Path:
 
     It does not depend on the working directory, so that a notebook finds the same runs from wherever it is opened.
     """
-    named = os.environ.get("TRANSFUSION_STORE", "").strip()  # set to nothing is as good as not set
-    if named:
-        return Path(named).expanduser().resolve()
+    if named := from_environment("TRANSFUSION_STORE"):
+        return named
     checkout = Path(__file__).resolve().parent.parent
     if (checkout / "pyproject.toml").is_file():
         return checkout / ".store"
     return _cache()
+
+
+def from_environment(name: str) -> Path | None:
+    """Return the place that an environment variable names, ``~`` resolved; None where it is not set, or to nothing."""
+    text = os.environ.get(name, "").strip()
+    return Path(text).expanduser().resolve() if text else None
 
 
 def records_root() -> Path:
@@ -24,4 +29,4 @@ def records_root() -> Path:
 
 
 def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "transfusion"
+    return (from_environment("XDG_CACHE_HOME") or Path.home() / ".cache") / "transfusion"

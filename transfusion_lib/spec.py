@@ -22,14 +22,18 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 
 from transfusion_lib import markup
-from transfusion_lib.errors import SpecError, did_you_mean
+from transfusion_lib.errors import SpecError, brief, did_you_mean
 
 # Raise by hand when the meaning of a spec changes: the same spec would now give other numbers.
 # tests/test_spec.py holds a golden key that fails when the canonical form changes by accident.
 # 2: depthwise convolutions compute in float32 inside bfloat16; splits can be drawn; the test set is scored once.
 SEMANTICS = 2
 
-Positive = Annotated[int, Field(gt=0)]
+LARGEST = 2**20
+"""Bytes that a file with a spec may have."""
+EVALUATIONS = 100_000
+"""That a run may have: its curve is kept in memory."""
+Positive = Annotated[int, Field(gt=0, le=10**9)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 FromList = Field(strict=False)  # JSON has lists only; the items stay strict
 
@@ -262,6 +266,11 @@ class TrainSpec(Spec):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.steps // self.eval_every > EVALUATIONS:
+            raise SpecError(
+                f"TrainSpec: {self.steps:,} steps with eval_every {self.eval_every:,} are more than {EVALUATIONS:,} "
+                "evaluations; raise eval_every"
+            )
         late = [step for step in self.snapshots if step > self.steps]
         if late:
             raise SpecError(f"TrainSpec: snapshots {late} lie beyond the last step {self.steps}")
@@ -307,11 +316,14 @@ def read_spec(given: str | Path) -> RunSpec:
     """Return the run spec in a JSON file, or in a text of JSON; a ``SpecError`` names the file and the fault."""
     if isinstance(given, str) and given.lstrip().startswith("{"):
         return RunSpec.from_json(given)
-    path = Path(given)
+    path = Path(given).expanduser()
     try:
-        text = path.read_bytes()
+        with path.open("rb") as file:
+            text = file.read(LARGEST + 1)
     except OSError as error:
         raise SpecError(f"{path}: cannot read the spec ({error.strerror}); give the path of a JSON file") from None
+    if len(text) > LARGEST:
+        raise SpecError(f"{path}: more than {LARGEST:,} bytes are no spec; give the path of a JSON file")
     return RunSpec.from_json(text, source=str(path))
 
 
@@ -342,7 +354,7 @@ def _explain(model: type[BaseModel], error: ValidationError) -> str:
             known = _fields_at(model, fault["loc"][:-1])
             what = f"no such field{did_you_mean(str(fault['loc'][-1]), known)}; known: {', '.join(known)}"
         elif fault["type"] != "value_error" and fault["type"] != "missing":
-            what = f"{what}, got {fault['input']!r}"
+            what = f"{what}, got {brief(fault['input'])}"
         faults.append(f"{where}: {what}")
     return "; ".join(faults)
 

@@ -1,10 +1,11 @@
 """Make the book, or one chapter of it: execute, check, render, check again, and only then give the path to open."""
 
+import contextlib
 import hashlib
 import secrets
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,12 +14,15 @@ from string import ascii_uppercase
 from types import MappingProxyType
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from transfusion_lib.book import (
     address,
     check,
     compare,
     judging,
     landing,
+    made,
     manual,
     networks,
     parameters,
@@ -35,9 +39,10 @@ from transfusion_lib.book.assemble import assemble, contents, write_contents
 from transfusion_lib.book.assemble import pages as listed
 from transfusion_lib.book.execute import Build, Kernels, Say, execute, need_extras
 from transfusion_lib.book.profiles import Profile
-from transfusion_lib.book.project import Chapter, Project
+from transfusion_lib.book.project import Chapter, Project, shown
 from transfusion_lib.book.render import render
 from transfusion_lib.chapters.kit import planned
+from transfusion_lib.errors import BuildError
 from transfusion_lib.spec import canonical_json
 from transfusion_lib.training import device as devices
 
@@ -79,6 +84,8 @@ def chapter(
     values = chosen.parameters(one, assignments)
     text = canonical_json({"profile": profile, "parameters": parameters.effective(one, values)})
     folder = project.build / "chapters" / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    need_extras()
+    prepare.check([(one, values)])
     return _make(project, [(one, values)], chosen, folder, live=live, say=say) / f"{one.page}.html"
 
 
@@ -96,27 +103,36 @@ def comparison(
 
     ``assignments`` hold for all sets; ``compare.sets`` says what a set looks like.
     """
-    began = time.monotonic()
     chosen = profiles.load(project, profile)
     one = project.chapter(name)
     plan = [parameters.effective(one, v) for v in compare.sets(one, chosen.parameters(one, assignments), sets)]
     need_extras()
+    prepare.check([(one, values) for values in plan])
     digest = hashlib.sha256(canonical_json({"profile": profile, "sets": plan}).encode()).hexdigest()
     trained = [name] if live else []
     build = Build(_new_id(), profile, project.build / "comparisons" / f"{name}-{digest[:8]}", trained=trained)
+    with claimed(build.folder, say=say):
+        return _compared(project, one, plan, chosen, build, say=say)
+
+
+def _compared(
+    project: Project, one: Chapter, plan: Sequence[Mapping[str, Any]], chosen: Profile, build: Build, *, say: Say
+) -> Path:
+    """Execute a chapter under each set of ``plan`` and render the page that compares them."""
+    began = time.monotonic()
     _begin(project, [one], chosen, build)
     rows, columns = [], []
     kernels = Kernels(threads=devices.cores())
     for number, (letter, values) in enumerate(zip(ascii_uppercase, plan, strict=False), start=1):
-        say(f"[{number}/{len(plan)}] {one.name}, set {letter}, profile {profile}")
+        say(f"[{number}/{len(plan)}] {one.name}, set {letter}, profile {chosen.name}")
         part = replace(build, folder=build.folder / letter)
         part.source.mkdir(parents=True)
         shutil.copy(build.source / "glossary.md", part.source)
-        made = _executed(one, values, part, kernels, say=say)
+        executed = _executed(one, values, part, kernels, say=say)
         page = compare.name(one, letter)
         notebook = build.source / f"{page}.ipynb"
         notebook.parent.mkdir(exist_ok=True)
-        shutil.copy(made, notebook)
+        shutil.copy(executed, notebook)
         rows.append({**status.record(one, notebook), "page": page, "title": f"{letter}: {one.title}"})
         columns.append(compare.Column(letter, values, notebook))
     pages = {row["page"]: one.page for row in rows}
@@ -143,14 +159,42 @@ def _make(
     chapters = [chapter for chapter, _ in plan]
     trained = [chapter.name for chapter in chapters if live or chapter.name in profile.trained]
     build = Build(id=_new_id(), profile=profile.name, folder=folder, trained=trained)
-    toc = _begin(project, chapters, profile, build)
     live_part = [part for part in plan if profile.live or part[0].name in trained]
-    prepare.train(live_part, say=say)
-    rows = _execute(plan, build, say=say)
-    proof.write(live_part, build, say=say)
-    _finish(project, chapters, rows, toc, profile, build, say=say)
+    with claimed(folder, say=say):
+        toc = _begin(project, chapters, profile, build)
+        prepare.train(live_part, say=say)
+        rows = _execute(plan, build, say=say)
+        proof.write(live_part, build, say=say)
+        _finish(project, chapters, rows, toc, profile, build, say=say)
     say(f"built in {time.monotonic() - began:.0f} s")
     return build.html
+
+
+@contextlib.contextmanager
+def claimed(folder: Path, *, say: Say) -> Iterator[None]:
+    """Hold the only claim on ``folder``, once another command that builds there is done.
+
+    A folder that cannot be written, or goes meanwhile, is a ``BuildError``.
+    """
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            say(f"another command makes {shown(folder)}; waiting until it is done")
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+    except OSError as error:
+        why = error.strerror or str(error)
+        gone = " (was it removed meanwhile?)" if isinstance(error, FileNotFoundError) else ""
+        raise BuildError(
+            f"{shown(folder)} cannot be written: {why}{gone}; make room and permission there, and start again. "
+            "Finished runs are in the store"
+        ) from error
 
 
 def _begin(project: Project, chapters: Sequence[Chapter], profile: Profile, build: Build) -> dict[str, Any]:
@@ -200,10 +244,11 @@ def _finish(
     measured = speed.page(project.build / "bench", project.root / "results" / "bench")
     (build.source / "speed.md").write_text(measured, encoding="utf-8")
     say("rendering the pages")
-    made = render(build)
-    check.rendered(made, listed(toc), build)
-    address.settle(made, project, pages)
-    made.rename(build.html)
+    rendered = render(build)
+    check.rendered(rendered, listed(toc), build)
+    address.settle(rendered, project, pages)
+    rendered.rename(build.html)
+    made.write(build)
 
 
 def _execute(plan: Sequence[tuple[Chapter, Mapping[str, Any]]], build: Build, *, say: Say) -> list[dict[str, Any]]:

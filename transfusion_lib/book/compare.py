@@ -14,6 +14,7 @@ from transfusion_lib.book.check import alternative
 from transfusion_lib.book.execute import Build
 from transfusion_lib.book.project import Chapter, read_notebook
 from transfusion_lib.errors import ParameterError
+from transfusion_lib.markup import raw, text
 
 Values = Mapping[str, Any]
 _OPEN, _CLOSE = '<div class="pst-scrollable-table-container"><table class="table">', "</table></div>"
@@ -35,7 +36,7 @@ def sets(chapter: Chapter, base: Values, texts: Sequence[str]) -> list[dict[str,
 
     A single text is compared with ``base`` itself. Two sets that are the same raise a ``ParameterError``.
     """
-    words = [re.split(r"\s+(?=\w+\s*=)", text.strip()) for text in texts]
+    words = [re.split(r"\s+(?=\w+\s*=)", one.strip()) for one in texts]
     found = [dict(base) | parameters.given(chapter, one) for one in words]
     if len(found) == 1:
         found.insert(0, dict(base))
@@ -57,16 +58,16 @@ def page(chapter: Chapter, columns: Sequence[Column], build: Build) -> str:
         "---\nhtml_theme.sidebar_secondary.remove: true\n---",
         f"# {chapter.title}, {len(columns)} times",
         chapter.question,
-        _raw(_parameters(chapter, columns)),
+        raw(_parameters(chapter, columns)),
     ]
     numbers = _numbers(columns)
     if numbers:
-        parts += ["## What the text says", _raw(numbers)]
+        parts += ["## What the text says", raw(numbers)]
     figures = [_figures(column, build) for column in columns]
     if any(figures):
         parts.append("## Figures")
     for place in range(max(map(len, figures), default=0)):
-        parts += [f"### {place + 1}", _raw(_side_by_side([found[place : place + 1] for found in figures], columns))]
+        parts += [f"### {place + 1}", raw(_side_by_side([found[place : place + 1] for found in figures], columns))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -78,14 +79,17 @@ def _parameters(chapter: Chapter, columns: Sequence[Column]) -> str:
         f'<th scope="col"><a href="{_address(chapter, column)}">{column.letter}</a></th>' for column in columns
     )
     rows = "".join(
-        f'<tr><th scope="row"><code>{name}</code> <span class="tf-source">{_text(meanings[name])}</span></th>'
-        + "".join(f"<td><code>{_text(json.dumps(column.values[name]))}</code></td>" for column in columns)
+        f'<tr><th scope="row"><code>{name}</code> <span class="tf-source">{text(meanings[name])}</span></th>'
+        + "".join(
+            f"<td><code>{text(json.dumps(column.values[name], ensure_ascii=False))}</code></td>" for column in columns
+        )
         + "</tr>"
         for name in differing
     )
     same = {name: value for name, value in columns[0].values.items() if name not in differing}
     rest = "".join(
-        f"<tr><th><code>{name}</code></th><td><code>{_text(json.dumps(v))}</code></td></tr>" for name, v in same.items()
+        f"<tr><th><code>{name}</code></th><td><code>{text(json.dumps(v, ensure_ascii=False))}</code></td></tr>"
+        for name, v in same.items()
     )
     return (
         f'{_OPEN}<thead><tr><th scope="col">what differs</th>{head}</tr></thead><tbody>{rows}</tbody>'
@@ -104,7 +108,7 @@ def _numbers(columns: Sequence[Column]) -> str:
     glued = [_glued(column.notebook) for column in columns]
     rows = "".join(
         f'<tr><th scope="row"><code>{name}</code></th>'
-        + "".join(f"<td>{_text(found.get(name, '–'))}</td>" for found in glued)
+        + "".join(f"<td>{text(found.get(name, '–'))}</td>" for found in glued)
         + "</tr>"
         for name in dict.fromkeys(name for found in glued for name in found)
         if len({found.get(name) for found in glued}) > 1
@@ -117,8 +121,8 @@ def _glued(notebook: Path) -> dict[str, str]:
     for output in _outputs(notebook):
         name = output.get("metadata", {}).get("scrapbook", {}).get("name")
         if name:
-            [text] = [value for kind, value in output["data"].items() if kind.endswith("text/plain")]
-            found[name] = "".join(text).strip("'\"")
+            [said] = [value for kind, value in output["data"].items() if kind.endswith("text/plain")]
+            found[name] = "".join(said).strip("'\"")
     return found
 
 
@@ -138,8 +142,8 @@ def _figures(column: Column, build: Build) -> list[tuple[str, str, str]]:
 
 def _side_by_side(found: Sequence[Sequence[tuple[str, str, str]]], columns: Sequence[Column]) -> str:
     cells = "".join(
-        f"<figure><figcaption><b>{column.letter}</b> {_text(caption)}</figcaption>"
-        f'<img class="dark-light" src="{address}" alt="{_text(f"{column.letter}: {alt}")}"></figure>'
+        f"<figure><figcaption><b>{column.letter}</b> {text(caption)}</figcaption>"
+        f'<img class="dark-light" src="{address}" alt="{text(f"{column.letter}: {alt}")}"></figure>'
         for column, drawn in zip(columns, found, strict=True)
         for address, alt, caption in drawn
     )
@@ -173,11 +177,3 @@ def contents(toc: Any, chapter: Chapter, letters: Sequence[str]) -> Any:
     if isinstance(toc, dict):
         return {word: contents(value, chapter, letters) for word, value in toc.items()}
     return toc
-
-
-def _raw(markup: str) -> str:
-    return f"```{{raw}} html\n{markup}\n```"
-
-
-def _text(value: object) -> str:
-    return html.escape(str(value))

@@ -18,7 +18,7 @@ from typing import Any
 from transfusion_lib import errors
 from transfusion_lib.book import parameters, profiles
 from transfusion_lib.book.project import Chapter, import_path, read_notebook, write_notebook
-from transfusion_lib.errors import BuildError, MissingExtraError, UserError
+from transfusion_lib.errors import BuildError, MissingExtraError, StoreError, UserError
 
 PROGRESS = "TRANSFUSION_PROGRESS"
 """Names a file to the kernel; each line appended to it is shown at once and never enters a page."""
@@ -145,8 +145,10 @@ def execute(chapter: Chapter, values: Mapping[str, Any], build: Build, kernels: 
             )
     except PapermillExecutionError as error:
         mistake = getattr(errors, error.ename, None)
-        if isinstance(mistake, type) and issubclass(mistake, UserError):
+        if isinstance(mistake, type) and issubclass(mistake, UserError | StoreError):
             raise mistake(f"chapter {chapter.name}, cell In [{error.exec_count}]: {error.evalue}") from None
+        if full := re.match(r"\[Errno (?:13|28|30|122)\] .*", error.evalue):
+            raise BuildError(f"chapter {chapter.name}, cell In [{error.exec_count}]: {full[0]}") from None
         raise BuildError(failure(chapter, error.exec_count, error.source, "\n".join(error.traceback))) from None
     except DeadKernelError:
         raise BuildError(f"chapter {chapter.name}: its kernel died (out of memory?)\n{_last_cell(target)}") from None

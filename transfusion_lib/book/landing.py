@@ -1,5 +1,6 @@
 """What the landing page includes: the study's three sentences, its figure, and the study beside the papers."""
 
+import json
 from pathlib import Path
 
 from transfusion_lib.book.execute import Build
@@ -16,7 +17,14 @@ def write(findings: Findings, board: dict[str, Judged], build: Build) -> None:
     """Write ``answers.md``, with the figure where the study has runs for it, ``glance.md``, and the pages' drawings."""
     lines = [f"- {sentence}" for sentence in tables.sentences(findings, board)]
     if alt := draw(findings, build.source / "_static"):
-        lines += ["", f"```{{figure}} _static/{FIGURE}", f":alt: {alt}", ":class: dark-light", ":width: 100%", ""]
+        lines += [
+            "",
+            f"```{{figure}} _static/{FIGURE}",
+            f":alt: {json.dumps(alt, ensure_ascii=False)}",
+            ":class: dark-light",
+            ":width: 100%",
+            "",
+        ]
         lines += ["Means of all runs of an arm with 95 % intervals; each run draws its own split of the images.", "```"]
     for name, drawn in (("methods", drawings.methods), ("verdicts", drawings.verdicts)):
         (build.source / "_static" / f"{name}.svg").write_text(style.svg(drawn()), encoding="utf-8")

@@ -3,6 +3,7 @@
 Under the builder, which follows ``TRANSFUSION_PROGRESS``, the same progress is lines in its log and no page shows it.
 """
 
+import logging
 import os
 import re
 import time
@@ -65,6 +66,13 @@ def train(specs: Sequence[RunSpec]) -> Runs:
     found = reporter.ensure(specs)
     display(HTML(reporter.summary()))
     return Runs(found)
+
+
+def keep_warnings() -> None:
+    """Send warnings to the builder's log instead of the page: what a package says of a user's files is no fault."""
+    if file := os.environ.get(PROGRESS):
+        logging.basicConfig(filename=file, level=logging.WARNING, format="    warning: %(message)s", force=True)
+        logging.captureWarnings(True)
 
 
 class Reporter:

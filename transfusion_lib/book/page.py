@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from transfusion_lib import data, runs
 from transfusion_lib.book import pilot, profiles, project, verdicts
 from transfusion_lib.book.execute import leave_out_slow_import
-from transfusion_lib.book.live import Reporter, Runs
+from transfusion_lib.book.live import Reporter, Runs, keep_warnings
 from transfusion_lib.chapters.kit import style
 from transfusion_lib.chapters.kit.curve_tables import called, data_of
 from transfusion_lib.chapters.kit.study import Study
@@ -112,9 +112,12 @@ class Chapter:
 
 def open_chapter(study: Study) -> Chapter:
     """Show the banner (profile, data, whether synthetic) and the effective parameters, and return the chapter."""
+    keep_warnings()
     chapter = Chapter(study)
     sets = study.data()
-    kinds = [f"{name}: {data.TABLE[name].info.what}" for name in dict.fromkeys(spec.name for spec in sets)]
+    names = data.titles([spec.replace(task=None) for spec in sets])
+    told = (f"{name}: {data.TABLE[spec.name].info.what}" for name, spec in zip(names, sets, strict=True))
+    kinds = list(dict.fromkeys(told))
     shift = any(data.TABLE[spec.name].info.shifts(spec.task) for spec in sets)
     if shift:
         kinds.append("scores marked (shift) are of test images of another distribution; they measure robustness to it")

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from transfusion_lib.book.project import Chapter
-from transfusion_lib.errors import BuildError, ParameterError, unknown
+from transfusion_lib.errors import BuildError, ParameterError, brief, unknown
 
 _TYPES: dict[str, Any] = {"bool": bool, "int": int, "float": float, "str": str, "list": list, "dict": dict}
 
@@ -37,7 +37,7 @@ class Parameter:
             return _adapter(self.type).validate_python(value)
         except ValidationError:
             raise ParameterError(
-                f"parameter {self.name} is {self.type}, got {value!r}; for example -p {self.name}={self.example}"
+                f"parameter {self.name} is {self.type}, got {brief(value)}; for example -p {self.name}={self.example}"
             ) from None
 
     def parse(self, text: str) -> Any:
@@ -75,16 +75,17 @@ def given(chapter: Chapter, assignments: Iterable[str]) -> dict[str, Any]:
             raise ParameterError(f'"{assignment}" is not of the form key=value; for example -p {_some(known)}')
         if name.strip() not in known:
             raise ParameterError(_unknown(chapter, name.strip(), known))
-        value = known[name.strip()].parse(text.strip())
-        values[name.strip()] = _absolute(value) if name.strip().endswith(("dataset", "datasets")) else value
+        values[name.strip()] = _absolute(known[name.strip()].parse(text.strip()), name.strip())
     return values
 
 
-def _absolute(value: Any) -> Any:
+def _absolute(value: Any, name: str) -> Any:
     """Return the places of data sets in ``value`` as absolute ones: a notebook's kernel has a folder of its own."""
     if isinstance(value, list):
-        return [_absolute(each) for each in value]
-    if not isinstance(value, str) or not value.strip():
+        return [_absolute(each, name) for each in value]
+    if isinstance(value, dict):
+        return {inner: _absolute(each, inner) for inner, each in value.items()}
+    if not isinstance(value, str) or not value.strip() or not name.endswith(("dataset", "datasets")):
         return value
     from transfusion_lib import data
 

@@ -4,7 +4,6 @@ Imports Playwright and pypdf only when asked, as the extra ``pdf`` brings them.
 """
 
 import io
-import json
 import os
 import shutil
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urldefrag
 
+from transfusion_lib.book import made
 from transfusion_lib.book.assemble import pages
 from transfusion_lib.book.project import Project
 from transfusion_lib.errors import BuildError, MissingExtraError, UserError
@@ -35,9 +35,11 @@ def write(project: Project, *, say: Callable[[str], None]) -> Path:
             f"printing needs {error.name}; install with: pip install 'transfusion-reproduced[pdf]'"
         ) from error
     folder = project.build / "book"
-    if not (folder / "build.json").is_file():
+    built = made.load(folder, "build.json")
+    if built is None or not (folder / made.SUMS).is_file():
         raise BuildError("no book to print; make one first: transfusion book")
-    built = json.loads((folder / "build.json").read_text(encoding="utf-8"))
+    for name in made.changed(folder):
+        made.check(folder, name)
     toc = yaml.safe_load((folder / "source" / "_toc.yml").read_text(encoding="utf-8"))
     files = [folder / "html" / f"{page}.html" for page in pages(toc) if page not in LEFT_OUT]
     writer = PdfWriter()

@@ -13,7 +13,7 @@ from transfusion_lib.book import parameters
 from transfusion_lib.book.execute import Say
 from transfusion_lib.book.project import Chapter
 from transfusion_lib.chapters.kit.study import Study
-from transfusion_lib.errors import InterruptedRunError, StoreError, TransfusionError
+from transfusion_lib.errors import InterruptedRunError, StoreError, TransfusionError, UserError
 from transfusion_lib.runs import Run, Standing, engines
 from transfusion_lib.spec import RunSpec
 from transfusion_lib.training import interrupts
@@ -30,7 +30,7 @@ def train(plan: Sequence[tuple[Chapter, Mapping[str, Any]]], *, say: Say) -> Non
     wanted = studies(plan)
     asked = {name: specs for name, study in wanted.items() if (specs := _known(study))}
     found: dict[str, list[Run]] = {name: [] for name in asked}
-    with interrupts.on_sigterm():
+    with interrupts.on_signals():
         while asked:
             try:
                 _ensure([spec for specs in asked.values() for spec in specs], say=say)
@@ -41,6 +41,17 @@ def train(plan: Sequence[tuple[Chapter, Mapping[str, Any]]], *, say: Say) -> Non
                 raise
             except TransfusionError:
                 return
+
+
+def check(plan: Sequence[tuple[Chapter, Mapping[str, Any]]]) -> None:
+    """Raise what is wrong with a chapter's parameters, before a page is removed or a run trained."""
+    for chapter, values in plan:
+        if chapter.name in chapters.TABLE:
+            try:
+                chapters.TABLE[chapter.name].of(parameters.effective(chapter, values)).specs()
+            except UserError as error:
+                said = f"chapter {chapter.name}: "
+                raise type(error)(said + str(error).removeprefix(said)) from None
 
 
 def studies(plan: Sequence[tuple[Chapter, Mapping[str, Any]]]) -> dict[str, Study]:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from transfusion_lib.book import policy
 from transfusion_lib.book.execute import SLOW_IMPORT, Build
 from transfusion_lib.book.project import import_path
 from transfusion_lib.errors import BuildError
@@ -30,6 +31,7 @@ def render(build: Build) -> Path:
     if done.returncode or not (made / "index.html").is_file():
         raise BuildError(f"the pages do not render (exit {done.returncode})\n\n{_complaints(log)}")
     _mend(made)
+    policy.protect(made)
     return made
 
 

@@ -7,12 +7,14 @@ from typing import Any
 
 from transfusion_lib import data, paths
 from transfusion_lib.analysis import audit as recheck
+from transfusion_lib.book import made
 from transfusion_lib.book.execute import Build
 from transfusion_lib.book.profiles import Profile
 from transfusion_lib.book.project import Chapter, find, read_notebook
 from transfusion_lib.chapters.kit import planned
 from transfusion_lib.chapters.kit.curve_tables import called
 from transfusion_lib.errors import StoreError
+from transfusion_lib.markup import code, plain
 from transfusion_lib.runs import KIND
 from transfusion_lib.runs.records import open_records
 from transfusion_lib.runs.store import open_store
@@ -72,9 +74,11 @@ def write(rows: Sequence[dict[str, Any]], profile: Profile, build: Build) -> Non
 
 def overview() -> dict[str, Any]:
     """Return what the store holds, and what ``build.json`` says of the book that was made last, as JSON values."""
-    store, path = open_store(), find().build / "book" / "build.json"
-    made = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-    return {"store": str(store.root), "runs": len(store.keys(KIND)), "running": store.working(), "book": made}
+    store, folder = open_store(), find().build / "book"
+    book = made.load(folder, "build.json")
+    changed = made.changed(folder) if (folder / made.SUMS).is_file() else []
+    found = {"store": str(store.root), "runs": len(store.keys(KIND)), "running": store.working()}
+    return {**found, "book": book, "changed": changed}
 
 
 def _study() -> Iterator[str]:
@@ -122,15 +126,15 @@ def _records(folder: Path) -> Iterator[str]:
         hours = " | ".join(
             f"{sum(_hours(one, gpu=gpu) for one in its):.{digits}f}" for gpu, digits in ((False, 1), (True, 2))
         )
-        yield f"| {name} | {len(its)} | {hours} | {'; '.join(machines)} |"
+        yield f"| {plain(name)} | {len(its)} | {hours} | {'; '.join(machines)} |"
     audit = recheck.read_audit(folder)
     if audit is None:
         yield "\nNo record was trained again yet: `transfusion verify --records --sample 1 --keep`.\n"
         return
-    made, again = audit["made"], audit["runs"]
+    machine, again = audit["made"]["machine"], audit["runs"]
     yield (
-        f"\n**The last audit**, {made['finished'][:10]}, on {_machine(made['machine'])} with the instructions "
-        f"{made['machine']['instructions']}: {len(again)} of {audit['records']} records, drawn at random (seed "
+        f"\n**The last audit**, {audit['made']['finished'][:10]}, on {_machine(machine)} with the instructions "
+        f"{machine['instructions']}: {len(again)} of {audit['records']} records, drawn at random (seed "
         f"{audit['seed']}), were trained again from scratch; {sum(one['agrees'] for one in again)} agree.\n"
     )
     yield (
@@ -151,7 +155,7 @@ def _records(folder: Path) -> Iterator[str]:
         agrees = "yes" if one["agrees"] else "**no**"
         names = ("start", "loss", "curve", "tolerance", "final", "final_tolerance")
         numbers = " | ".join("" if one.get(name) is None else f"{one[name]:.2g}" for name in names)
-        yield f"| `{one['key'][:12]}` {one['what']} | {agrees} | {numbers} |"
+        yield f"| `{one['key'][:12]}` {plain(one['what'])} | {agrees} | {numbers} |"
     yield ""
 
 
@@ -175,7 +179,6 @@ def _machine(machine: dict[str, Any]) -> str:
 
 def _parameters(row: dict[str, Any]) -> str:
     shown = (
-        f"**`{name}={json.dumps(value)}`**" if name in row["changed"] else f"`{name}={json.dumps(value)}`"
-        for name, value in row["parameters"].items()
+        (name, code(f"{name}={json.dumps(value, ensure_ascii=False)}")) for name, value in row["parameters"].items()
     )
-    return " ".join(shown).replace("|", "\\|")
+    return " ".join(f"**{word}**" if name in row["changed"] else word for name, word in shown)

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
 def note(line: str) -> None:
     """Print a line for a person: not on standard output, which a program may read."""
-    typer.echo(line, err=True)
+    typer.echo(printable(line), err=True)
+
+
+def say(line: str) -> None:
+    """Print a line, without what would move the cursor."""
+    typer.echo(printable(line))
 
 
 def now_and_then(words: Callable[..., str]) -> Callable[..., None]:
@@ -56,13 +61,14 @@ def open_page(page: Path, *, browse: bool) -> None:
 
 def print_json(value: Any) -> None:
     """Print a value as JSON; what JSON does not know as text."""
-    typer.echo(json.dumps(value, indent=1, ensure_ascii=False, default=str))
+    text = json.dumps(value, indent=1, ensure_ascii=False, default=str)
+    typer.echo("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text))
 
 
 def print_lines(lines: Iterable[str], *, before: str = "") -> None:
-    """Print lines as they come, each with the word ``before`` it, without what would move the cursor."""
+    """Print lines as they come, each with the word ``before`` it, as `say` does."""
     for line in lines:
-        typer.echo(printable(f"{before}{line}"))
+        say(f"{before}{line}")
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
@@ -121,7 +127,7 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print rows with equal keys as aligned columns under their names."""
     if not rows:
         return
-    cells = [list(rows[0]), *([printable(_text(value)) for value in row.values()] for row in rows)]
+    cells = [list(map(printable, rows[0])), *([printable(_text(value)) for value in row.values()] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:
         typer.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())

@@ -85,7 +85,7 @@ def place(notebook: Path, board: Board) -> None:
         for name in claims
     )
     head = (f'<div class="tf-claims">{lines}</div>' if lines else "") + "".join(strips)
-    boxes = [f"```{{raw}} html\n{head}\n```"] if head else []
+    boxes = [markup.raw(head).rstrip("\n")] if head else []
     opening["source"] = "\n\n".join([heading, *notes, question, *boxes, *rest])
     write_notebook(notebook, document)
 
@@ -141,7 +141,7 @@ def write_scoreboard(chapters: Sequence[Chapter], board: Board, build: Build, *,
         head = "".join(f'<th scope="col">{word}</th>' for word in words)
         top = f"<caption>{paper}</caption><thead><tr>{head}</tr></thead>"
         parts.append(f'<table class="tf-board">{top}<tbody>{rows}</tbody></table>')
-    (build.source / "scoreboard.md").write_text("```{raw} html\n" + "\n".join(parts) + "\n```\n", encoding="utf-8")
+    (build.source / "scoreboard.md").write_text(markup.raw("\n".join(parts)), encoding="utf-8")
 
 
 def _row(judged: Judged, pages: Mapping[str, str]) -> str:

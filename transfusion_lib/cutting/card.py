@@ -1,6 +1,7 @@
 """Files and texts of ``transfusion cut``: the table, the recommendation, the exported network and its model card."""
 
 import json
+import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,14 +10,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from transfusion_lib import data, markup, runs
+from transfusion_lib import data, runs
 from transfusion_lib.analysis.evaluation import Task, points
 from transfusion_lib.cutting import model as files
 from transfusion_lib.cutting.cut import Advice, Row, as_json
 from transfusion_lib.cutting.export import Exported, export
 from transfusion_lib.cutting.model import Model
-from transfusion_lib.cutting.report import Judged, Levels, judged, safe, save, sections, shown
+from transfusion_lib.cutting.report import Judged, Levels, judged, save, sections, shown
 from transfusion_lib.data.dataset import Dataset
+from transfusion_lib.errors import printable
+from transfusion_lib.markup import markdown, plain
 from transfusion_lib.networks import first_convolution
 from transfusion_lib.stats import Interval
 from transfusion_lib.training import provenance
@@ -133,7 +136,7 @@ def _what(advice: Advice) -> str:
 
 
 def _classes(dataset: Dataset) -> str:
-    return ", ".join(f"{number} {safe(name)}" for number, name in enumerate(dataset.classes))
+    return ", ".join(f"{number} {plain(name)}" for number, name in enumerate(dataset.classes))
 
 
 def _differences(done: Exported) -> str:
@@ -183,19 +186,19 @@ In onnxruntime: {_told(times)} on this machine, the range being that of the midd
 
 `{done.onnx.name}` holds run `{advice.exported.key[:12]}`, of {len(advice.search.seeds)} seeds the best on validation.
 Thresholds were chosen on the validation images before the test images were read; `cases.csv` has each image's
-probabilities. Positive class: {safe(found.task.asked) or "none, each class against the rest"}.
+probabilities. Positive class: {plain(found.task.asked) or "none, each class against the rest"}.
 {_weighted(advice)}
 {sections(found, hide=hide)}
 
 ## Scores of the search
 
-{_markdown(_scores(advice))}
+{_table(_scores(advice))}
 
 Means over {len(advice.search.seeds)} training seeds. The test set was read once, after the choice.
 
 ## The search
 
-{_markdown(table(advice))}
+{_table(table(advice))}
 
 "minus best" has a 95 % interval over seeds and validation images. Milliseconds are medians on this machine for
 that many images at once in PyTorch, with the range of the middle half; memory is what is alive in one pass of the
@@ -203,21 +206,21 @@ largest batch.
 
 ## Data
 
-{dataset.name}, task {dataset.task}: {_counts(dataset)}.
+{plain(dataset.name)}, task {plain(dataset.task)}: {_counts(dataset)}.
 {"**Synthetic images.** " if dataset.synthetic else ""}Fingerprint
-`{dataset.fingerprint}`. Split by {dataset.notes.get("unit", "image")}.
+`{dataset.fingerprint}`. Split by {plain(dataset.notes.get("unit", "image"))}.
 
 ## Limits
 
-{chr(10).join(f"- {line}" for line in advice.limits)}
+{chr(10).join(f"- {plain(line)}" for line in advice.limits)}
 - Nobody has examined whom it fails: scores by sex, age, site or device are measured by
   `transfusion evaluate {done.onnx.name} PATH --by COLUMN`.
 
 ## How it was made
 
 ```
-{runs.label(advice.exported.spec)}
-transfusion run '{advice.exported.spec.to_json()}'
+{printable(runs.label(advice.exported.spec))}
+transfusion run {shlex.quote(advice.exported.spec.to_json())}
 ```
 
 Code {(made["commit"] or "no git checkout")[:12]}{", with uncommitted changes" if made["dirty"] else ""}; Python
@@ -244,5 +247,5 @@ def _weighted(advice: Advice) -> str:
     return "Classes weighed alike in training: the probabilities do not follow how frequent they are.\n"
 
 
-def _markdown(rows: list[dict[str, Any]]) -> str:
-    return markup.markdown(list(rows[0]), ([str(value) for value in row.values()] for row in rows))
+def _table(rows: list[dict[str, Any]]) -> str:
+    return markdown(list(rows[0]), ([str(value) for value in row.values()] for row in rows))

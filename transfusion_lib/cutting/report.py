@@ -22,8 +22,8 @@ from transfusion_lib.analysis.evaluation import (
 from transfusion_lib.analysis.unseen import read
 from transfusion_lib.cutting.cut import finite
 from transfusion_lib.cutting.model import Model, write_cases, writing
-from transfusion_lib.errors import UserError, printable, unknown
-from transfusion_lib.markup import markdown
+from transfusion_lib.errors import UserError, unknown
+from transfusion_lib.markup import markdown, plain
 from transfusion_lib.runs.cases import hashed
 from transfusion_lib.spec import DataSpec
 from transfusion_lib.stats import Interval
@@ -76,10 +76,10 @@ def other(
     """Return an exported network on images that it has not seen, and that as Markdown; ``folder`` gets both."""
     found = read(model.judge, spec)
     on = judged(found.cases, model.judge.task, model.points, levels=levels, columns=found.columns, by=by)
-    lines = [f"# {safe(model.judge.name)} on {safe(spec.root or spec.name)}", "", f"Unit: {safe(found.unit)}."]
+    lines = [f"# {plain(model.judge.name)} on {plain(spec.root or spec.name)}", "", f"Unit: {plain(found.unit)}."]
     if found.seen:
         lines.append(f"{found.seen:,} images left out: it was trained or chosen on them, or on others of their unit.")
-    lines += [f"Left out: {safe(line)}." for line in found.left_out]
+    lines += [f"Left out: {plain(line)}." for line in found.left_out]
     text = "\n".join([*lines, "", sections(on, hide=hide), ""])
     save(on, folder, hide=hide)
     with writing(folder / "EVALUATION.md") as file:
@@ -109,7 +109,7 @@ def save(found: Judged, folder: Path, *, hide: bool) -> None:
 def sections(found: Judged, *, hide: bool = False) -> str:
     """Return the report as Markdown below headings of the third level; ``hide`` names cases by their hash."""
     report, task = found.report, found.task
-    asked = f"; {report.positive:,} images are {safe(task.asked)}" if report.positive is not None else ""
+    asked = f"; {report.positive:,} images are {plain(task.asked)}" if report.positive is not None else ""
     lines = [f"{report.cases:,} images of {report.units:,} units{asked}.", "", _scores(report)]
     if found.by_unit is not None:
         note = "A case for each unit (patient), the probabilities of its images averaged; the same thresholds."
@@ -118,21 +118,21 @@ def sections(found: Judged, *, hide: bool = False) -> str:
         note = "Thresholds were chosen on validation images; sensitivity and specificity are of the images here."
         lines += ["", "### Operating points", "", note, "", _decisions(report)]
     if report.confusion is not None:
-        head = [r"true \ answer", *map(safe, task.classes)]
-        rows = [[safe(name), *map(str, row)] for name, row in zip(task.classes, report.confusion, strict=True)]
-        lines += ["", "### Confusion matrix", "", f"Answer: {safe(report.answers)}.", "", markdown(head, rows)]
+        head = [r"true \ answer", *map(plain, task.classes)]
+        rows = [[plain(name), *map(str, row)] for name, row in zip(task.classes, report.confusion, strict=True)]
+        lines += ["", "### Confusion matrix", "", f"Answer: {plain(report.answers)}.", "", markdown(head, rows)]
     bins = [[f"{chance:.3f}", f"{share:.3f}", f"{count:,}"] for chance, share, count in report.reliability]
     lines += [
         "",
         "### Calibration",
         "",
-        f"Of the {safe(report.calibrated)}, in bins of equally many cases. A calibrated",
+        f"Of the {plain(report.calibrated)}, in bins of equally many cases. A calibrated",
     ]
     lines += ["network has the same number in the first two columns.", ""]
     lines.append(markdown(["mean probability", "came true", "cases"], bins))
     for column, values in found.groups.items():
-        rows = [[safe(name), f"{count:,}", shown(auroc)] for name, (count, auroc) in values.items()]
-        lines += ["", f"### By {safe(column)}", "", markdown([safe(column), "images", "AUROC"], rows)]
+        rows = [[plain(name), f"{count:,}", shown(auroc)] for name, (count, auroc) in values.items()]
+        lines += ["", f"### By {plain(column)}", "", markdown([plain(column), "images", "AUROC"], rows)]
     lines += ["", "### Worst errors", "", "The images with the highest loss. Look at them.", ""]
     lines.append(markdown(["image", "true", "probability of it", "loss"], _worst(found, hide=hide)))
     return "\n".join(lines)
@@ -146,7 +146,7 @@ def _scores(report: Report) -> str:
 def _decisions(report: Report) -> str:
     rows = [
         [
-            safe(one.question),
+            plain(one.question),
             f"{one.aim} {one.level} %",
             f"{one.threshold:.5f}",
             shown(one.sensitivity),
@@ -168,7 +168,7 @@ def _worst(found: Judged, *, hide: bool) -> list[list[str]]:
             held = [k for k, value in enumerate(truth) if value == 1]
             true = ", ".join(found.task.classes[k] for k in held) or "none"
             chance = ", ".join(f"{chances[k]:.4f}" for k in held)
-        rows.append([hashed(name) if hide else safe(name), safe(true), chance, f"{each[row]:.3f}"])
+        rows.append([hashed(name) if hide else plain(name), plain(true), chance, f"{each[row]:.3f}"])
     return rows
 
 
@@ -182,8 +182,3 @@ def shown(value: Interval | None) -> str:
     if value is None:
         return f"not judged: fewer than {FEWEST} of a kind"
     return f"{value.estimate:.3f} ({max(0.0, value.low):.3f} to {min(1.0, value.high):.3f})"
-
-
-def safe(name: str) -> str:
-    """Return a name of the user's as Markdown that shows it and nothing else."""
-    return "".join(f"&#{ord(c)};" if c in "&<>|`*[]\\$" else c for c in printable(name))

@@ -3,14 +3,14 @@
 ``load`` gives three splits of uint8 images; where they come from is the business of one module per source.
 """
 
-import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 from transfusion_lib.data.dataset import Dataset, Split
 from transfusion_lib.data.reading import archive
 from transfusion_lib.data.reading import audit as reading_audit
-from transfusion_lib.data.reading.archive import one_look
+from transfusion_lib.data.reading.archive import normal, one_look
 from transfusion_lib.data.reading.audit import Audit
 from transfusion_lib.data.reading.cache import MEMORY
 from transfusion_lib.data.reading.catalogue import Info
@@ -40,7 +40,7 @@ from transfusion_lib.data.sources import (
 from transfusion_lib.data.sources.computed import ComputedSource
 from transfusion_lib.data.sources.medmnist import MedMNISTSource
 from transfusion_lib.errors import DataError, SpecError, TransfusionError, unknown
-from transfusion_lib.paths import store_root
+from transfusion_lib.paths import from_environment, store_root
 from transfusion_lib.spec import DataSpec
 
 __all__ = [
@@ -64,6 +64,7 @@ __all__ = [
     "one_look",
     "show",
     "spec_for",
+    "titles",
 ]
 
 
@@ -166,7 +167,7 @@ def fingerprint(spec: DataSpec, *, cache: Path | None = None) -> str:
 
 def default_cache() -> Path:
     """Return ``TRANSFUSION_CACHE``, or the folder ``data`` in the run store."""
-    return Path(os.environ.get("TRANSFUSION_CACHE") or store_root() / "data")
+    return from_environment("TRANSFUSION_CACHE") or store_root() / "data"
 
 
 def spec_for(name_or_path: str, **fields: object) -> DataSpec:
@@ -201,7 +202,7 @@ def absolute(name_or_path: str) -> str:
     place = Path(named).expanduser()
     if named in TABLE or not place.exists():
         return name_or_path
-    return str(place.absolute()) + ("" if task is None else f":{task}")
+    return str(place.resolve() if ".." in place.parts else place.absolute()) + ("" if task is None else f":{task}")
 
 
 def limited(spec: DataSpec, *, cache: Path | None = None) -> DataSpec:
@@ -246,6 +247,22 @@ def _at_hand(source: Source, spec: DataSpec) -> bool:
 def called(name: str) -> str:
     """Return a data set's name as a sentence has it."""
     return TABLE[name].info.called or name.replace("_", " ")
+
+
+def titles(specs: Sequence[DataSpec]) -> list[str]:
+    """Return what each data set of a page is called: its name, or that of one's own folder; no two alike.
+
+    Folders of one name have those above them in front, and tasks of one set stand behind it.
+    """
+    owned = [spec.root is not None and getattr(TABLE[spec.name], "own", False) for spec in specs]
+    parts = [Path(spec.root or "").parts if own else (spec.name,) for spec, own in zip(specs, owned, strict=True)]
+    places = {tuple(each) for each in parts}
+    depth = 1
+    while len({each[-depth:] for each in places}) < len(places):
+        depth += 1
+    names = [normal("/".join(each[-depth:])) for each in parts]
+    alike = [names.count(name) > 1 and spec.task is not None for name, spec in zip(names, specs, strict=True)]
+    return [f"{name}, {spec.task}" if same else name for name, spec, same in zip(names, specs, alike, strict=True)]
 
 
 def listing() -> list[Line]:

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from transfusion_lib import networks
 from transfusion_lib.errors import WeightsError
 from transfusion_lib.networks import Architecture, Download, Packaged, State
+from transfusion_lib.paths import from_environment
 
 
 def load(name: str, *, network: str) -> State:
@@ -97,9 +98,7 @@ def _in_package(source: Packaged) -> Path:
 
 def _in_folder(source: Download) -> Path | None:
     """Return a download's file in the folder TRANSFUSION_WEIGHTS, or one that torch.hub already has."""
-    folders = [Path(torch.hub.get_dir()) / "checkpoints"]
-    if "TRANSFUSION_WEIGHTS" in os.environ:
-        folders.insert(0, Path(os.environ["TRANSFUSION_WEIGHTS"]))
+    folders = filter(None, (from_environment("TRANSFUSION_WEIGHTS"), Path(torch.hub.get_dir()) / "checkpoints"))
     return next((folder / source.file for folder in folders if (folder / source.file).is_file()), None)
 
 

@@ -11,6 +11,7 @@ import csv
 import hashlib
 import io
 import os
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -61,7 +62,7 @@ class Records:
             raise MissingRunError(
                 f"{self.store.root} records {len(known)} runs, but not {len(missing)} of these {len(specs)}; the first "
                 f"is {runs.label(missing[0])}. Use a profile that trains, or make it with: "
-                f"transfusion run '{missing[0].to_json()}'"
+                f"transfusion run {shlex.quote(missing[0].to_json())}"
             )
         return [Run(spec, known[_placeless(spec)]) for spec in specs]
 

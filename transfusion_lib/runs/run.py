@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from transfusion_lib import data, markup
-from transfusion_lib.errors import DamagedError, MissingRunError, StoreError
+from transfusion_lib.errors import DamagedError, MissingRunError
 from transfusion_lib.networks import Network, State, weights
 from transfusion_lib.networks.init import network_for
 from transfusion_lib.runs import cases
@@ -88,7 +88,7 @@ class Run:
 
     def weights(self, step: int | None = None) -> State:
         """Return the selected weights, or those of a step that the spec keeps as a snapshot; step 0 always exists."""
-        if "final.safetensors" not in self.entry.manifest():
+        if "final.safetensors" not in self.entry.manifest() and not (self.entry.folder / "final.safetensors").exists():
             raise MissingRunError(
                 f"run {self.key[:12]} is a record, without weights; train it again with: "
                 f"transfusion run {shlex.quote(self.spec.to_json())}"
@@ -97,11 +97,10 @@ class Run:
             return self.entry.tensors("final.safetensors")
         if step == 0 and 0 not in self.spec.train.snapshots:
             return self.initial().state_dict()
-        try:
-            return self.entry.tensors(f"snapshot-{step}.safetensors")
-        except StoreError:
+        if step not in self.spec.train.snapshots:
             kept = ", ".join(map(str, (0, *self.spec.train.snapshots)))
-            raise MissingRunError(f"run {self.key[:12]} kept no weights of step {step}; it kept {kept}") from None
+            raise MissingRunError(f"run {self.key[:12]} kept no weights of step {step}; it kept {kept}")
+        return self.entry.tensors(f"snapshot-{step}.safetensors")
 
     def initial(self) -> Network:
         """Return the network as it was before the first step, computed again from the spec."""

@@ -43,8 +43,10 @@ def todo(specs: Iterable[RunSpec], *, store: Store | None = None) -> list[Todo]:
     found = []
     for spec, name in zip(planned, keys, strict=True):
         state: Literal["done", "running", "missing"] = "missing"
-        if name in done or name in working:
-            state = "done" if name in done else "running"
+        if name in done and store.find(KIND, name) is not None:
+            state = "done"
+        elif name in working:
+            state = "running"
         estimate = None if state == "done" else cost.estimate(spec)
         found.append(Todo(spec=spec, key=name, state=state, estimate_s=estimate))
     return found

@@ -230,8 +230,11 @@ class Store:
                 place.parent.mkdir(parents=True, exist_ok=True)
                 fresh.rename(place)
             except OSError:
-                if not (place / MANIFEST).is_file():  # else another worker was first
+                if not place.exists():
                     raise
+                if not (place / MANIFEST).is_file():  # else another worker was first
+                    self.set_aside(kind, key)  # of what was there nobody knows whether it is whole
+                    fresh.rename(place)
             finally:
                 shutil.rmtree(fresh, ignore_errors=True)
         return Entry(place)
@@ -278,7 +281,10 @@ class Store:
 
 def open_store(root: Path | None = None) -> Store:
     """Return the store in ``root``, by default ``TRANSFUSION_STORE`` or ``.store`` in the checkout."""
-    return Store(root or store_root())
+    root = root or store_root()
+    if root.exists() and not root.is_dir():
+        raise StoreError(f"{root} is a file; point TRANSFUSION_STORE at a folder")
+    return Store(root)
 
 
 def _write(path: Path, content: bytes) -> None:

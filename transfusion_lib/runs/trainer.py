@@ -1,6 +1,7 @@
 """Train one run under its claim and put it into the store: what every engine does in the end."""
 
 import json
+import logging
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -11,7 +12,8 @@ from safetensors.torch import save
 
 from transfusion_lib import data
 from transfusion_lib.data.dataset import Dataset
-from transfusion_lib.errors import DataError, InterruptedRunError, SpecError, ToldError, TrainingError
+from transfusion_lib.errors import DamagedError, DataError, InterruptedRunError, SpecError, ToldError, TrainingError
+from transfusion_lib.networks import State
 from transfusion_lib.runs import cases
 from transfusion_lib.runs.run import KIND, digest, find, key, source_of
 from transfusion_lib.runs.store import Claim, Entry, Store
@@ -20,6 +22,8 @@ from transfusion_lib.training import device as devices
 from transfusion_lib.training import provenance
 from transfusion_lib.training.device import Resources
 from transfusion_lib.training.train import FIRST, Progress, Result, fit
+
+log = logging.getLogger("transfusion")
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class Trainer:
         with self.store.claim(name, wait=wait) as claim, self.threads():
             if find(spec, self.store) is not None:
                 return Made("found", time.monotonic() - began)
-            dataset, source = self.load(spec), source_of(spec, self.store)
+            dataset, source = self.load(spec), self.source(spec)
             if spec.key(data=dataset.fingerprint, weights=digest(spec)) != name:
                 raise DataError(f"{spec.data.name}: its files changed as they were read; ask for the run again")
             self.resources.team.tell({"what": "train", "spec": spec.model_dump(mode="json"), "key": name})
@@ -62,6 +66,18 @@ class Trainer:
             )
             self.publish(name, spec, dataset, result, claim)
             return Made("trained", time.monotonic() - began)
+
+    def source(self, spec: RunSpec) -> State | None:
+        """Return the weights that ``spec`` starts from; those of a run that is damaged are made again first."""
+        try:
+            return source_of(spec, self.store)
+        except DamagedError as error:
+            if not isinstance(spec.init.weights, RunSpec):
+                raise
+            log.warning("%s. It is set aside and made again now", error)
+            self.store.set_aside(KIND, key(spec.init.weights))
+            self.train(spec.init.weights, lambda _progress: None, wait=True)
+            return source_of(spec, self.store)
 
     def follow(self) -> None:
         """Train with the first process of the team what it trains, until it says that it is over."""

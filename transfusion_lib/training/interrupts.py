@@ -45,6 +45,13 @@ def on_sigterm() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def on_signals() -> Iterator[None]:
+    """Let the first SIGTERM or Ctrl-C in this block be a request to stop; a second one ends the process."""
+    with on_sigterm(), on_sigint():
+        yield
+
+
+@contextlib.contextmanager
 def on_sigint() -> Iterator[None]:
     """Let the first interrupt in this block, a notebook's stop button, be a request; a second one is Python's own."""
     if threading.current_thread() is not threading.main_thread():  # no signal arrives there

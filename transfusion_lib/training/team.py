@@ -9,6 +9,9 @@ others which runs to train.
 import contextlib
 import json
 import os
+import re
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,9 +21,10 @@ from torch import Tensor, distributed, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from transfusion_lib.errors import StoreError, TransfusionError
+from transfusion_lib.errors import InterruptedRunError, StoreError, TrainingError, TransfusionError
 from transfusion_lib.training import interrupts
 
+GRACE_S = 60.0  # for a process without its agent to write the checkpoint
 AGREE_EVERY = 8  # steps between two looks at whether any process was asked to stop
 
 
@@ -123,8 +127,25 @@ def joined() -> Iterator[Team]:
         yield Team()
         return
     distributed.init_process_group()  # what fits each tensor: NCCL on GPUs, Gloo on CPUs and for messages
-    yield Team(rank=distributed.get_rank(), size=size)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    try:
+        yield Team(rank=distributed.get_rank(), size=size)
+    except RuntimeError as error:
+        if not re.search(r"[Cc]onnection (closed|reset)|Broken pipe|NCCL", str(error)):
+            raise
+        raise TrainingError(
+            "another process of this run ended; the checkpoint is kept, start all of them again"
+        ) from None
     distributed.destroy_process_group()  # after an error it could wait for the dead
+
+
+def _end_with(agent: int) -> None:
+    """Ask this process to stop once the agent that started it is gone, and end it if it cannot."""
+    while os.getppid() == agent:
+        time.sleep(1)
+    interrupts.request()
+    time.sleep(GRACE_S)
+    os._exit(InterruptedRunError.exit_status)
 
 
 def local_rank() -> int | None:

@@ -6,9 +6,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
 
-from transfusion_lib.chapters.kit.style import BLUE, GREEN, GREY, ORANGE, PINK, QUIET, bars, drawing, label_ends, panels
+from transfusion_lib.chapters.kit.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PINK,
+    QUIET,
+    bars,
+    drawing,
+    label_ends,
+    logarithmic,
+    panels,
+)
 
 HEADS: dict[str, dict[str, Any]] = {
     "pooled": {"color": BLUE, "marker": "o"},
@@ -87,10 +98,7 @@ def architectures(frame: pd.DataFrame, *, title: str) -> Figure:
         axis.annotate("", points[1], xytext=points[0], arrowprops={"arrowstyle": "->", "color": color, "alpha": 0.6})
         axis.set_title(str(network), fontsize=9, color=color)
     first = axes[0, 0]
-    first.set_xscale("log")
-    first.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
-    first.xaxis.set_major_formatter("{x:g}")
-    first.xaxis.set_minor_formatter(NullFormatter())
+    logarithmic(first, "x")
     first.margins(x=0.2, y=0.22)
     first.set_ylabel("test AUROC (higher is better)")
     figure.supxlabel("parameters, millions (logarithmic; fewer is cheaper)", fontsize=9)

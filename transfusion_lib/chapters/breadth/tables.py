@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from transfusion_lib import data
 from transfusion_lib.chapters.kit.arrivals import rise
 from transfusion_lib.chapters.kit.curve_tables import NETWORKS, curves, data_of, task_of
 from transfusion_lib.chapters.performance.tables import CLEAR, RANDOM, TRANSFER, effect
@@ -25,7 +26,8 @@ def leads(cells: Sequence[Sequence[Run]], *, early: int) -> pd.DataFrame:
     claim T1, at the end); the mean final score of each start; rise (the larger of the two starts' mean rise since the
     last evaluation within two thirds of the steps).
     """
-    frame = pd.DataFrame([row for runs in cells for row in _rows(runs, early)])
+    names = data.titles([runs[0].spec.data.replace(task=None) for runs in cells])
+    frame = pd.DataFrame([row for runs, name in zip(cells, names, strict=True) for row in _rows(runs, name, early)])
     for name in ("early p", "end p"):
         tested = frame[name].dropna()
         if len(tested):
@@ -33,7 +35,7 @@ def leads(cells: Sequence[Sequence[Run]], *, early: int) -> pd.DataFrame:
     return frame
 
 
-def _rows(runs: Sequence[Run], early: int) -> list[dict[str, Any]]:
+def _rows(runs: Sequence[Run], name: str, early: int) -> list[dict[str, Any]]:
     """Return the rows of one cell."""
     rows = []
     scores = curves(runs)
@@ -46,7 +48,7 @@ def _rows(runs: Sequence[Run], early: int) -> list[dict[str, Any]]:
         rows.append(
             {
                 "cell": cell_name(run),
-                "data": run.spec.data.name,
+                "data": name,
                 "synthetic": run.record["dataset"]["synthetic"],
                 "network": network,
                 "task": task_of(run),

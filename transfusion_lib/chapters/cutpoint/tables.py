@@ -16,6 +16,7 @@ from transfusion_lib.chapters.cutpoint.figures import Looked
 from transfusion_lib.chapters.cutpoint.study import Cutpoint
 from transfusion_lib.chapters.kit import scores
 from transfusion_lib.chapters.kit.cuts import Arm
+from transfusion_lib.chapters.kit.page_table import page_table
 from transfusion_lib.errors import DataError
 from transfusion_lib.runs import Run
 from transfusion_lib.runs.search import Found
@@ -191,7 +192,7 @@ def rules_styled(frame: pd.DataFrame) -> Styler:
         for mean, low, high in ends
     ]
     shown = frame.assign(AUROC=words).drop(columns=["low", "high"])
-    return shown.style.format({"training (s)": "{:.0f}"}).hide(axis="index")
+    return page_table(shown, {"training (s)": "{:.0f}"})
 
 
 def cuts_finding(ruled: Arm, searched: Found) -> str:
@@ -247,7 +248,7 @@ def pointing_styled(frame: pd.DataFrame) -> Styler | None:
         "area": "findings' share of the image",
     }
     shares = [names[name] for name in ("hit", "chance", "centre", "inside", "area")]
-    return frame.rename(columns=names).style.format(dict.fromkeys(shares, "{:.1%}")).hide(axis="index")
+    return page_table(frame.rename(columns=names), dict.fromkeys(shares, "{:.1%}"))
 
 
 def pointing_finding(frame: pd.DataFrame) -> str:

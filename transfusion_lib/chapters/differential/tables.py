@@ -1,6 +1,5 @@
 """What the chapter "Differential transfer" says: methods with accuracy and cost, the search, and evidence for R1-R3."""
 
-import html
 import math
 import shlex
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,8 @@ from transfusion_lib import networks as models
 from transfusion_lib.chapters.kit import scores
 from transfusion_lib.chapters.kit.curve_tables import subject
 from transfusion_lib.chapters.kit.cuts import Arm
+from transfusion_lib.chapters.kit.page_table import page_table
+from transfusion_lib.markup import text
 from transfusion_lib.papers import rethinking
 from transfusion_lib.runs import Run
 from transfusion_lib.runs.search import Found
@@ -67,9 +68,8 @@ def methods_styled(frame: pd.DataFrame, arms: Sequence[Arm]) -> Styler:
         | {f"ms, batch {batch}": frame[f"ms_{batch}"] for batch in batches}
         | {"peak memory (MB)": frame["memory"] / 1e6, "runs": [_commands(arm.runs) for arm in arms]}
     )
-    formats: dict[Any, Any] = dict.fromkeys(shown.select_dtypes("number").columns, "{:.1f}")
-    formats["parameters (M)"] = "{:.3f}"
-    return shown.style.format(formats).hide(axis="index")
+    formats = dict.fromkeys(shown.select_dtypes("number").columns, "{:.1f}") | {"parameters (M)": "{:.3f}"}
+    return page_table(shown, formats, html=["runs"])
 
 
 def searched(found: Mapping[str, Found]) -> pd.DataFrame:
@@ -110,7 +110,7 @@ def paper_costs() -> pd.DataFrame:
 
 def paper_styled(frame: pd.DataFrame) -> Styler:
     """Return the table of ``paper_costs`` for a page."""
-    return frame.style.format(dict.fromkeys(frame.select_dtypes("number").columns, "{:.2f}")).hide(axis="index")
+    return page_table(frame, dict.fromkeys(frame.select_dtypes("number").columns, "{:.2f}"))
 
 
 def paper_source() -> str:
@@ -209,5 +209,5 @@ def _with_interval(frame: pd.DataFrame, score: str) -> list[str]:
 
 def _commands(runs: Sequence[Run]) -> str:
     """Return a fold with the command of each run."""
-    lines = "\n".join(html.escape(f"transfusion run {shlex.quote(run.spec.to_json())}") for run in runs)
+    lines = "\n".join(text(f"transfusion run {shlex.quote(run.spec.to_json())}") for run in runs)
     return f"<details><summary>{len(runs)} commands</summary><pre>{lines}</pre></details>"

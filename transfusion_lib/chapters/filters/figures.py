@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from transfusion_lib.chapters.kit.style import BLUE, GREEN, GREY, INIT_STYLE, QUIET, drawing, panels
+from transfusion_lib.chapters.kit.style import BLUE, GREEN, GREY, INIT_STYLE, QUIET, drawing, logarithmic, panels
 
 DEVIATIONS = 3.0
 """Half the range of the one colour scale, in standard deviations of a start's first weights."""
@@ -71,7 +71,7 @@ def filter_movement(movement: pd.DataFrame, *, title: str) -> Figure:
                 ha="right" if left else "left", color=INIT_STYLE[str(init)]["color"], fontweight="bold", fontsize=8.5,
             )  # fmt: skip
         axis.set_title(network)
-        axis.set_xscale("log")
+        logarithmic(axis, "x")
         axis.set_xlabel("distance / first norm of a filter")
     axes[0, 0].set_ylabel("share of filters that moved less")
     figure.suptitle(title, x=0.01, ha="left", fontsize=10.5, fontweight="bold")

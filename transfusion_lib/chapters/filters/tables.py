@@ -9,6 +9,7 @@ from pandas.io.formats.style import Styler
 from torch import Tensor
 
 from transfusion_lib.analysis import gabor, movement, visualise
+from transfusion_lib.chapters.kit.page_table import page_table
 from transfusion_lib.chapters.kit.stage_tables import by_network, described
 from transfusion_lib.runs import Run
 from transfusion_lib.stats import over_seeds
@@ -117,10 +118,8 @@ def gabor_table(shares: pd.DataFrame) -> Styler:
     keys = ["network", "kernel", "threshold", "init"]
     means = shares.groupby(keys, sort=False)[["before", "after"]].mean().reset_index()
     names = {"threshold": "95 % of random filters below", "before": "Gabors before", "after": "Gabors after"}
-    formats: dict[Any, Any] = {
-        "95 % of random filters below": "{:.3f}", "Gabors before": "{:.1%}", "Gabors after": "{:.1%}"
-    }  # fmt: skip
-    return means.rename(columns=names).style.format(formats).hide(axis="index")
+    formats = {"95 % of random filters below": "{:.3f}", "Gabors before": "{:.1%}", "Gabors after": "{:.1%}"}
+    return page_table(means.rename(columns=names), formats)
 
 
 def median_movement(movement: pd.DataFrame) -> dict[tuple[str, str], float]:

@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from pandas.io.formats.style import Styler
 
 from transfusion_lib import data
+from transfusion_lib.chapters.kit.page_table import page_table
 from transfusion_lib.networks import UNET, VOLUME, base
 from transfusion_lib.runs import Run
 from transfusion_lib.spec import RunSpec
@@ -81,7 +81,8 @@ def subject(run: Run) -> str:
 
 def data_of(run: Run) -> str:
     """Return a run's data and what is asked of them, in English; the data once where the question names them."""
-    called, asked = data.called(run.spec.data.name), task_of(run)
+    [title], asked = data.titles([run.spec.data]), task_of(run)
+    called = data.called(title) if title in data.TABLE else title
     return asked if called.removesuffix("s") in asked else f"{called}, {asked}"
 
 
@@ -128,8 +129,8 @@ def mean_curves(curves: pd.DataFrame, *, score: str = "auroc") -> pd.DataFrame:
 def styled(frame: pd.DataFrame) -> Styler:
     """Return a table for a page: numbers rounded, scores and shares to three places, no row numbers, blanks empty."""
     numbers = frame.select_dtypes("number").columns
-    formats: dict[Any, Any] = {
+    formats = {
         name: "{:.3f}" if any(word in name for word in ("AUROC", "share", " p", "SD", "ms")) else "{:,.0f}"
         for name in numbers
     }
-    return frame.style.format(formats, na_rep="").hide(axis="index")
+    return page_table(frame, formats, blank="")

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, Validatio
 from transfusion_lib import data, networks, runs
 from transfusion_lib.chapters.kit import cells
 from transfusion_lib.data.reading.catalogue import choose_task
-from transfusion_lib.errors import ParameterError, did_you_mean
+from transfusion_lib.errors import ParameterError, brief, did_you_mean
 from transfusion_lib.markup import table
 from transfusion_lib.runs import Run, Todo
 from transfusion_lib.spec import DataSpec, ModelSpec, RunSpec
@@ -37,7 +37,7 @@ class Study(BaseModel):
             faults = []
             for fault in error.errors(include_url=False):
                 where = ".".join(str(part) for part in fault["loc"])
-                what = f"{fault['msg']}, got {fault['input']!r}"
+                what = f"{fault['msg']}, got {brief(fault['input'])}"
                 if fault["type"] == "extra_forbidden":
                     known = list(cls.model_fields)
                     what = f"no such parameter{did_you_mean(where, known)}; known: {', '.join(known)}"

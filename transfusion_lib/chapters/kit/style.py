@@ -3,7 +3,10 @@
 import functools
 import inspect
 import io
-from collections.abc import Callable, Sequence
+import re
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ParamSpec
 from weakref import WeakKeyDictionary
@@ -11,8 +14,10 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import pandas as pd
 from matplotlib import rc_context
+from matplotlib import style as mpl_style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 INK, QUIET, RULE = "#1d2a30", "#5d6b73", "#d8dfe2"
 # Okabe and Ito's colours, told apart with any colour vision; line styles and markers repeat the distinction.
@@ -28,6 +33,7 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "transfusion",  # the same data give the same file
     "font.family": "DejaVu Sans",
     "font.size": 10,
+    "text.parse_math": False,  # names of files and classes may hold any sign
     "text.color": INK,
     "axes.edgecolor": QUIET,
     "axes.labelcolor": INK,
@@ -57,7 +63,7 @@ def drawing(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
     @functools.wraps(draw)
     def styled(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with rc_context(STYLE):
+        with _style():
             empty = bool(args) and isinstance(args[0], pd.DataFrame) and args[0].empty
             figure = _nothing() if empty else draw(*args, **kwargs)
         _SOURCES[figure] = draw
@@ -86,10 +92,41 @@ def source(figure: Figure) -> tuple[str, str] | None:
 
 def svg(figure: Figure) -> str:
     """Return the figure as SVG: sharp at any zoom, and the same text for the same data."""
+    text, missing = _saved(figure, "path")
+    if missing:  # names in another script: the reader's browser has a font for them
+        text, _ = _saved(figure, "none")
+    return _UNWRITABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def _saved(figure: Figure, text: str) -> tuple[str, bool]:
+    """Return the figure as SVG, its ``text`` drawn ("path") or written ("none"), and whether glyphs were missing."""
     buffer = io.StringIO()
-    with rc_context(STYLE):
+    with _style() as glyphs, rc_context({"svg.fonttype": text}):
         figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
-    return buffer.getvalue()
+    return buffer.getvalue(), bool(glyphs)
+
+
+_UNWRITABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+"""Characters that XML cannot hold."""
+_GLYPHS = re.compile(r"Glyph .* missing from|Matplotlib currently does not support")
+
+
+@contextmanager
+def _style() -> Iterator[list[str]]:
+    """Draw in the book's style, whatever the user's own settings are; yield what it complains of missing glyphs."""
+    glyphs: list[str] = []
+    show = warnings.showwarning
+
+    def caught(*about: Any, **more: Any) -> None:
+        if _GLYPHS.match(str(about[0])):
+            glyphs.append(str(about[0]))
+        else:
+            show(*about, **more)
+
+    with mpl_style.context("default"), rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("always", _GLYPHS.pattern)
+        warnings.showwarning = caught
+        yield glyphs
 
 
 def panels(
@@ -98,6 +135,15 @@ def panels(
     """Return a figure and its axes (rows, columns); ``height`` in inches is a row's, ``options`` go to ``subplots``."""
     figure = Figure(figsize=(width, height * rows), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def logarithmic(axis: Axes, which: str) -> None:
+    """Give the axis ``which`` ("x" or "y") a logarithmic scale, with plain numbers at 1 and 3 of each decade."""
+    axis.set(**{f"{which}scale": "log"})
+    scale = getattr(axis, f"{which}axis")
+    scale.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+    scale.set_major_formatter("{x:,.10g}")
+    scale.set_minor_formatter(NullFormatter())
 
 
 def bars(value: float, low: float, high: float) -> Any:

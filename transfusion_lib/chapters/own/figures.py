@@ -58,5 +58,5 @@ def worst(split: Split, table: pd.DataFrame) -> Figure:
         picture = split.images[row["row"]]
         axis.imshow(picture.permute(1, 2, 0).expand(-1, -1, 3) if len(picture) == 1 else picture.permute(1, 2, 0))
         name = row["image"][-NAME:]
-        axis.set_title(f"{name}\n{row['true'][:NAME]}, loss {row['loss']:.1f}", fontsize=7, parse_math=False)
+        axis.set_title(f"{name}\n{row['true'][:NAME]}, loss {row['loss']:.1f}", fontsize=7)
     return figure

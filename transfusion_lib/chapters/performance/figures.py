@@ -3,9 +3,8 @@
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
 
-from transfusion_lib.chapters.kit.style import BLUE, ORANGE, QUIET, RULE, drawing, label_ends, panels
+from transfusion_lib.chapters.kit.style import BLUE, ORANGE, QUIET, RULE, drawing, label_ends, logarithmic, panels
 
 
 @drawing
@@ -50,7 +49,7 @@ def small_data(effects: pd.DataFrame, paper: pd.DataFrame, *, title: str) -> Fig
     """
     figure, axes = panels(1, width=8.0, height=3.8)
     axis = axes[0, 0]
-    axis.set_xscale("log")
+    logarithmic(axis, "x")
     axis.axhline(0, color=QUIET, linewidth=0.8)
     ends = []
     alike = effects.groupby("images")["network"]
@@ -101,9 +100,8 @@ def costs(table: pd.DataFrame, paper: pd.DataFrame, *, title: str) -> Figure:
     score.set_yticks(ordered.index, ordered["network"] + ", " + ordered["start"])
     score.margins(x=0.15)
     score.set_ylim(-0.7, len(ordered) - 0.4)
-    size.set_xscale("log")
+    logarithmic(size, "x")
     size.set_xlim(table["parameters as in Table 1"].min() / 2, table["parameters as in Table 1"].max() * 3)
-    size.xaxis.set_minor_formatter(NullFormatter())
     time.set_xlim(0, 1.3 * float(table["latency in ms, upper quartile"].max()))
     score.set_xlabel("test AUROC\n(higher is better)")
     size.set_xlabel("parameters as in Table 1\n(log scale, fewer is better)")

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from transfusion_lib.chapters.kit.stage_figures import row_title, stage_axis, stage_lines
-from transfusion_lib.chapters.kit.style import BLUE, GREY, INIT_STYLE, ORANGE, QUIET, drawing, panels
+from transfusion_lib.chapters.kit.style import BLUE, GREY, INIT_STYLE, ORANGE, QUIET, drawing, logarithmic, panels
 
 KINDS = {"random, random": GREY, "random, pretrained": ORANGE, "pretrained, pretrained": BLUE}
 
@@ -84,7 +84,7 @@ def travelled(travelled: pd.DataFrame, means: pd.DataFrame, *, titles: dict[str,
             x = [stages.index(stage) for stage in rows["stage"]]
             axis.scatter(x, rows["moved"], s=5, color=INIT_STYLE[str(init)]["color"])
         stage_axis(axis, stages)
-        axis.set_yscale("log")
+        logarithmic(axis, "y")
         axis.set_ylabel("L2 distance / L2 norm\n(higher is further)")
         axis.set_title(titles[network])
     return figure

@@ -8,6 +8,7 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 
 from transfusion_lib.analysis import barriers, probes, robustness
+from transfusion_lib.chapters.kit.page_table import page_table
 from transfusion_lib.chapters.kit.stage_tables import described, over_stages
 from transfusion_lib.runs import Run
 from transfusion_lib.stats import over_seeds
@@ -96,7 +97,7 @@ def barrier_table(paths: pd.DataFrame) -> Styler:
                 "L2 between ends / norm": f"{part['apart'].mean():.2f}",
             }
         )
-    return pd.DataFrame(rows).style.hide(axis="index")
+    return page_table(pd.DataFrame(rows))
 
 
 def set_back_means(frame: pd.DataFrame) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from pandas.io.formats.style import Styler
 from torch import Tensor
 
 from transfusion_lib import data, networks, stats
+from transfusion_lib.chapters.kit.page_table import page_table
 from transfusion_lib.chapters.tasks.figures import Picture
 from transfusion_lib.errors import DataError
 from transfusion_lib.runs import Run
@@ -129,11 +130,11 @@ def styled(table: pd.DataFrame) -> Styler:
     """Return the table for a page."""
     shown = table.assign(interval=[_shown(low, high) for low, high in zip(table["low"], table["high"], strict=True)])
     shown = shown.drop(columns=["low", "high"]).rename(columns={"interval": "95 % interval of test Dice"})
-    formats: dict[Any, Any] = {
+    formats = {
         name: "{:.3f}" if "Dice" in name or "Jaccard" in name else "{:.2f}"
         for name in shown.select_dtypes("number").columns
     }
-    return shown.style.format(formats).hide(axis="index")
+    return page_table(shown, formats)
 
 
 def _shown(low: float, high: float) -> str:

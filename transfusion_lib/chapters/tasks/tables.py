@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from pandas.io.formats.style import Styler
 
 from transfusion_lib import data
 from transfusion_lib.analysis.gradcam import ANATOMY
@@ -43,22 +42,22 @@ def natural(size: int) -> Picture:
 
 def sheets(specs: Sequence[DataSpec], *, examples: int) -> list[Sheet]:
     """Return the contact sheet of each data set; see ``sheet``."""
-    return [sheet(spec, examples=examples) for spec in specs]
+    return [sheet(spec, name=name, examples=examples) for spec, name in zip(specs, data.titles(specs), strict=True)]
 
 
-def sheet(spec: DataSpec, *, examples: int) -> Sheet:
+def sheet(spec: DataSpec, *, examples: int, name: str | None = None) -> Sheet:
     """Return the first ``examples`` training pictures of each class, or of those that have each label; none of some."""
     dataset = data.load(spec)
     if dataset.train.images.ndim != 4:
         raise DataError(f"{spec.name}: its images are volumes; this page shows flat pictures only")
     outlined = [k for k, region in enumerate(dataset.regions) if region not in ANATOMY]
     rows = {}
-    for k, name in enumerate(dataset.classes):
+    for k, label in enumerate(dataset.classes):
         labels = dataset.train.labels
         chosen = labels == k if dataset.kind == "multiclass" else labels[:, k] == 1
         places = chosen.nonzero()[:examples, 0].tolist()
-        rows[name.replace("_", " ")] = [_picture(dataset.train, place, outlined) for place in places]
-    return Sheet(name=dataset.name, synthetic=dataset.synthetic, rows=rows)
+        rows[label.replace("_", " ")] = [_picture(dataset.train, place, outlined) for place in places]
+    return Sheet(name=name or dataset.name, synthetic=dataset.synthetic, rows=rows)
 
 
 def side_by_side(sheets: Sequence[Sheet], *, size: int) -> list[Picture]:
@@ -86,11 +85,6 @@ def listed_rows(one: Sheet) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["class", "picture", "marked"])
 
 
-def styled(frame: pd.DataFrame) -> Styler:
-    """Return a table for a page: thousands apart, no row numbers."""
-    return frame.style.format(thousands=",").hide(axis="index")
-
-
 def sheet_title(one: Sheet) -> str:
     """Return what a contact sheet shows, and that a synthetic one is synthetic."""
     outlined = any(picture.outline is not None for row in one.rows.values() for picture in row)
@@ -107,19 +101,19 @@ def balance_titles(counts: pd.DataFrame) -> dict[str, str]:
 def counts(specs: Sequence[DataSpec]) -> pd.DataFrame:
     """Return one row per data set, split and class: data, split, class, images, share of the split."""
     rows = []
-    for spec in specs:
+    for spec, title in zip(specs, data.titles(specs), strict=True):
         sheet = data.datasheet(data.load(spec))
         for split, numbers in sheet.counts.items():
             for name, images in zip(sheet.classes, numbers, strict=True):
                 share = images / sheet.images[split]
-                rows.append({"data": spec.name, "split": split, "class": name, "images": images, "share": share})
+                rows.append({"data": title, "split": split, "class": name, "images": images, "share": share})
     return pd.DataFrame(rows)
 
 
 def datasheets(specs: Sequence[DataSpec]) -> pd.DataFrame:
     """Return the lines of each data set's datasheet, a column per data set."""
     columns = {}
-    for spec in specs:
+    for spec, title in zip(specs, data.titles(specs), strict=True):
         sheet = data.datasheet(data.load(spec))
         lines = sheet.lines | {"fingerprint": sheet.lines["fingerprint"][:12]}
         if sheet.left_out:
@@ -128,18 +122,18 @@ def datasheets(specs: Sequence[DataSpec]) -> pd.DataFrame:
             lines["left out"] = f"{len(sheet.left_out):,}: {'; '.join(named)}"
         for split, images in sheet.images.items():
             lines[split] = f"{images:,} images, {sheet.units[split]:,} units"
-        columns[spec.name] = lines
+        columns[title] = lines
     return pd.DataFrame(columns).rename_axis("").fillna("").reset_index()
 
 
 def shared(specs: Sequence[DataSpec]) -> pd.DataFrame:
     """Return what the splits of each data set share; a patient in two of them would have stopped the load."""
     rows = []
-    for spec in specs:
+    for spec, title in zip(specs, data.titles(specs), strict=True):
         found = leakage.report(data.load(spec))
         rows.append(
             {
-                "data": spec.name,
+                "data": title,
                 "units": found.units,
                 "units in two splits": 0,
                 "groups of identical images, one split": len(found.within),

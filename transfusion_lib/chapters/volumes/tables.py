@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 from pandas.io.formats.style import Styler
 
 from transfusion_lib import networks, stats
+from transfusion_lib.chapters.kit.page_table import page_table
 from transfusion_lib.runs import Run
 from transfusion_lib.stats import over_seeds
 from transfusion_lib.stats.words import share, told
@@ -76,7 +76,6 @@ def styled(table: pd.DataFrame) -> Styler:
     ]
     shown = table.assign(interval=interval).drop(columns=["low", "high"])
     shown = shown.rename(columns={"interval": "95 % interval of test AUROC"})
-    formats: dict[Any, Any] = {
-        name: "{:.3f}" if "AU" in name else "{:.2f}" for name in shown.select_dtypes("number").columns
-    }
-    return shown.style.format(formats).hide(axis="index")
+    return page_table(
+        shown, {name: "{:.3f}" if "AU" in name else "{:.2f}" for name in shown.select_dtypes("number").columns}
+    )

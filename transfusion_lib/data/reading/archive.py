@@ -23,7 +23,7 @@ from transfusion_lib.errors import DataError, printable
 HEAD = 132  # bytes that tell a file's format, and a PNG's depth
 # What zipfile raises on damaged members.
 FAULTS = (zipfile.BadZipFile, OSError, zlib.error, EOFError, NotImplementedError, RuntimeError)
-LARGEST = 2**30  # bytes; no single image or table here comes near
+LARGEST = 2**28  # bytes of one file in memory; no image or table here comes near
 IMAGES = (
     *(".jpeg", ".jpg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif"),
     *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpx"),
@@ -139,17 +139,23 @@ class Files(ABC):
         return None
 
 
-INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060\ufeff]")
+INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
 """Characters that take no room: soft hyphens, zero-width spaces, marks of direction."""
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 NUMBER = re.compile(r"0*(?P<number>\d{1,18})(?:\.0+)?(?P<ending>\.[a-z][a-z0-9]*)?")
 """A file's name that is a number, as spreadsheets and pandas write it: 7, 7.0, 7.png."""
 
 
 def normal(text: str) -> str:
-    """Return the one form of a name or a cell: composed (NFC), without invisible characters and spaces around it."""
-    if text.isascii():
-        return text.strip()
-    return unicodedata.normalize("NFC", INVISIBLE.sub("", text).replace("\u00a0", " ")).strip()
+    """Return the one form of a name or a cell: composed (NFC), without invisible characters and spaces around it.
+
+    Line breaks, other control characters and bytes of no encoding are written out.
+    """
+    text = text.strip()
+    if not text.isprintable():
+        text = INVISIBLE.sub("", text).replace("\u00a0", " ").strip()
+        text = CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def _spelt(asked: str, file: str) -> bool:

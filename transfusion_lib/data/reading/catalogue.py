@@ -175,57 +175,16 @@ class Positive:
     told: str
 
 
-ILL = frozenset(
-    (
-        *(
-            "abnormal",
-            "malignant",
-            "cancer",
-            "cancerous",
-            "carcinoma",
-            "tumor",
-            "tumour",
-            "melanoma",
-            "mel",
-            "metastasis",
-        ),
-        *(
-            "pneumonia",
-            "covid",
-            "tuberculosis",
-            "tb",
-            "disease",
-            "diseased",
-            "sick",
-            "ill",
-            "unhealthy",
-            "pathological",
-        ),
-        *("positive", "pos", "yes", "true", "1", "infected", "parasitized", "glaucoma", "referable", "fracture"),
-        *("fractured", "hemorrhage", "haemorrhage", "bleeding", "lesion", "polyp", "polyps", "effusion", "opacity"),
-    )
-)
-WELL = frozenset(
-    (
-        *(
-            "normal",
-            "healthy",
-            "benign",
-            "negative",
-            "neg",
-            "no",
-            "non",
-            "not",
-            "none",
-            "false",
-            "0",
-            "-1",
-            "without",
-            "control",
-        ),
-        *("controls", "well", "clear", "uninfected", "background", "naevus", "nevus", "nv"),
-    )
-)
+ILL = frozenset({
+    "abnormal", "malignant", "cancer", "cancerous", "carcinoma", "tumor", "tumour", "melanoma", "mel", "metastasis",
+    "pneumonia", "covid", "tuberculosis", "tb", "disease", "diseased", "sick", "ill", "unhealthy", "pathological",
+    "positive", "pos", "yes", "true", "1", "infected", "parasitized", "glaucoma", "referable", "fracture",
+    "fractured", "hemorrhage", "haemorrhage", "bleeding", "lesion", "polyp", "polyps", "effusion", "opacity",
+})  # fmt: skip
+WELL = frozenset({
+    "normal", "healthy", "benign", "negative", "neg", "no", "non", "not", "none", "false", "0", "-1", "without",
+    "control", "controls", "well", "clear", "uninfected", "background", "naevus", "nevus", "nv",
+})  # fmt: skip
 
 
 def choose_positive(classes: tuple[str, ...], counts: Sequence[int], *, asked: str | None) -> Positive | None:

@@ -220,7 +220,8 @@ def _white(files: Files, items: Sequence[Item], *, at: Path | None) -> float | N
 
 def data_folders() -> list[Path]:
     """Return the folders that ``TRANSFUSION_DATA`` names."""
-    return [Path(part).expanduser() for part in os.environ.get("TRANSFUSION_DATA", "").split(os.pathsep) if part]
+    parts = os.environ.get("TRANSFUSION_DATA", "").split(os.pathsep)
+    return [Path(part.strip()).expanduser().absolute() for part in parts if part.strip()]
 
 
 def _once(items: tuple[Item, ...], problems: Problems, *, where: str) -> tuple[Item, ...]:

@@ -62,8 +62,8 @@ def at_work(
 ) -> Iterator[tuple[Callable[[Sequence[RunSpec]], list[Run]], bool]]:
     """Yield ``ensure`` for a command, and whether this process leads those that ``torchrun`` started.
 
-    In this block the first SIGTERM is a request to stop.
+    In this block the first SIGTERM or Ctrl-C is a request to stop.
     """
-    with interrupts.on_sigterm(), team.joined() as here:
+    with interrupts.on_signals(), team.joined() as here:
         resources = devices.resources(team=here)
         yield partial(ensure, engine=engine, say=say, report=report, watch=watch, resources=resources), here.leads
