@@ -16,9 +16,7 @@ def printable(text: str) -> str:
 
 def brief(value: object, *, width: int = 120) -> str:
     """Return the ``repr`` of a value that a user gave, its end left out where it is long."""
-    if isinstance(value, str | bytes) and len(value) > width:
-        return f"{value[:width]!r} ..."
-    text = repr(value)
+    text = repr(value[: width + 1] if isinstance(value, str | bytes) else value)
     return text if len(text) <= width else f"{text[:width]} ..."
 
 

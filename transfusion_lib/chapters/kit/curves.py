@@ -43,7 +43,8 @@ class Curves(Study):
         return [self.images()]
 
     def _images(self, dataset: str) -> DataSpec:
-        found = spec_for(dataset, size=self.size, train=self.train_images, val=self.val_images, test=self.test_images)
+        images = {"train": self.train_images, "val": self.val_images, "test": self.test_images}
+        found = spec_for(dataset, size=self.size, on_bad=self.on_bad, **images)
         return limited(found.replace(split=self.split))
 
     def training(self, *, steps: int | None = None) -> TrainSpec:

@@ -51,7 +51,7 @@ class Own(Curves):
         return plain.replace(schedule="cosine", augment=Augment(flip=True, crop=0.8, brightness=0.1))
 
     def _arms(self) -> "list[tuple[str, str, list[RunSpec], list[RunSpec]]]":
-        found = []
+        found: list[tuple[str, str, list[RunSpec], list[RunSpec]]] = []
         for network in self.networks:
             for start in self.starts:
                 init = self.start(network, start)
