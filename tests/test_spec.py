@@ -63,7 +63,8 @@ def test_every_field_changes_the_key_but_the_place() -> None:
     """Walk all fields of a rich spec; each must matter, except where the files are."""
     changed = {
         "data": {"name": "x", "size": 97, "task": "a", "train": 1, "val": 1, "test": 1, "seed": 9,
-                 "split": "drawn", "uncertain": "ones", "on_bad": "error"},
+                 "split": "drawn", "uncertain": "ones", "unit": "case",
+                 "on_bad": "error"},
         "model": {"name": "x", "in_channels": 1, "slim": None, "truncate": None},
         "init": {"method": "mean_var", "up_to": "conv1", "above": "mean_var", "weights": RICH, "batch_norm": "keep",
                  "gabor": None, "keep_head": True},

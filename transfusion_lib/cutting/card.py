@@ -159,7 +159,6 @@ def card(
     hide: bool,
 ) -> str:
     """Return the model card, in Markdown."""
-    made = provenance.record(resources().device)
     row, what = advice.row, _what(advice)
     return f"""# Model card: {what}
 
@@ -196,7 +195,13 @@ probabilities. Positive class: {plain(found.task.asked) or "none, each class aga
 
 Means over {len(advice.search.seeds)} training seeds. The test set was read once, after the choice.
 
-## The search
+{_search(advice, dataset, done)}"""
+
+
+def _search(advice: Advice, dataset: Dataset, done: Exported) -> str:
+    """Return the card's second half: what was searched, on which data, its limits, and how it was made."""
+    made = provenance.record(resources().device)
+    return f"""## The search
 
 {_table(table(advice))}
 

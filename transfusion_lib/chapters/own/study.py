@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -27,6 +27,7 @@ class Own(Curves):
 
     name: ClassVar[str] = "own"
 
+    split: Literal["official"] = "official"
     external_dataset: str | None
     unit: str | None
     networks: Annotated[list[str], Field(min_length=1)]
