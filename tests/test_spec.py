@@ -70,7 +70,8 @@ def test_every_field_changes_the_key_but_the_place() -> None:
                  "gabor": None, "keep_head": True},
         "train": {"steps": 10, "eval_every": 2, "batch_size": 2, "optimizer": "sgd", "learning_rate": 0.5,
                   "weight_decay": 0.5, "momentum": 0.5, "schedule": "cosine", "select": "last", "freeze": None,
-                  "body_lr_scale": 0.1, "augment": Augment(rotation=3.0), "precision": "bfloat16", "snapshots": ()},
+                  "body_lr_scale": 0.1, "augment": Augment(rotation=3.0), "precision": "bfloat16",
+                  "class_weights": "balanced", "snapshots": ()},
     }  # fmt: skip
     keys = {RICH.key(data="a", weights="b"), RICH.key(data="z", weights="b"), RICH.key(data="a", weights="z")}
     keys.add(RICH.replace(seed=99).key(data="a", weights="b"))
