@@ -118,12 +118,12 @@ def test_a_stop_keeps_the_curve_and_says_how_to_go_on(notebook: Notebook, small:
 def test_the_summary_counts_runs_and_not_lines() -> None:
     reporter = Reporter()
     for line in (
-        "[1/4] a: from the store, 00aa",
+        "[1/4] a: from the store, 00aa00000000",
         "[2/4] b: another process trains it, waiting",
-        "[2/4] b: made by another process, 00bb (2 of 4 done, 1 running)",
-        "[3/4] c: trained in 3.1 s, 00cc (3 of 4 done)",
-        "[4/4] d: trained in 3.0 s, 00dd",
-        "[1/1] d: from the store, 00dd",
+        "[2/4] b: made by another process, 00bb00000000 (2 of 4 done, 1 running)",
+        "[3/4] c: trained in 3.1 s, 00cc00000000 (3 of 4 done, about 50 s left)",
+        "[4/4] d: trained in 3.0 s, 00dd00000000",
+        "[1/1] d: from the store, 00dd00000000",
     ):
         reporter.say(line)
     assert "<summary>4 runs: 2 trained now, 2 from the store" in reporter.summary()
