@@ -182,6 +182,8 @@ def test_a_stale_value_of_a_renamed_parameter_is_noticed() -> None:
     with pytest.raises(ParameterError, match=r"steps=40 is of an earlier run of the parameters cell"):
         Tutorial.of({**values, "length": 12, "In": ["", code[0], renamed]})
     assert Tutorial.of({**values, "steps": 12, "In": ["", code[0], "steps = 12"]}).steps == 12
+    injected = "# Parameters\n" + "\n".join(line for line in code[0].splitlines() if not line.startswith("steps"))
+    assert Tutorial.of({**values, "In": ["", code[0], injected]}).steps == 40, "papermill replaces some, not all"
 
 
 @pytest.mark.parametrize("chapter", list(chapters.TABLE))
