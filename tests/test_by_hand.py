@@ -118,12 +118,12 @@ def test_a_stop_keeps_the_curve_and_says_how_to_go_on(notebook: Notebook, small:
 def test_the_summary_counts_runs_and_not_lines() -> None:
     reporter = Reporter()
     for line in (
-        "[1/4] a: from the store, 00aa",
+        "[1/4] a: from the store, 00aa00000000",
         "[2/4] b: another process trains it, waiting",
-        "[2/4] b: made by another process, 00bb (2 of 4 done, 1 running)",
-        "[3/4] c: trained in 3.1 s, 00cc (3 of 4 done)",
-        "[4/4] d: trained in 3.0 s, 00dd",
-        "[1/1] d: from the store, 00dd",
+        "[2/4] b: made by another process, 00bb00000000 (2 of 4 done, 1 running)",
+        "[3/4] c: trained in 3.1 s, 00cc00000000 (3 of 4 done, about 50 s left)",
+        "[4/4] d: trained in 3.0 s, 00dd00000000",
+        "[1/1] d: from the store, 00dd00000000",
     ):
         reporter.say(line)
     assert "<summary>4 runs: 2 trained now, 2 from the store" in reporter.summary()
@@ -182,6 +182,8 @@ def test_a_stale_value_of_a_renamed_parameter_is_noticed() -> None:
     with pytest.raises(ParameterError, match=r"steps=40 is of an earlier run of the parameters cell"):
         Tutorial.of({**values, "length": 12, "In": ["", code[0], renamed]})
     assert Tutorial.of({**values, "steps": 12, "In": ["", code[0], "steps = 12"]}).steps == 12
+    injected = "# Parameters\n" + "\n".join(line for line in code[0].splitlines() if not line.startswith("steps"))
+    assert Tutorial.of({**values, "In": ["", code[0], injected]}).steps == 40, "papermill replaces some, not all"
 
 
 @pytest.mark.parametrize("chapter", list(chapters.TABLE))

@@ -93,7 +93,7 @@ def test_one_seed_has_a_gain_and_no_interval_and_without_a_random_start_there_is
     assert losses.gain_titles(alone) == {}
     assert "no gain to measure" in losses.gain_finding(alone)
     assert losses.gain_table(alone).empty
-    assert "no gain to measure" in loss_figures.gains(alone, titles={}).axes[0].get_title(loc="left")
+    assert "Nothing to draw" in loss_figures.gains(alone, titles={}).axes[0].texts[0].get_text()
 
 
 @pytest.mark.parametrize(("steps", "windows"), [(20, [10, 20]), (25, [10, 20]), (7, [7])])

@@ -41,7 +41,7 @@ class Runs(list[Run]):
         names = dict.fromkeys(["model.name", "init.method", "seed", *(name for spec in specs for name in spec)])
         told = list(names)[:3] + [one for one in list(names)[3:] if len({str(spec.get(one)) for spec in specs}) > 1]
         parts = [
-            pd.DataFrame({one: spec.get(one) for one in told} | run.curve)
+            pd.DataFrame({one: _cell(spec.get(one)) for one in told} | run.curve)
             for spec, run in zip(specs, self, strict=True)
         ]
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
@@ -142,7 +142,9 @@ class Reporter:
         """Return the page's record of where each run came from; a run that two lines are about counts once."""
         came: dict[str, str] = {}
         for line in self.lines:
-            if found := re.search(r": (from the store|trained in|made by another process)\b.*, ([0-9a-f]+)", line):
+            if found := re.search(
+                r": (from the store|trained in|made by another process)\b.*?, ([0-9a-f]{12})\b", line
+            ):
                 came.setdefault(found[2], found[1])
         trained = list(came.values()).count("trained in")
         lines = "<br>".join(map(text, self.lines))
@@ -150,6 +152,11 @@ class Reporter:
             f"<details><summary>{len(came)} {'run' if len(came) == 1 else 'runs'}: {trained} trained now, "
             f"{len(came) - trained} from the store, {time.monotonic() - self.began:.0f} s</summary>{lines}</details>"
         )
+
+
+def _cell(value: object) -> object:
+    """Return a field's value as a table has it: snapshots, which are several numbers, in words."""
+    return str(value) if isinstance(value, tuple) else value
 
 
 def _number(value: float | None) -> float:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 PLAIN = (bool, int, float, str, list, dict, type(None))
+INJECTED = "# Parameters"
+"""How the cell begins that papermill puts below the parameters cell: it replaces some of them."""
 MAKERS = {"dict", "float", "int", "list", "range", "set", "str", "tuple"}
 
 
@@ -20,7 +22,9 @@ def fault(names: Mapping[str, Any], parameters: Sequence[str]) -> str:
         if history[place][name] and name not in parameters and near and last.get(near[0], 0) <= place:
             return f'no parameter "{name}"; did you mean "{near[0]}"? Rename it where it is set and run that cell'
     known = [set(cell) & set(parameters) for cell in history]
-    whole = [place for place, found in enumerate(known) if len(found) > len(last.keys() & set(parameters)) / 2]
+    half = len(last.keys() & set(parameters)) / 2
+    given = [source.startswith(INJECTED) for source in names.get("In", ())] or [False]
+    whole = [place for place, found in enumerate(known) if len(found) > half and not given[place]]
     for name in parameters:
         if last.get(name) in whole[:-1]:
             return f"{name}={names[name]!r} is of an earlier run of the parameters cell, which sets it no more; set it"

@@ -50,11 +50,9 @@ def answer(runs: Sequence[Run]) -> Answer:
 def gains(rows: pd.DataFrame, *, titles: Mapping[str, str]) -> Figure:
     """Return, a panel per network, by how much each start lowers the mean training loss of the random one."""
     networks = list(dict.fromkeys(rows["network"]))
-    most = max(rows.groupby("network").size(), default=1)
-    figure, axes = panels(max(1, len(networks)), width=6.4, height=0.9 + 0.3 * most, sharex=True)
-    if rows.empty:
-        axes[0, 0].set_title("Without a random start there is no gain to measure")
-    for axis, network in zip(axes[:, 0], networks, strict=False):
+    most = max(rows.groupby("network").size())
+    figure, axes = panels(len(networks), width=6.4, height=0.9 + 0.3 * most, sharex=True)
+    for axis, network in zip(axes[:, 0], networks, strict=True):
         part = rows[rows["network"] == network]
         style = styles(list(part["init"]))
         for place, row in enumerate(part.itertuples()):
