@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -26,6 +26,7 @@ class Own(Curves):
     """Networks x starts x seeds, by the recipe for final performance, each also with half the steps."""
 
     name: ClassVar[str] = "own"
+    split: ClassVar[Literal["official"]] = "official"  # type: ignore[misc]  # no parameter here: one split for all arms
 
     external_dataset: str | None
     unit: str | None
@@ -50,8 +51,8 @@ class Own(Curves):
         plain = super().training(steps=steps)
         return plain.replace(schedule="cosine", augment=Augment(flip=True, crop=0.8, brightness=0.1))
 
-    def _arms(self) -> "list[tuple[str, str, list[RunSpec], list[RunSpec]]]":
-        found = []
+    def _arms(self) -> list[tuple[str, str, list[RunSpec], list[RunSpec]]]:
+        found: list[tuple[str, str, list[RunSpec], list[RunSpec]]] = []
         for network in self.networks:
             for start in self.starts:
                 init = self.start(network, start)

@@ -86,7 +86,7 @@ def _best(one: Array, other: Array) -> Array:
 def _part(offset: float) -> Array:
     """Return the matrix (64, 64) that enlarges the part of an axis of pixels at ``offset`` to all of it."""
     places = (np.arange(SIZE) + 0.5) * CROP + offset * (1 - CROP) * SIZE - 0.5
-    return np.maximum(0, 1 - np.abs(places.clip(0, SIZE - 1)[:, None] - np.arange(SIZE))).astype(np.float32)
+    return np.asarray(np.maximum(0, 1 - np.abs(places.clip(0, SIZE - 1)[:, None] - np.arange(SIZE))), np.float32)
 
 
 def _detail(pictures: Array) -> Array:
@@ -100,7 +100,7 @@ def _softening(reach: int) -> Array:
     """Return the matrix (64, 64) that averages an axis over ``reach`` pixels on both sides, fewer at its ends."""
     near = np.abs(np.subtract.outer(np.arange(SIZE), np.arange(SIZE)))
     weights = (near <= reach) * (1.0 if reach > 1 else 1 / (1 + near))
-    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+    return np.asarray(weights / weights.sum(1, keepdims=True), np.float32)
 
 
 def _pooled(pictures: Array, edge: int) -> Array:
