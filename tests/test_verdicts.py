@@ -100,13 +100,13 @@ def test_the_scoreboard_has_every_claim_once_and_leads_to_the_chapter_that_shows
     board: dict[str, Judged], tmp_path: Path
 ) -> None:
     text = scoreboard(board, CHAPTERS, tmp_path)
-    assert re.findall(r'<tr id="board-(\w+)">', text) == list(CLAIMS)
+    assert sorted(re.findall(r'<tr id="board-(\w+)">', text)) == sorted(CLAIMS)
     assert "29 claims: <b>1</b> supported, <b>28</b> not tested here." in text
     assert "Plan 0123456789ab." in text
     assert "<img" not in text
     pages = {chapter.page: chapter for chapter in CHAPTERS}
     links = re.findall(r'<a href="([^"#]+)\.html#(\w+)">', text)
-    assert [claim for _, claim in links] == list(CLAIMS)
+    assert sorted(claim for _, claim in links) == sorted(CLAIMS)
     for page, claim in links:
         announced = re.findall(r"chapter\.verdicts\((.*?)\)", "".join(cell["source"] for cell in pages[page].cells))
         assert any(f'"{claim}"' in names for names in announced), f"{page} shows no card of {claim}"

@@ -18,12 +18,15 @@ UNLINKED = {"run", "key", "transfusion", "shift", "pilot"}
 
 
 def prepare(notebook: Path, build: Build) -> None:
-    """Fold the cells of parameters, and link the first use of each of the glossary's terms."""
+    """Fold code and parameters, and link the first use of each of the glossary's terms."""
     document = read_notebook(notebook)
     left = terms((build.source / "glossary.md").read_text(encoding="utf-8"))
     for cell in document["cells"]:
         for tag in set(FOLDED) & set(cell["metadata"].get("tags", [])):
             _fold(cell, FOLDED[tag])
+        if cell["cell_type"] == "code" and not cell["metadata"].get("tags"):
+            cell["metadata"]["tags"] = ["hide-input"]
+            cell["metadata"].setdefault("mystnb", {}).update(code_prompt_show="Code", code_prompt_hide="Code")
         if cell["cell_type"] == "markdown":
             cell["source"] = linked(cell["source"], left)
     write_notebook(notebook, document)

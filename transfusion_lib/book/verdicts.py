@@ -19,6 +19,7 @@ from transfusion_lib.papers.judge import Finding, Verdict
 from transfusion_lib.papers.rules import OUTCOMES
 
 Board = Mapping[str, Judged]
+UNTESTED = OUTCOMES[-1]
 MARKS = dict(zip(OUTCOMES, "✓◐✗?–", strict=True))
 PAPERS = {"T": "Transfusion (Raghu et al. 2019)", "R": "TruncatedTL (Peng et al. 2023)", "N": "Later questions"}
 SCALE = {
@@ -136,18 +137,45 @@ def write_scoreboard(chapters: Sequence[Chapter], board: Board, build: Build, *,
     total = ", ".join(f"<b>{number}</b> {outcome}" for outcome, number in counts.items() if number)
     parts = [f'<p class="tf-total">{len(board)} claims: {total}. <span class="tf-source">Plan {plan[:12]}.</span></p>']
     for letter, paper in PAPERS.items():
-        rows = "".join(_row(one, pages) for name, one in board.items() if name.startswith(letter))
-        words = ("verdict", "claim", "the paper", "here")
-        head = "".join(f'<th scope="col">{word}</th>' for word in words)
-        top = f"<caption>{paper}</caption><thead><tr>{head}</tr></thead>"
-        parts.append(f'<table class="tf-board">{top}<tbody>{rows}</tbody></table>')
+        its = {name: one for name, one in board.items() if name.startswith(letter)}
+        rows = "".join(_row(one, pages) for one in its.values() if one.verdict.outcome != UNTESTED)
+        waiting = [name for name, one in its.items() if one.verdict.outcome == UNTESTED]
+        if rows:
+            words = ("verdict", "claim", "the paper", "here")
+            head = "".join(f'<th scope="col">{word}</th>' for word in words)
+            top = f"<caption>{paper}</caption><thead><tr>{head}</tr></thead>"
+            parts.append(f'<table class="tf-board">{top}<tbody>{rows}</tbody></table>')
+        if waiting:
+            parts.append(_waiting(paper, [its[name] for name in waiting], pages))
     (build.source / "scoreboard.md").write_text("```{raw} html\n" + "\n".join(parts) + "\n```\n", encoding="utf-8")
+
+
+def _waiting(paper: str, judged: Sequence[Judged], pages: Mapping[str, str]) -> str:
+    """Return the claims of a paper that wait for their runs, folded: a line each, with cells and hours."""
+    lines = "".join(
+        f'<tr id="board-{claim.id}"><td><b>{_named(one, pages)}</b> {text(claim.words)}</td>'
+        f"<td>{text(claim.printed)}</td><td>{text(found(one))}</td></tr>"
+        for one, claim in ((one, CLAIMS[one.verdict.claim]) for one in judged)
+    )
+    hours = sum({cell: hours for one in judged for cell, hours in one.waits.items()}.values())
+    wait = f"wait for their runs, about {hours:.0f} core-hours" if hours else "are not tested here"
+    named = " ".join(one.verdict.claim for one in judged)
+    head = '<tr><th scope="col">claim</th><th scope="col">the paper</th><th scope="col">what it takes</th></tr>'
+    return (
+        f"<details><summary>{paper}: {len(judged)} claims {wait} ({named})</summary>"
+        f'<table class="tf-board"><thead>{head}</thead><tbody>{lines}</tbody></table></details>'
+    )
+
+
+def _named(judged: Judged, pages: Mapping[str, str]) -> str:
+    claim = CLAIMS[judged.verdict.claim]
+    page = pages.get(claim.chapter)
+    return f'<a href="{page}.html#{claim.id}">{claim.id}</a>' if page else claim.id
 
 
 def _row(judged: Judged, pages: Mapping[str, str]) -> str:
     claim = CLAIMS[judged.verdict.claim]
-    page = pages.get(claim.chapter)
-    name = f'<a href="{page}.html#{claim.id}">{claim.id}</a>' if page else claim.id
+    name = _named(judged, pages)
     return (
         f'<tr id="board-{claim.id}"><td>{badge(judged.verdict)}</td><td><b>{name}</b> {text(claim.words)}</td>'
         f"<td>{text(claim.printed)}</td><td>{text(found(judged))}</td></tr>"

@@ -435,7 +435,7 @@ _CLAIMS = (
                 effect="Training from scratch changed the share of Gabor filters {of} by {number}",
                 asks="'learns none'",
                 contrasts=_minus("random, after", "random, before"),
-                plan=Plan(effect=0.0, sd=0.04, runs=2),
+                plan=Plan(effect=0.0, sd=0.04, runs=4),
             ),
             "erased": Part(
                 estimand="fall of that share from pretrained weights to step 4,000",
@@ -444,7 +444,7 @@ _CLAIMS = (
                 "training, came to {number}",
                 asks="'erases some'",
                 contrasts=_minus("pretrained, before", "pretrained, after"),
-                plan=Plan(effect=0.15, sd=0.04, runs=2),
+                plan=Plan(effect=0.15, sd=0.04, runs=4),
             ),
         },
         cells="F",

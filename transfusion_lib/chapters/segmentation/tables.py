@@ -127,17 +127,14 @@ def listed(rows: dict[str, list[Picture]]) -> pd.DataFrame:
 
 def styled(table: pd.DataFrame) -> Styler:
     """Return the table for a page."""
-    shown = table.assign(interval=[_shown(low, high) for low, high in zip(table["low"], table["high"], strict=True)])
-    shown = shown.drop(columns=["low", "high"]).rename(columns={"interval": "95 % interval of test Dice"})
+    dice = [told((row["test Dice"], row["low"], row["high"]), marks=()) for row in table.to_dict("records")]
+    shown = table.drop(columns=["test Dice", "low", "high"])
+    shown.insert(1, "test Dice, 95 % interval", dice)
     formats: dict[Any, Any] = {
         name: "{:.3f}" if "Dice" in name or "Jaccard" in name else "{:.2f}"
         for name in shown.select_dtypes("number").columns
     }
     return shown.style.format(formats).hide(axis="index")
-
-
-def _shown(low: float, high: float) -> str:
-    return "one seed" if math.isnan(low) else f"{low:.3f} to {high:.3f}"
 
 
 def _bounds(values: list[float]) -> tuple[float, float]:
