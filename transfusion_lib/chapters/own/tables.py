@@ -90,6 +90,11 @@ def recommended(found: Sequence[Judged]) -> Judged | None:
     return min(close, key=lambda one: (one.macs, one.seconds, -one.score.estimate), default=None)
 
 
+def leading(found: Sequence[Judged]) -> Judged:
+    """Return the best arm on validation, converged or not."""
+    return max(found, key=lambda one: one.score.estimate)
+
+
 def warnings(found: Sequence[Judged], dataset: Dataset) -> list[str]:
     """Return what a reader must know before they believe the choice, a sentence each."""
     lines = [f"Copies: {leak}; scores on them are too good." for leak in dataset.leaks]
