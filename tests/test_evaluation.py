@@ -71,7 +71,7 @@ def test_patients_count_once_and_widen_intervals() -> None:
 
 def test_a_perfect_score_has_an_interval() -> None:
     cases = drawn(40)
-    perfect = replace(cases, chances=np.stack([np.subtract(1.0, cases.truth), cases.truth], 1) * 0.8 + 0.1)
+    perfect = replace(cases, chances=np.eye(2)[cases.truth] * 0.8 + 0.1)
     found = evaluate(perfect, BINARY, {}, levels={}, repeats=50).scores["AUROC"]
     assert found.estimate == 1.0
     assert 0.5 < found.low < 0.95

@@ -63,15 +63,14 @@ def test_every_field_changes_the_key_but_the_place() -> None:
     """Walk all fields of a rich spec; each must matter, except where the files are."""
     changed = {
         "data": {"name": "x", "size": 97, "task": "a", "train": 1, "val": 1, "test": 1, "seed": 9,
-                 "split": "drawn", "uncertain": "ones", "unit": "case",
-                 "on_bad": "error"},
+                 "split": "drawn", "uncertain": "ones", "on_bad": "error", "unit": "patient"},
         "model": {"name": "x", "in_channels": 1, "slim": None, "truncate": None},
         "init": {"method": "mean_var", "up_to": "conv1", "above": "mean_var", "weights": RICH, "batch_norm": "keep",
                  "gabor": None, "keep_head": True},
         "train": {"steps": 10, "eval_every": 2, "batch_size": 2, "optimizer": "sgd", "learning_rate": 0.5,
                   "weight_decay": 0.5, "momentum": 0.5, "schedule": "cosine", "select": "last", "freeze": None,
-                  "body_lr_scale": 0.1, "augment": Augment(rotation=3.0), "precision": "bfloat16",
-                  "class_weights": "balanced", "snapshots": ()},
+                  "body_lr_scale": 0.1, "augment": Augment(rotation=3.0), "class_weights": "balanced",
+                  "precision": "bfloat16", "snapshots": ()},
     }  # fmt: skip
     keys = {RICH.key(data="a", weights="b"), RICH.key(data="z", weights="b"), RICH.key(data="a", weights="z")}
     keys.add(RICH.replace(seed=99).key(data="a", weights="b"))

@@ -7,18 +7,17 @@ there. Heavy modules are imported by the command that needs them, so that ``--he
 import io
 import signal
 import sys
-from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from typer import Argument, Option
 
 from transfusion_lib import __version__
-from transfusion_lib.book import terminal
+from transfusion_lib.book import commands, terminal
 from transfusion_lib.book.completion import CHAPTERS, ENGINES, PARAMETERS, PROFILES
-from transfusion_lib.book.terminal import note, now_and_then, step
+from transfusion_lib.book.terminal import Json, note, now_and_then, step
 from transfusion_lib.errors import InterruptedRunError, ToldError, TransfusionError, UserError, printable
 
 app = typer.Typer(
@@ -39,14 +38,6 @@ Profile = Annotated[str, Option(help="published, live or paper.", **PROFILES)]
 Live = Annotated[bool, Option("--live", help="Train what is missing, also where the profile only reads records.")]
 Browse = Annotated[bool, Option("--open", help="Open the page in the browser too.")]
 DryRun = Annotated[bool, Option("--dry-run", help="Print which runs exist, which would train.")]
-Json = Annotated[bool, Option("--json", help="Print JSON for a program.")]
-Exported = Annotated[Path, Argument(metavar="MODEL", help="An ONNX file of transfusion cut, or the folder it wrote.")]
-Positive = Annotated[str | None, Option(metavar="CLASS", help="The positive one of two classes.")]
-Unit = Annotated[str | None, Option(metavar="COLUMN", help="Column, or pattern in file names, that says the patient.")]
-OnBad = Annotated[str, Option(metavar="error|skip", help="Stop at what cannot be read, or leave it out.")]
-HashNames = Annotated[bool, Option("--hash-names", help="Write 16 digits of each name's sha256 instead of the name.")]
-Specificity = Annotated[int, Option(min=50, max=99, help="Per cent on validation: where the threshold lies.")]
-Sensitivity = Annotated[int, Option(min=50, max=99, help="The same by sensitivity, a second threshold.")]
 Workers = Annotated[int | None, Option(min=1, help="How many runs at once; what fits by default.")]
 
 
@@ -277,10 +268,7 @@ def run(
     from transfusion_lib.networks.weights import pack
     from transfusion_lib.runs import engines
 
-    with engines.at_work(engines.in_process, say=note, report=now_and_then(step)) as (
-        ensure,
-        leads,
-    ):
+    with engines.at_work(engines.in_process, say=note, report=now_and_then(step)) as (ensure, leads):
         [made] = ensure([described])
     if leads and weights is not None:
         pack(made.weights(), weights)
@@ -436,114 +424,7 @@ def models(
         ])  # fmt: skip
 
 
-@app.command(epilog="Example: transfusion cut --data ~/images --quick")
-def cut(
-    place: Annotated[
-        str, Option("--data", metavar="PLACE", help="A folder of class folders, or a set; :TASK may follow.")
-    ],
-    model: Annotated[str, Option(help="The network to cut (transfusion models).")] = "efficientnet_lite0",
-    quick: Annotated[bool, Option("--quick", help="64 pixels, 40 steps, 2 seeds: minutes on two cores.")] = False,
-    size: Annotated[int | None, Option(help="Edge of the images in pixels.")] = None,
-    seeds: Annotated[int | None, Option(min=1, help="Trainings of each candidate.")] = None,
-    steps: Annotated[int | None, Option(min=1, help="Optimizer steps of each training.")] = None,
-    batch_size: Annotated[int | None, Option(min=2, help="Images per step.")] = None,
-    learning_rate: Annotated[float | None, Option(help="Adam's.")] = None,
-    start: Annotated[str, Option(help="pretrained or random.")] = "pretrained",
-    class_weights: Annotated[str, Option(help="none, or balanced: rare classes weigh more.")] = "none",
-    positive: Positive = None,
-    unit: Unit = None,
-    on_bad: OnBad = "error",
-    specificity: Specificity = 90,
-    sensitivity: Sensitivity = 90,
-    hash_names: HashNames = False,
-    rule: Annotated[str, Option(help="best on validation, or one-se: the cheapest not told apart.")] = "best",
-    out: Annotated[Path, Option(help="Folder for the network, its card and the search.")] = Path("cut"),
-    export: Annotated[bool, Option(help="Write the chosen network as ONNX and torch.export.")] = True,
-    as_json: Json = False,
-) -> None:
-    """Find how much of a network your images need, and export what is left.
-
-    Stopped and started again, it continues where it was: finished trainings are in the store.
-    """
-    from transfusion_lib.cutting.export import need_packages
-
-    if export:
-        need_packages()  # before minutes of training, not after
-    from transfusion_lib.cutting import card
-    from transfusion_lib.cutting import cut as tool
-    from transfusion_lib.cutting.report import Levels
-    from transfusion_lib.runs import engines
-    from transfusion_lib.training import interrupts
-
-    checked, begin = tool.checked_rule(rule), tool.checked_start(start)
-    train: dict[str, Any] = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate}
-    train |= {"class_weights": class_weights, "positive": positive, "unit": unit, "on_bad": on_bad}
-    search = tool.plan(place, model=model, size=size, seeds=seeds, start=begin, quick=quick, **train)
-    note(f"{model} on {place}: {len(search.block_specs())} trainings, then those around the best block")
-    with interrupts.on_signals():
-        advice = tool.advise(search, rule=checked, say=note, engine=engines.automatic)
-    levels: Levels = {"specificity": specificity, "sensitivity": sensitivity}
-    done = card.write(advice, out, levels=levels, hide=hash_names) if export else None
-    if as_json:
-        terminal.print_json(tool.as_json(advice))
-        return
-    terminal.print_table(card.table(advice))
-    terminal.print_lines([*card.recommendation(advice), *(f"note: {line}" for line in advice.limits)])
-    if done is not None:
-        worst = max(done.differences.values())
-        typer.echo(f"written: {done.onnx}, {done.torch} (within {worst:.0e} of the network), {out / 'MODEL_CARD.md'}")
-
-
-@app.command(epilog="Example: transfusion predict cut ~/new-images --out answers.csv")
-def predict(
-    model: Exported,
-    images: Annotated[Path, Argument(metavar="IMAGES", help="A folder, a zip, a csv that names images, or an image.")],
-    out: Annotated[Path | None, Option(metavar="FILE", help="The csv; standard output by default.")] = None,
-    on_bad: OnBad = "error",
-    hash_names: HashNames = False,
-) -> None:
-    """Write a csv with the name of each image and the probability of each class."""
-    from transfusion_lib.cutting import model as tool
-
-    judge = tool.Model.open(model).judge
-    answers, left_out = tool.predict(judge, images, on_bad=on_bad)
-    with tool.writing(out) if out else nullcontext(sys.stdout) as file:
-        tool.write_answers(file, answers, judge.task, hide=hash_names)
-    for line in left_out:
-        note(f"left out: {line}")
-
-
-@app.command(epilog="Example: transfusion evaluate cut ~/other-site --by sex --by age")
-def evaluate(
-    model: Exported,
-    path: Annotated[str, Argument(metavar="PATH", help="A labelled folder, zip or csv, or a set; :TASK may follow.")],
-    by: Annotated[list[str] | None, Option(metavar="COLUMN", help="Also by this column of the csv; repeat.")] = None,
-    specificity: Specificity = 90,
-    sensitivity: Sensitivity = 90,
-    unit: Unit = None,
-    on_bad: OnBad = "error",
-    hash_names: HashNames = False,
-    out: Annotated[Path, Option(help="Folder for the report, its numbers and a row for each image.")] = Path(
-        "evaluation"
-    ),
-    as_json: Json = False,
-) -> None:
-    """Print how good an exported network is on labelled images, those that it was trained or chosen on left out.
-
-    Scores, calibration, confusion matrix, sensitivity and specificity at thresholds that were chosen on validation.
-    """
-    from transfusion_lib.cutting import report
-    from transfusion_lib.cutting.cut import place_of
-    from transfusion_lib.cutting.model import Model
-
-    used = Model.open(model)
-    spec = place_of(path, size=used.judge.decoding["size"], unit=unit, on_bad=on_bad)
-    levels: report.Levels = {"specificity": specificity, "sensitivity": sensitivity}
-    found, text = report.other(used, spec, levels=levels, by=by or (), folder=out, hide=hash_names)
-    if as_json:
-        terminal.print_json(report.values(found))
-    else:
-        typer.echo(text)
+app.add_typer(commands.app)
 
 
 def _version(asked: bool) -> None:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from transfusion_lib.runs import Todo
     from transfusion_lib.spec import RunSpec
     from transfusion_lib.training.train import Progress
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 
 
 def note(line: str) -> None:

@@ -13,19 +13,23 @@ import torch
 from transfusion_lib import data, runs
 from transfusion_lib.analysis.evaluation import Task, points
 from transfusion_lib.cutting import model as files
-from transfusion_lib.cutting.cut import Advice, Row, as_json
-from transfusion_lib.cutting.export import Exported, export
+from transfusion_lib.cutting.cut import Advice, Row, Rule, advise, as_json
+from transfusion_lib.cutting.export import Exported, export, need_packages
 from transfusion_lib.cutting.model import Model
 from transfusion_lib.cutting.report import Judged, Levels, judged, save, sections, shown
 from transfusion_lib.data.dataset import Dataset
 from transfusion_lib.errors import printable
 from transfusion_lib.markup import markdown, plain
 from transfusion_lib.networks import first_convolution
+from transfusion_lib.runs import engines
+from transfusion_lib.runs.grid import Say
+from transfusion_lib.runs.search import Search
 from transfusion_lib.stats import Interval
-from transfusion_lib.training import provenance
+from transfusion_lib.training import interrupts, provenance
 from transfusion_lib.training.batches import match_channels
 from transfusion_lib.training.device import resources
 
+CARD = "MODEL_CARD.md"
 CHECKED = 16  # test images on which the exported files must agree with the network
 TIMED = (1, 32)  # images at once of the exported file, each ROUNDS times
 ROUNDS = 15
@@ -71,10 +75,31 @@ def recommendation(advice: Advice) -> list[str]:
     return lines
 
 
+def lines(advice: Advice, done: Exported | None) -> list[str]:
+    """Return the recommendation, its limits and the files, in lines."""
+    found = [*recommendation(advice), *(f"note: {line}" for line in advice.limits)]
+    if done is not None:
+        worst = max(done.differences.values())
+        card_at = done.onnx.parent / CARD
+        found.append(f"written: {done.onnx}, {done.torch} (within {worst:.0e} of the network), {card_at}")
+    return found
+
+
 def middle(times: Sequence[float]) -> str:
     """Return the median of times and the range of their middle half."""
     low, half, high = np.quantile(times, [0.25, 0.5, 0.75])
     return f"{half:.1f} ({low:.1f} to {high:.1f})"
+
+
+def carry_out(
+    search: Search, *, rule: Rule, folder: Path | None, levels: Levels, hide: bool, say: Say
+) -> tuple[Advice, Exported | None]:
+    """Train what a search lacks, until SIGTERM; return its advice and the files in ``folder``, without one none."""
+    if folder is not None:
+        need_packages()  # before minutes of training, not after
+    with interrupts.on_signals():
+        advice = advise(search, rule=rule, say=say, engine=engines.automatic)
+    return advice, None if folder is None else write(advice, folder, levels=levels, hide=hide)
 
 
 def write(advice: Advice, folder: Path, *, levels: Levels, hide: bool = False) -> Exported:
@@ -94,7 +119,7 @@ def write(advice: Advice, folder: Path, *, levels: Levels, hide: bool = False) -
     model = Model.open(done.onnx)
     found = judged(files.cases(model.session, dataset.test), task, model.points, levels=levels)
     text = card(advice, dataset, done, found, shape=shape, about=about, times=_times(model, images), hide=hide)
-    (folder / "MODEL_CARD.md").write_text(text, encoding="utf-8")
+    (folder / CARD).write_text(text, encoding="utf-8")
     save(found, folder, hide=hide)
     (folder / "search.json").write_text(json.dumps(as_json(advice), indent=1, allow_nan=False) + "\n", encoding="utf-8")
     return done
@@ -199,8 +224,7 @@ Means over {len(advice.search.seeds)} training seeds. The test set was read once
 
 
 def _search(advice: Advice, dataset: Dataset, done: Exported) -> str:
-    """Return the card's second half: what was searched, on which data, its limits, and how it was made."""
-    made = provenance.record(resources().device)
+    """Return the card's second half: the search, and where the network comes from."""
     return f"""## The search
 
 {_table(table(advice))}
@@ -209,7 +233,13 @@ def _search(advice: Advice, dataset: Dataset, done: Exported) -> str:
 that many images at once in PyTorch, with the range of the middle half; memory is what is alive in one pass of the
 largest batch.
 
-## Data
+{_origin(advice, dataset, done)}"""
+
+
+def _origin(advice: Advice, dataset: Dataset, done: Exported) -> str:
+    """Return the sections of the card on data, limits and how it was made."""
+    made = provenance.record(resources().device)
+    return f"""## Data
 
 {plain(dataset.name)}, task {plain(dataset.task)}: {_counts(dataset)}.
 {"**Synthetic images.** " if dataset.synthetic else ""}Fingerprint

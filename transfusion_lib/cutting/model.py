@@ -6,8 +6,9 @@
 import base64
 import csv
 import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -136,6 +137,17 @@ class Model:
             raise UserError(
                 f"{path}: does not say how to read images ({error}); export it with: transfusion cut"
             ) from None
+
+
+def write_predictions(
+    exported: Path, images: Path, *, out: Path | None, on_bad: str = "error", hide: bool = False
+) -> list[str]:
+    """Write an exported network's answers to a csv, without ``out`` to standard output; return what was left out."""
+    judge = Model.open(exported).judge
+    answers, left_out = predict(judge, images, on_bad=on_bad)
+    with writing(out) if out else nullcontext(sys.stdout) as file:
+        write_answers(file, answers, judge.task, hide=hide)
+    return left_out
 
 
 @contextmanager

@@ -20,12 +20,11 @@ from transfusion_lib.analysis.evaluation import (
     losses,
 )
 from transfusion_lib.analysis.unseen import read
-from transfusion_lib.cutting.cut import finite
+from transfusion_lib.cutting.cut import finite, place_of
 from transfusion_lib.cutting.model import Model, write_cases, writing
 from transfusion_lib.errors import UserError, unknown
 from transfusion_lib.markup import markdown, plain
 from transfusion_lib.runs.cases import hashed
-from transfusion_lib.spec import DataSpec
 from transfusion_lib.stats import Interval
 from transfusion_lib.stats.decisions import Rate
 
@@ -70,10 +69,20 @@ def judged(
     )
 
 
-def other(
-    model: Model, spec: DataSpec, *, levels: Levels, by: Sequence[str], folder: Path, hide: bool
+def elsewhere(
+    exported: Path,
+    place: str,
+    *,
+    levels: Levels,
+    by: Sequence[str],
+    unit: str | None,
+    on_bad: str,
+    folder: Path,
+    hide: bool,
 ) -> tuple[Judged, str]:
     """Return an exported network on images that it has not seen, and that as Markdown; ``folder`` gets both."""
+    model = Model.open(exported)
+    spec = place_of(place, size=model.judge.decoding["size"], unit=unit, on_bad=on_bad)
     found = read(model.judge, spec)
     on = judged(found.cases, model.judge.task, model.points, levels=levels, columns=found.columns, by=by)
     lines = [f"# {plain(model.judge.name)} on {plain(spec.root or spec.name)}", "", f"Unit: {plain(found.unit)}."]

@@ -55,8 +55,8 @@ def worst(split: Split, table: pd.DataFrame) -> Figure:
     for axis in axes.flat:
         axis.set_axis_off()
     for axis, row in zip(axes.flat, table.to_dict("records"), strict=False):
-        picture = split.images[row["row"]]
-        axis.imshow(picture.permute(1, 2, 0).expand(-1, -1, 3) if len(picture) == 1 else picture.permute(1, 2, 0))
+        picture = split.images[row["row"]].permute(1, 2, 0)
+        axis.imshow(picture.expand(-1, -1, 3).numpy())
         name = row["image"][-NAME:]
         axis.set_title(f"{name}\n{row['true'][:NAME]}, loss {row['loss']:.1f}", fontsize=7)
     return figure

@@ -90,8 +90,8 @@ def recommended(found: Sequence[Judged]) -> Judged | None:
     return min(close, key=lambda one: (one.macs, one.seconds, -one.score.estimate), default=None)
 
 
-def best(found: Sequence[Judged]) -> Judged:
-    """Return the arm with the highest validation score, converged or not."""
+def leading(found: Sequence[Judged]) -> Judged:
+    """Return the best arm on validation, converged or not."""
     return max(found, key=lambda one: one.score.estimate)
 
 
