@@ -72,7 +72,7 @@ def test_each_workflow_starts_when_it_should() -> None:
                    for step in job["steps"]] for name in found}  # fmt: skip
     assert {"make check", "make test", "make audit"} <= set(runs["check"])
     assert {"make book", "make look"} <= set(runs["book"])
-    assert {"make book", "make look", "make release", "make book PROFILE=published"} <= set(runs["publish"])
+    assert {"make book", "make look", "make release", "make book PROFILE=live"} <= set(runs["publish"])
 
 
 @pytest.mark.slow

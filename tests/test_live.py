@@ -63,11 +63,11 @@ def test_under_the_builder_progress_is_lines_of_its_log(
 ) -> None:
     monkeypatch.setenv("TRANSFUSION_PROGRESS", str(tmp_path / "log"))
     reporter = Reporter()
-    reporter.say("[1/1] a: trained in 2 s, 0123")
+    reporter.say("[1/1] a: trained in 2 s, 0123456789ab")
     reporter.said -= 60
     reporter.report(small, Progress(step=5, curve={"step": [0, 5], "val_auroc": [0.5, 0.625]}))
     assert (tmp_path / "log").read_text().splitlines() == [
-        "[1/1] a: trained in 2 s, 0123",
+        "[1/1] a: trained in 2 s, 0123456789ab",
         f"    {runs.label(small)}: step 5 of 12, val_auroc 0.625",
     ]
     assert "1 run: 1 trained now, 0 from the store" in reporter.summary()

@@ -195,7 +195,7 @@ def test_t15_has_nothing_to_match_where_conv1_alone_gives_nothing() -> None:
 
     nothing = judge("T15", loss(0.50, 0.499, 0.499))
     assert nothing.outcome == "not tested here"
-    assert "Pretrained weights in conv1 alone lowered the mean training loss by +0.001" in nothing.sentence
+    assert "Random minus pretrained conv1 came to +0.001" in nothing.sentence
     assert "'something to match' takes the whole interval above 0" in nothing.sentence
     assert judge("T15", loss(0.50, 0.40, 0.40)).outcome == "supported"
     assert judge("T15", loss(0.50, 0.40, 0.49)).outcome == "contradicted"

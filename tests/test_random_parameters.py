@@ -47,6 +47,9 @@ SHARED: dict[str, Draw] = {
     "train_images": one(24, 33, 400),
     "val_images": one(8, 12),
     "test_images": one(12, 24),
+    "split": one("official", "drawn"),
+    "others": one([], ["synthetic_chest"]),
+    "augment": one(True, False),
     "pretrained": one("auto", "without_download", "tiny_imagenet_100", "imagenet"),
     "seeds": one([0], [0, 1], [3, 1, 2]),
     "steps": one(1, 2, 3, 5),
@@ -68,6 +71,9 @@ SHARED: dict[str, Draw] = {
 }
 CUTS: dict[str, Draw] = {
     "network": one("cbr_tiny", "cbr_small"),
+    "split": one("official", "drawn"),
+    "others": one([], ["synthetic_chest"]),
+    "augment": one(True, False),
     "pretrained": one("auto", "tiny_imagenet_100"),
     "methods": some("LWFT", "TF", "TTL"),
     "other_blocks": one([], ["pool2"]),
@@ -76,6 +82,15 @@ CUTS: dict[str, Draw] = {
     "body_lr_scale": one(0.1, 1.0),
 }
 OWN: dict[str, dict[str, Draw]] = {
+    "own": {
+        "dataset": one("OWN", "fundus"),
+        "external_dataset": one(None, "fundus"),
+        "unit": one(None),
+        "networks": one(["cbr_tiny"], ["cbr_tiny", "cbr_small"]),
+        "starts": some("random", "pretrained"),
+        "steps": one(2, 3),
+        "worst_images": one(1, 3),
+    },
     "tutorial": {
         "images": one(None, 20, 400),
         "network": one(*NETWORKS),
@@ -98,6 +113,9 @@ OWN: dict[str, dict[str, Draw]] = {
         "small_train": one([], [8], [8, 16]),
     },
     "breadth": {
+        "split": one("official", "drawn"),
+        "others": one([], ["synthetic_chest"]),
+        "augment": one(True, False),
         "pretrained": one("auto", "tiny_imagenet_100"),
         "networks": some("cbr_tiny", "cbr_small"),
         "cells": one([{}], [{}, {"dataset": "synthetic_chest"}], [{"seeds": [5]}, {"train_images": 16}, {"size": 48}]),
@@ -146,6 +164,9 @@ OWN: dict[str, dict[str, Draw]] = {
         "cam_images": one(None, 3),
     },
     "ablations": {
+        "split": one("official", "drawn"),
+        "others": one([], ["synthetic_chest"]),
+        "augment": one(True, False),
         "pretrained": one("auto", "tiny_imagenet_100"),
         "networks": some("cbr_tiny", "cbr_small"),
         "blocks": one({}, {"cbr_tiny": ["pool3"]}),

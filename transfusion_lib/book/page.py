@@ -118,7 +118,7 @@ def open_chapter(study: Study) -> Chapter:
     names = data.titles([spec.replace(task=None) for spec in sets])
     told = (f"{name}: {data.TABLE[spec.name].info.what}" for name, spec in zip(names, sets, strict=True))
     kinds = list(dict.fromkeys(told))
-    shift = any(data.TABLE[spec.name].info.shifts(spec.task) for spec in sets)
+    shift = any(data.TABLE[spec.name].info.shifts(spec.task, split=spec.split) for spec in sets)
     if shift:
         kinds.append("scores marked (shift) are of test images of another distribution; they measure robustness to it")
     kinds += [

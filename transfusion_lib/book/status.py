@@ -161,8 +161,13 @@ def _records(folder: Path) -> Iterator[str]:
 
 def _data(record: dict[str, Any]) -> str:
     about, size = record["dataset"], record["spec"]["data"]["size"]
-    asked = data.TABLE[about["name"]].info.asked(about["task"]) if about["name"] in data.TABLE else about["task"]
+    asked = _asked(about, record["spec"]["data"].get("split", "official"))
     return f"{about['name']} ({asked}), {size} px{', synthetic' if about['synthetic'] else ''}"
+
+
+def _asked(about: dict[str, Any], split: str) -> str:
+    known = data.TABLE.get(about["name"])
+    return known.info.asked(about["task"], split=split) if known else str(about["task"])
 
 
 def _hours(record: dict[str, Any], *, gpu: bool) -> float:

@@ -4,8 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from transfusion_lib import chapters, paths
-from transfusion_lib.book import compare, landing, parameters, profiles, project
-from transfusion_lib.chapters.kit import planned
+from transfusion_lib.book import compare, parameters, profiles, project
 from transfusion_lib.chapters.kit.allowed import allowed as words_for
 from transfusion_lib.chapters.kit.study import Study
 from transfusion_lib.errors import UserError, unknown
@@ -53,6 +52,8 @@ def publish(profile: str | None, *, prune: bool) -> Iterator[str]:
 
     With ``prune`` the records lose the runs that neither this book nor the study reads.
     """
+    from transfusion_lib.chapters.kit import planned  # reads tables, which a machine that only trains cannot
+
     source, folder = open_store(), paths.records_root()
     recorded = Records(folder)
     of_study = planned.made(planned.plan(), store=source) if profile is None or prune else {}
@@ -62,6 +63,8 @@ def publish(profile: str | None, *, prune: bool) -> Iterator[str]:
     what = "cells of the study" if profile is None else f"studies of {profile}"
     yield f"{folder}: {runs} new runs, {analyses} new analyses; {several} runs in {len(read)} {what}"
     if profile is None:
+        from transfusion_lib.book import landing  # draws, which a machine that only trains cannot
+
         landing.draw(planned.found(planned.plan()), project.find().pages / "_static")
     if prune:
         runs, analyses = recorded.prune(read | of_study)

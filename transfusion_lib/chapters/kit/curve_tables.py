@@ -89,7 +89,7 @@ def data_of(run: Run) -> str:
 def task_of(run: Run) -> str:
     """Return what is asked of a run's images, in English; "(shift)" behind it where its scores measure that."""
     info = data.TABLE[run.spec.data.name].info
-    return info.asked(run.spec.data.task or info.tasks[0])
+    return info.asked(run.spec.data.task or info.tasks[0], split=run.spec.data.split)
 
 
 def curves(runs: Sequence[Run]) -> pd.DataFrame:

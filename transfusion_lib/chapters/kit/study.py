@@ -48,7 +48,8 @@ class Study(BaseModel):
                 faults.append(f"{where}: {what}")
             raise ParameterError(f"chapter {cls.name}: {'; '.join(faults)}") from None
         for name, listed in study:
-            twice = [item for item in listed if listed.count(item) > 1] if isinstance(listed, list) else []
+            names = [item for item in listed if not isinstance(item, dict)] if isinstance(listed, list) else []
+            twice = [item for item in names if names.count(item) > 1]
             if twice:
                 raise ParameterError(f"chapter {cls.name}: {name} names {twice[0]!r} twice")
         return study

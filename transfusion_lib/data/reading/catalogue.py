@@ -149,13 +149,13 @@ class Info:
         lines = {name: text for name, text in asdict(self).items() if isinstance(text, str)}
         return {name: text for name, text in lines.items() if name != "called"}
 
-    def asked(self, task: str) -> str:
+    def asked(self, task: str, *, split: str = "official") -> str:
         """Return what a task asks, in English, and "(shift)" behind it where its scores measure that."""
-        return self.asks.get(task, task.replace("_", " ")) + (" (shift)" if self.shifts(task) else "")
+        return self.asks.get(task, task.replace("_", " ")) + (" (shift)" if self.shifts(task, split=split) else "")
 
-    def shifts(self, task: str | None) -> bool:
-        """Tell whether the test images of a task, the default one for None, are of another distribution."""
-        return (self.tasks[0] if task is None else task) in self.shifted
+    def shifts(self, task: str | None, *, split: str = "official") -> bool:
+        """Tell whether a task's official test images (None: the default task's) are of another distribution."""
+        return split == "official" and (self.tasks[0] if task is None else task) in self.shifted
 
 
 def choose_task(spec: DataSpec, tasks: tuple[str, ...]) -> str:

@@ -64,6 +64,7 @@ SOURCE = FileSource(
     info=Info(
         what="knee x-rays graded for osteoarthritis",
         tasks=TASKS,
+        asks={"referable": "knee osteoarthritis of grade 2 and up", "grade": "grade of knee osteoarthritis"},
         licence="CC BY 4.0",
         source="Osteoarthritis Initiative; Chen 2018, doi 10.17632/56rmx5bjcr; Kaggle knee-osteoarthritis-dataset",
         unit="patient (two knees), from the file name",
