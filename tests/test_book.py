@@ -14,6 +14,8 @@ from transfusion_lib.book import assemble, build, check, execute, mathml, parame
 from transfusion_lib.book.execute import Build
 from transfusion_lib.book.profiles import Profile
 from transfusion_lib.book.project import Chapter, Project
+from transfusion_lib.chapters.kit import planned
+from transfusion_lib.chapters.kit.findings import Findings
 from transfusion_lib.errors import BuildError, ParameterError, SpecError, UserError
 
 
@@ -471,7 +473,8 @@ def test_the_status_page_keeps_a_pipe_out_of_its_table(made: Build) -> None:
         "started": "2026-01-01T00:00:00Z", "profile": "live", "parameters": {"x": "a|b"}, "changed": [],
     }  # fmt: skip
     made.source.mkdir(parents=True)
-    status.write([row], Profile(name="live", description="d", live=True, chapter={}), made)
+    study = Findings(planned.plan(), {})
+    status.write([row], Profile(name="live", description="d", live=True, chapter={}), made, study=study)
     line = next(line for line in (made.source / "status.md").read_text().splitlines() if "01-a" in line)
     assert line.count("|") == 5, "parameters are folded below it"
 

@@ -344,6 +344,17 @@ def compared(
     )
 
 
+def beside(recorded: Run, made: Run, *, among: Store, source: Compared | None = None) -> Compared:
+    """Return how far ``made``, the same run made here, is from its record in ``among``."""
+    found = Outcome(
+        curve=made.curve,
+        first_losses=made.record.get("first_losses", []),
+        final=made.final,
+        test_scores=recorded.as_kept(made.cases["test_scores"]),
+    )
+    return compared(recorded, found, others=_arm(recorded, among), source=source)
+
+
 def _source(run: Run, *, among: Store, weights: Store) -> Compared | None:
     """Return how the run that ``run`` starts from, as ``weights`` has it, differs from its record in ``among``."""
     if not isinstance(run.spec.init.weights, RunSpec):
@@ -353,14 +364,7 @@ def _source(run: Run, *, among: Store, weights: Store) -> Compared | None:
     if entry is None:
         raise DataError(f"{label(run.spec)}: {among.root} has no run {made.key[:12]}, from whose weights it starts")
     recorded = _read(entry)
-    found = Outcome(
-        curve=made.curve,
-        first_losses=made.record.get("first_losses", []),
-        final=made.final,
-        test_scores=recorded.as_kept(made.cases["test_scores"]),
-    )
-    before = _source(recorded, among=among, weights=weights)
-    return compared(recorded, found, others=_arm(recorded, among), source=before)
+    return beside(recorded, made, among=among, source=_source(recorded, among=among, weights=weights))
 
 
 def write_audit(folder: Path, compared: Sequence[Compared], *, of: int, seed: int) -> Path:

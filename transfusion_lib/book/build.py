@@ -230,8 +230,8 @@ def _finish(
 
     ``pages`` names for a page that is not called as its notebook the page that is.
     """
-    status.write(rows, profile, build)
     study = planned.found(planned.plan())
+    status.write(rows, profile, build, study=study)
     board = planned.board(study)
     for row in rows:
         verdicts.place(build.source / f"{row['page']}.ipynb", board)

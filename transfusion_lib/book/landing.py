@@ -13,6 +13,12 @@ FIGURE = "summary.svg"
 """In ``book/_static``, for the README too; ``transfusion publish --study`` draws it again."""
 
 
+WORDS = (
+    "Means of all runs of an arm with 95 % intervals; each run draws its own split of the images. Ahead is clear where "
+    "the interval of the difference, split by split, leaves 0 out."
+)
+
+
 def write(findings: Findings, board: dict[str, Judged], build: Build) -> None:
     """Write ``answers.md``, with the figure where the study has runs for it, ``glance.md``, and the pages' drawings."""
     lines = [f"- {sentence}" for sentence in tables.sentences(findings, board)]
@@ -25,7 +31,7 @@ def write(findings: Findings, board: dict[str, Judged], build: Build) -> None:
             ":width: 100%",
             "",
         ]
-        lines += ["Means of all runs of an arm with 95 % intervals; each run draws its own split of the images.", "```"]
+        lines += [WORDS, "```"]
     for name, drawn in (("methods", drawings.methods), ("verdicts", drawings.verdicts)):
         (build.source / "_static" / f"{name}.svg").write_text(style.svg(drawn()), encoding="utf-8")
     (build.source / "answers.md").write_text("\n".join(lines) + "\n", encoding="utf-8")

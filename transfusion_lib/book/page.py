@@ -78,7 +78,7 @@ class Chapter:
             display(HTML(f"<p>{text(sentence[:1].upper() + sentence[1:])}</p>"))
 
     def glue(self, **values: object) -> None:
-        """Note numbers and words for the landing page and for comparisons of two executions."""
+        """Note numbers and words for comparisons of several executions."""
         leave_out_slow_import()
         try:
             from myst_nb import glue

@@ -3,16 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from transfusion_lib.analysis.audit import Compared, Outcome, compared
+from transfusion_lib.analysis.audit import Compared, beside
 from transfusion_lib.book import prepare
 from transfusion_lib.book.execute import Build, Say
 from transfusion_lib.book.project import Chapter
 from transfusion_lib.errors import StoreError
-from transfusion_lib.runs.records import Records, open_records
+from transfusion_lib.runs.records import open_records
 from transfusion_lib.runs.run import Run, find
 from transfusion_lib.runs.store import open_store
 from transfusion_lib.spec import RunSpec
-from transfusion_lib.training.train import FIRST
 
 
 def write(plan: Sequence[tuple[Chapter, Mapping[str, Any]]], build: Build, *, say: Say) -> None:
@@ -37,36 +36,23 @@ def _said(name: str, specs: Sequence[RunSpec]) -> str:
     again = _again(made)
     if again:
         agree = sum(one.agrees for one in again)
-        largest = max(one.final for one in again)
         text += (
-            f" {len(again)} of them are also among the published records, made on another day or machine: "
+            f" {len(again)} of them are compared with the published record of the same run, made another time: "
             f"{'all agree' if agree == len(again) else f'{agree} agree, **{len(again) - agree} differ**'} "
-            f"(largest difference of a final score {largest:.4f})."
+            f"(largest difference of a final score {max(one.final for one in again):.4f})."
         )
     return text
 
 
 def _again(made: Sequence[Run]) -> list[Compared]:
-    """Return how each run that is also recorded differs from its record."""
+    """Return how each run that is also recorded differs from its record; one that is the record itself says nothing."""
     try:
         records = open_records()
     except StoreError:
         return []
-    recorded = {run.spec: records.load([run.spec])[0] for run in made if records.has(run.spec)}
-    return [_compared(run, recorded[run.spec], records) for run in made if run.spec in recorded]
-
-
-def _compared(run: Run, record: Run, records: Records) -> Compared:
-    found = Outcome(
-        curve=run.curve,
-        first_losses=run.record.get("first_losses", [])[:FIRST],
-        final=run.final,
-        test_scores=record.as_kept(run.cases["test_scores"]),
-    )
-    spec = record.spec
-    others = [records.load([other])[0] for other in records.by_spec if other != spec and _arm(other) == _arm(spec)]
-    return compared(record, found, others=others)
-
-
-def _arm(spec: RunSpec) -> RunSpec:
-    return spec.replace(seed=0, data=spec.data.replace(seed=0))
+    pairs = [(records.load([run.spec])[0], run) for run in made if records.has(run.spec)]
+    return [
+        beside(recorded, run, among=records.store)
+        for recorded, run in pairs
+        if recorded.record["provenance"] != run.record["provenance"]
+    ]

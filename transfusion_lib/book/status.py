@@ -13,6 +13,7 @@ from transfusion_lib.book.profiles import Profile
 from transfusion_lib.book.project import Chapter, find, read_notebook
 from transfusion_lib.chapters.kit import planned
 from transfusion_lib.chapters.kit.curve_tables import called
+from transfusion_lib.chapters.kit.findings import Findings
 from transfusion_lib.errors import StoreError
 from transfusion_lib.markup import code, plain
 from transfusion_lib.runs import KIND
@@ -38,7 +39,7 @@ def record(chapter: Chapter, notebook: Path) -> dict[str, Any]:
     }
 
 
-def write(rows: Sequence[dict[str, Any]], profile: Profile, build: Build) -> None:
+def write(rows: Sequence[dict[str, Any]], profile: Profile, build: Build, *, study: Findings) -> None:
     """Write the page ``status.md`` and ``build.json``, which ``transfusion status`` reads."""
     table = [
         "| chapter | outcome | started (UTC) | duration |",
@@ -58,7 +59,7 @@ def write(rows: Sequence[dict[str, Any]], profile: Profile, build: Build) -> Non
         "",
         *table,
         "",
-        *_study(),
+        *_study(study),
         "## Parameters of the chapters",
         "",
         "Those in bold differ from the notebook's own.",
@@ -81,16 +82,16 @@ def overview() -> dict[str, Any]:
     return {**found, "book": book, "changed": changed}
 
 
-def _study() -> Iterator[str]:
+def _study(study: Findings) -> Iterator[str]:
     """Yield the section on the study: its plan, how far each cell is, how its runs vary, and the chosen rates."""
-    plan = planned.plan()
+    plan = study.plan
     yield "## The study\n"
     yield (
         f"Plan `{plan.hash[:12]}` (`book/study.toml`, fixed before its runs): cells of which all runs are recorded are "
         "judged, the others wait. SD is the deviation of a final score over the runs of an arm, each with its own "
         "split.\n"
     )
-    spread = planned.spreads(planned.found(plan))
+    spread = planned.spreads(study)
     yield "| cell | what | claims | runs | recorded | core-hours to go | SD: median of its arms | largest |"
     yield "|---|---|---|---|---|---|---|---|"
     for row in planned.standing(plan, store=None):

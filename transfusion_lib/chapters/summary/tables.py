@@ -11,6 +11,7 @@ from transfusion_lib.chapters.kit import scores
 from transfusion_lib.chapters.kit.curve_tables import called
 from transfusion_lib.chapters.kit.findings import Findings, final
 from transfusion_lib.chapters.kit.planned import Judged
+from transfusion_lib.papers.claims import TASK
 from transfusion_lib.runs import Run
 from transfusion_lib.spec import ModelSpec
 from transfusion_lib.stats import Interval
@@ -88,11 +89,16 @@ def sooner_title(leads: pd.DataFrame) -> str:
 
 
 def kept_title(rows: pd.DataFrame) -> str:
-    """Return how small a network may be cut with a score that is not clearly lower."""
-    fine = rows[[direction(low, high) >= 0 for low, high in zip(rows["low"], rows["high"], strict=True)]]
+    """Return how small a network was cut and shown to lose less than the margin of a task."""
+    fine = no_worse(rows)
     if fine.empty:
-        return "Every cut network scores clearly lower"
-    return f"With {share(fine['share'].min())} of its parameters a network does not score clearly lower"
+        return f"No cut network is shown to lose less than {TASK:g}"
+    return f"With {share(fine['share'].min())} of its parameters a network loses less than {TASK:g}"
+
+
+def no_worse(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the cuts whose whole interval lies above minus the margin of a task."""
+    return rows[rows["low"] > -TASK]
 
 
 def sentences(findings: Findings, board: dict[str, Judged]) -> list[str]:
@@ -127,15 +133,16 @@ def _how_much(findings: Findings, board: dict[str, Judged]) -> str:
     rows = kept(findings)
     if rows.empty:
         return f"**Smaller?** Not run yet: {_hours(findings, CUTS)}."
-    fine = rows[[direction(low, high) >= 0 for low, high in zip(rows["low"], rows["high"], strict=True)]]
+    fine = no_worse(rows)
     if fine.empty:
-        return "**Smaller: no.** Every cut network scores clearly lower than the whole one."
+        return f"**Smaller: not shown.** Of {len(rows)} cut networks none is shown to lose less than {TASK:g}."
     best = fine.iloc[int(fine["share"].argmin())]
     score = "Dice" if best["network"].startswith("U-Net") else "AUROC"
     change = told((best["mean"], best["low"], best["high"]), signed=True)
     return (
         f"**Smaller: yes.** {best['network']} with {share(best['share'])} of its parameters changes the test {score} "
-        f"on {best['task']} by {change}."
+        f"on {best['task']} by {change}; of {len(rows)} cuts it is the smallest whose whole interval lies above "
+        f"{number(-TASK, places=2)}."
     )
 
 
@@ -177,9 +184,8 @@ def glance(findings: Findings) -> str:
     plan, runs = findings.plan, list(findings.runs.values())
     planned = {spec for cell in plan.cells for spec in plan.specs(cell)}
     left = sum(map(plan.hours, {spec for cell in plan.cells for spec in findings.missing(cell)}))
-    titles = [plan.tasks[name].title for cell in plan.cells for name in cell.tasks]
-    made = {task.title for task in plan.tasks.values() if any(task.data.name == r.spec.data.name for r in runs)}
-    done = [title for title in dict.fromkeys(titles) if title in made]
+    whole = [cell for cell in plan.cells if not findings.missing(cell)]
+    done = list(dict.fromkeys(plan.tasks[name].title for cell in whole for name in cell.tasks))
     used = {called(run.spec.model.name) for run in runs}
     machines = {run.record["provenance"]["machine"]["processor"] for run in runs}
     hours = sum(run.record["seconds"] * run.record["provenance"]["machine"]["threads"] for run in runs) / 3600
@@ -200,10 +206,10 @@ def glance(findings: Findings) -> str:
             listed(sorted(used) or ["none yet"]),
         ),
         ("steps", "to 140,000", "to convergence", _span([run.spec.train.steps for run in runs])),
-        ("runs of an arm", "3", "3", _span([cell.runs for cell in plan.cells if not findings.missing(cell)])),
+        ("runs of an arm", "3", "3", _span([cell.runs for cell in whole])),
         ("each run draws", "its seed", "its seed", "its seed and its split of the images"),
         ("weights start from", "ImageNet", "ImageNet", "ImageNet (EfficientNet-Lite0); Tiny-ImageNet-100 (the others)"),
-        ("hardware", "not said", "not said", "; ".join(sorted(machines))),
+        ("hardware", "not said", "Core i9-9920X, Quadro RTX 6000 (for its run times)", "; ".join(sorted(machines))),
         ("runs", "", "", f"{len(runs):,} of {len(planned):,} planned; {hours:.1f} core-hours, about {left:.0f} to go"),
     ]
     head = ("", "Transfusion (2019)", "TruncatedTL (2023)", "this book")
