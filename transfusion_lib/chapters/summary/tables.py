@@ -212,8 +212,8 @@ def glance(findings: Findings) -> str:
         ("hardware", "not said", "Core i9-9920X, Quadro RTX 6000 (for its run times)", "; ".join(sorted(machines))),
         ("runs", "", "", f"{len(runs):,} of {len(planned):,} planned; {hours:.1f} core-hours, about {left:.0f} to go"),
     ]
-    head = ("", "Transfusion (2019)", "TruncatedTL (2023)", "this book")
-    return markup.markdown(head, rows)
+    head = ("", "this book", "Transfusion (2019)", "TruncatedTL (2023)")  # on a phone the first columns are seen
+    return markup.markdown(head, [(what, ours, *papers) for what, *papers, ours in rows])
 
 
 def _span(values: Sequence[int]) -> str:
