@@ -69,7 +69,7 @@ def test_words_follow_the_sign_of_the_gain() -> None:
     gains = losses.gains(losses.mean_losses(runs()))
     assert losses.gain_titles(gains) == {"CBR-Tiny": "CBR-Tiny: every start is faster than random"}
     assert losses.gain_finding(gains).startswith("CBR-Tiny: pretrained weights lower the mean training loss by 0.5")
-    assert "; of that gain Mean Var 5" in losses.gain_finding(gains)
+    assert "; of that gain Mean Var gives 5" in losses.gain_finding(gains)
 
     turned = losses.gains(losses.mean_losses(runs({RANDOM: 0.5, PRETRAINED: 1.0, MEAN_VAR: 0.5})))
     title = losses.gain_titles(turned)["CBR-Tiny"]
@@ -94,6 +94,21 @@ def test_one_seed_has_a_gain_and_no_interval_and_without_a_random_start_there_is
     assert "no gain to measure" in losses.gain_finding(alone)
     assert losses.gain_table(alone).empty
     assert "Nothing to draw" in loss_figures.gains(alone, titles={}).axes[0].texts[0].get_text()
+
+
+def test_a_gain_that_is_not_clear_is_neither_lower_nor_higher_and_has_no_share() -> None:
+    rows = [("random", (1.0, 1.0, 1.0)), ("Mean Var", (1.1, 1.0, 1.1)), ("pretrained", (0.7, 1.0, 0.9))]
+    frame = pd.DataFrame(
+        [{"network": "N", "init": i, "seed": k, "loss": v} for i, values in rows for k, v in enumerate(values)]
+    )
+    found = losses.gains(frame)
+    said = losses.gain_finding(found)
+    assert said.startswith("N: what pretrained weights take off the mean training loss is not clear, +0.13 (")
+    assert "lower" not in said
+    assert "raise" not in said
+    assert "of that gain" not in said
+    shares = losses.gain_table(found).set_index("start")["share of full transfer's gain"]
+    assert str(shares["Mean Var"]).startswith("not known")
 
 
 @pytest.mark.parametrize(("steps", "windows"), [(20, [10, 20]), (25, [10, 20]), (7, [7])])

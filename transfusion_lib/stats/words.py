@@ -28,7 +28,8 @@ def number(value: float, *, places: int = PLACES, signed: bool = False) -> str:
 
 def share(value: float) -> str:
     """Return a share in per cent, those below one per cent with a decimal."""
-    return f"{value:.{1 if 0 < abs(value) < 0.01 else 0}%}".replace("%", " %")
+    text = f"{value:.{1 if 0 < abs(value) < 0.01 else 0}%}"
+    return text.replace("%", " %").replace("-", "\N{MINUS SIGN}")
 
 
 def places(low: float, high: float, *, marks: Sequence[float] = (0.0,)) -> int:

@@ -25,8 +25,9 @@ class Answer:
     def shown(self) -> dict[str, Any]:
         """What ``Chapter.show`` takes."""
         titles = losses.gain_titles(self.gains)
-        runs = self.gains["runs"].max() if len(self.gains) else 0
-        caption = f"Dots, lines: mean and 95 % interval of the difference over {runs} runs of a start."
+        counts = sorted(set(self.gains["runs"]))
+        runs = " or ".join(map(str, counts)) or "no"
+        caption = f"Dots, lines: mean and 95 % interval of the difference; {runs} runs of a start, one has no interval."
         alt = ". ".join(titles.values()) or "No start has runs beside those from random weights."
         return {"figure": gains(self.gains, titles=titles), "alt": alt, "caption": caption, "data": self.gains}
 

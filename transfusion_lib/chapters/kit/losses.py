@@ -91,12 +91,18 @@ def gain_finding(gains: pd.DataFrame) -> str:
         if full.empty:
             continue
         row = full.iloc[0]
-        worse = direction(row.low, row.high) < 0
-        size = (-row.gain, -row.high, -row.low) if worse else (row.gain, row.low, row.high)
-        text = f"{network}: pretrained weights {'raise' if worse else 'lower'} the mean training loss by {told(size)}"
-        others = part[(part["init"] != FULL) & (not worse)].dropna(subset=["share"])
+        sign = direction(row.low, row.high)
+        if sign == 0:
+            change = told((row.gain, row.low, row.high), signed=True)
+            said.append(f"{network}: what pretrained weights take off the mean training loss is not clear, {change}.")
+            continue
+        size = (row.gain, row.low, row.high) if sign > 0 else (-row.gain, -row.high, -row.low)
+        text = (
+            f"{network}: pretrained weights {'lower' if sign > 0 else 'raise'} the mean training loss by {told(size)}"
+        )
+        others = part[(part["init"] != FULL) & (sign > 0)].dropna(subset=["share"])
         others = others[np.isfinite(others["share_low"]) & np.isfinite(others["share_high"])]
-        shares = [f"{one['init']} {_part(one)}" for one in others.to_dict("records")]
+        shares = [f"{one['init']} gives {_part(one)}" for one in others.to_dict("records")]
         if shares and len(shares) <= MANY:
             text += f"; of that gain {listed(shares)}"
         said.append(f"{text}.")
@@ -133,7 +139,9 @@ def _share(arms: Mapping[str, "pd.Series[float]"], init: str) -> dict[str, float
         found = share_of_gain(*groups)  # type: ignore[arg-type]  # none is missing
     except MeasureError:  # there is no gain to share
         return dict(zip(names, missing, strict=True))
-    return dict(zip(names, (found.estimate, found.low, found.high), strict=True))
+    whole = scores.over((arms[BASE] - arms[FULL]).dropna().tolist() or [np.nan])
+    ends = (found.low, found.high) if direction(whole.low, whole.high) else (-np.inf, np.inf)  # a share of what?
+    return dict(zip(names, (found.estimate, *ends), strict=True))
 
 
 def _losses(run: Run) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
