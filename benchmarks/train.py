@@ -127,8 +127,6 @@ def compare(report: Report, network: str, folder: Path, *, pairs: int, multiplie
 
 def faster_precision(network: str) -> Precision:
     """Return the precision in which our loop is faster on this machine."""
-    if not devices.bfloat16_pays():
-        return "float32"
     found: dict[Precision, float] = {}
     for precision in PRECISIONS:
         run = our_run(network, precision)

@@ -50,6 +50,17 @@ def run(spec: RunSpec, dataset: Dataset) -> _Run:
     return _Run(spec, dataset, source=None, resources=device.resources())
 
 
+def test_a_cpu_without_bfloat16_instructions_trains_as_one_with_them(
+    small: RunSpec, stripes: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def losses(*, has: bool) -> list[float]:
+        monkeypatch.setattr(device, "multiplies_bfloat16", lambda _: has)
+        recipe = small.train.replace(steps=6, eval_every=2, precision="bfloat16")
+        return trained(small.replace(train=recipe), stripes).curve["train_loss"][1:]
+
+    assert losses(has=False) == pytest.approx(losses(has=True), rel=0.02)
+
+
 def test_it_learns(small: RunSpec, stripes: Dataset) -> None:
     result = trained(small.replace(train=small.train.replace(steps=40, eval_every=20)), stripes)
     assert result.curve["step"] == [0, 20, 40]

@@ -131,13 +131,9 @@ def places(chosen: Resources, *, workers: int | None = None) -> list[str]:
     return [gpus[number % len(gpus)] for number in range(workers or len(gpus))]
 
 
-@cache
-def bfloat16_pays() -> bool:
-    """Whether bfloat16 autocast is faster than float32 here: any recent GPU, or a CPU with AVX512-bf16 or AMX.
-
-    Elsewhere it is emulated: measured 2.5 times slower than float32 for CBR-Tiny on a CPU without it.
-    """
-    if torch.cuda.is_available():
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether ``device`` has instructions that multiply bfloat16: any recent GPU, a CPU with AVX512-bf16 or AMX."""
+    if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 

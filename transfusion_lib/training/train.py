@@ -145,6 +145,8 @@ class _Run:
         accelerate.depthwise_in_float32(self.network)
         if not gpu:
             accelerate.as_products(self.network)
+        if not devices.multiplies_bfloat16(resources.device):
+            accelerate.multiply_in_float32(self.network)
         self.module = devices.compiled(self.network) if resources.compiled else self.network
         self.module = self.team.module(self.module)
         self.replays = gpu and resources.replayed and not resources.compiled and self.team.size == 1

@@ -4,6 +4,7 @@ Each function changes those layers of a network that it knows to be faster, or h
 of weights stay. Knows only layers and optimizers.
 """
 
+from transfusion_lib.training.accelerate.bfloat16 import depthwise_in_float32 as depthwise_in_float32
+from transfusion_lib.training.accelerate.bfloat16 import multiply_in_float32 as multiply_in_float32
 from transfusion_lib.training.accelerate.convolutions import as_products as as_products
-from transfusion_lib.training.accelerate.depthwise import depthwise_in_float32 as depthwise_in_float32
 from transfusion_lib.training.accelerate.optimizers import step_in_order_of_memory as step_in_order_of_memory

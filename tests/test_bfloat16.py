@@ -1,4 +1,4 @@
-"""Depthwise convolutions: float32 inside autocast, and on small maps a gradient by sums."""
+"""Inside bfloat16 autocast depthwise convolutions compute in float32, and a CPU without its instructions says the same."""
 
 import copy
 from typing import cast
@@ -67,3 +67,47 @@ def test_other_layers_stay_in_bfloat16_and_names_stay() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(twin[:2](x), plain[:2](x))
     assert list(twin.state_dict()) == list(plain.state_dict())
+
+
+LAYERS = {
+    "convolution": lambda: (nn.Conv2d(16, 24, 3, stride=2, padding=1), maps(4, 16, 9, 9)),
+    "pointwise, few positions": lambda: (nn.Conv2d(32, 8, 1, bias=False), maps(4, 32, 3, 3)),
+    "few positions": lambda: (nn.Conv2d(32, 8, 3, padding=1, bias=False), maps(4, 32, 2, 2)),
+    "groups": lambda: (nn.Conv2d(16, 24, 3, groups=2), maps(4, 16, 6, 6)),
+    "padded as TensorFlow does": lambda: (Conv2dSame(16, 24, 3, stride=2), maps(4, 16, 9, 9)),
+    "transposed": lambda: (nn.ConvTranspose2d(16, 24, 2, stride=2), maps(4, 16, 5, 5)),
+    "volume": lambda: (nn.Conv3d(4, 8, 3), torch.randn(2, 4, 6, 6, 6, generator=seeded())),
+    "linear": lambda: (nn.Linear(64, 10), torch.randn(8, 64, generator=seeded())),
+}
+
+
+def steps_apart(found: Tensor, exact: Tensor) -> Tensor:
+    """Return how many bfloat16 numbers lie between two tensors, relative to the larger of each number and a sum's noise."""
+    scale = exact.abs().maximum(1e-3 * exact.abs().max())
+    return (found.double() - exact).abs() / scale * 2**8
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_multiplied_in_float32_each_number_is_the_exact_one_rounded_once(layer: str) -> None:
+    plain, x = LAYERS[layer]()
+    twin = copy.deepcopy(plain)
+    accelerate.as_products(twin)
+    accelerate.multiply_in_float32(twin)
+    rounded = copy.deepcopy(plain).double()
+    with torch.no_grad():
+        for weight in rounded.parameters():
+            weight.copy_(weight.bfloat16())
+    exact = gradients(rounded, x.bfloat16().double())
+    found = gradients(twin, x, autocast=True)
+    assert found[0].dtype == torch.bfloat16
+    for one, wanted in zip(found, exact, strict=True):
+        assert torch.equal(one, one.bfloat16().to(one.dtype)), "rounded to bfloat16"
+        assert steps_apart(one, wanted).max() <= 1.01, "within one rounding of the exact number"
+    assert list(twin.state_dict()) == list(plain.state_dict())
+
+
+def test_without_autocast_nothing_is_rounded() -> None:
+    plain, x = LAYERS["convolution"]()
+    twin = copy.deepcopy(plain)
+    accelerate.multiply_in_float32(twin)
+    assert torch.equal(twin(x), plain(x))
