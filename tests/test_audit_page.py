@@ -85,3 +85,12 @@ def test_the_unit_can_be_given(tmp_path: Path, unit: str) -> None:
     loaded = data.load(spec, cache=tmp_path / "cache")
     assert len({one for split in loaded.splits().values() for one in split.units}) == 20
     assert unit in loaded.notes["unit"]
+
+
+def test_two_folders_of_one_name_have_a_page_each(tmp_path: Path) -> None:
+    """And checking one again writes its own page again."""
+    checks = [checked(tmp_path / patient) for patient in ("one", "two")]
+    places = [audit.write(check, file=None) for check in [*checks, checks[0]]]
+    assert places[0] != places[1]
+    assert places[0] == places[2]
+    assert [str(check.path) in place.read_text() for check, place in zip(checks, places, strict=False)] == [True, True]

@@ -5,6 +5,7 @@ holds everything that it shows, runs no script and loads nothing.
 """
 
 import base64
+import hashlib
 import io
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -195,7 +196,9 @@ def _list(heading: str, lines: Sequence[str]) -> str:
 
 def write(check: "Check", *, file: Path | None) -> Path:
     """Write the page of a check into ``file``, by default below the run store, and return its place."""
-    place = file or store_root() / "audits" / f"{check.path.name or 'files'}.html"
+    path = str(check.path.absolute()).encode(errors="surrogateescape")
+    own = hashlib.blake2b(path, digest_size=6).hexdigest()  # two folders may share a name
+    place = file or store_root() / "audits" / f"{own}.html"
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(page(check), encoding="utf-8", errors="backslashreplace")
