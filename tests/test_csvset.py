@@ -215,6 +215,10 @@ def test_a_csv_given_by_name_without_its_columns(tmp_path: Path) -> None:
             "label has 60 different values; give a column of classes",
         ),
         (
+            csv("image,label", [f"i{k},class {k}" for k in range(100_000)]),  # comparing each with each takes minutes
+            "label has 100000 different values; give a column of classes",
+        ),
+        (
             csv("image,label,split", [f"i{k},{k % 2},fold{k % 3}" for k in range(60)]),
             r'row 2: split is "fold0"; it must be one of train',
         ),
@@ -240,6 +244,13 @@ def test_classes_that_pandas_wrote_are_the_same_in_every_table(tmp_path: Path) -
     tables["test.csv"] = tables["test.csv"].replace("i51,1.0", "i51,2")
     with pytest.raises(DataError, match=r"test.csv row 13: class 2 is in test but not in train"):
         data.load(spec(write_files(tmp_path / "other", images() | tables)), cache=tmp_path / "cache")
+
+
+def test_a_class_called_by_more_digits_than_python_reads_is_a_name(tmp_path: Path) -> None:
+    long = "9" * 5000
+    table = csv("image,label", [f"i{k},{k % 2 or long}" for k in range(60)])
+    root = write_files(tmp_path / "set", images() | {"t.csv": table})
+    assert set(data.load(spec(root), cache=tmp_path / "cache").classes) == {"1", long}
 
 
 def test_units_of_a_second_table_are_found_by_the_image_not_by_its_spelling(tmp_path: Path) -> None:

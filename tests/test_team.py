@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -258,12 +259,12 @@ def test_torchrun_just_works(store: Store, small: RunSpec, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_torchrun_stops_on_request_and_goes_on(store: Store, small: RunSpec, tmp_path: Path) -> None:
+def test_processes_stop_on_request_and_go_on(store: Store, small: RunSpec, tmp_path: Path) -> None:
     """SIGTERM reaches the launcher, as a queue sends it; a checkpoint is left, and the end is the same."""
     spec = gentle(small)
     spec = spec.replace(train=spec.train.replace(steps=300, eval_every=50))
     data.load(spec.data)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "transfusion_lib", "run"]
+    command = [sys.executable, "-m", "transfusion_lib", "run", "--processes", "2"]
     launched = subprocess.Popen([*command, spec.to_json()], cwd=ROOT, stderr=subprocess.PIPE, text=True)
     assert launched.stderr is not None
     said = ""
@@ -271,7 +272,8 @@ def test_torchrun_stops_on_request_and_goes_on(store: Store, small: RunSpec, tmp
         said += more
     launched.terminate()
     said += launched.communicate(timeout=60)[1]
-    assert launched.returncode != 0
+    assert launched.returncode == 75, said
+    assert "Traceback" not in said
     assert store.keys("runs") == []
     assert len(list(store.root.glob("work/*/checkpoint-*"))) == 1, said
     made = []
@@ -280,3 +282,28 @@ def test_torchrun_stops_on_request_and_goes_on(store: Store, small: RunSpec, tmp
         subprocess.run([*command, spec.to_json()], cwd=ROOT, env=environment, capture_output=True, check=True)
         made.append(runs.load(spec, store=Store(root)))
     assert same(*made)
+
+
+@pytest.mark.slow
+def test_processes_end_with_the_status_of_the_one_that_failed(store: Store, small: RunSpec, tmp_path: Path) -> None:
+    """A user's mistake is 2, said once; a killed process is 128 and its signal."""
+    command = [sys.executable, "-m", "transfusion_lib", "run", "--processes", "2"]
+    mistaken = small.replace(train=small.train.replace(batch_size=1))
+    done = subprocess.run([*command, mistaken.to_json()], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("2 processes cannot share a batch of 1") == 1
+    assert "Traceback" not in done.stderr
+    spec = gentle(small).replace(train=gentle(small).train.replace(steps=300, eval_every=50))
+    data.load(spec.data)
+    launched = subprocess.Popen([*command, spec.to_json()], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    assert launched.stderr is not None
+    said = ""
+    while " of 300" not in said and (more := launched.stderr.read(1)):
+        said += more
+    ranks = subprocess.run(
+        ["pgrep", "-P", str(launched.pid)], capture_output=True, text=True, check=True
+    ).stdout.split()
+    os.kill(int(ranks[1]), signal.SIGKILL)
+    said += launched.communicate(timeout=90)[1]
+    assert launched.returncode == 128 + signal.SIGKILL, said
+    assert "Traceback" not in said

@@ -264,16 +264,21 @@ def study(
 def run(
     spec: Annotated[str, Argument(metavar="SPEC", help="A JSON file, or the JSON itself.")],
     weights: Annotated[Path | None, Option(metavar="FILE", help="Also write its weights, as those that ship.")] = None,
+    processes: Annotated[int, Option(min=1, help="Share each batch among as many, a GPU each.")] = 1,
     as_json: Json = False,
 ) -> None:
     """Train one run unless the store has it, and print its final scores.
 
-    SIGTERM stops it at the next step with a checkpoint and exit status 75: the same command goes on from there. On
-    several GPUs at once: torchrun --nproc-per-node 2 -m transfusion_lib run SPEC
+    SIGTERM stops it at the next step with a checkpoint and exit status 75: the same command goes on from there.
     """
     from transfusion_lib.spec import read_spec
 
     described = read_spec(spec)
+    if processes > 1:
+        from transfusion_lib.training import launch
+
+        options = [*(["--weights", str(weights)] if weights else []), *(["--json"] if as_json else [])]
+        raise SystemExit(launch.together(processes, ["run", described.to_json(), *options]))
     from transfusion_lib.networks.weights import pack
     from transfusion_lib.runs import engines
 

@@ -391,10 +391,11 @@ def _classes(tables: Sequence[Table], column: str, problems: Problems) -> tuple[
         if _written(cell) != cell and _written(cell) in cells:
             problems.remark("label(s) written in several ways, taken as one", f"{cell} = {_written(cell)}")
     location = tables[0].location
+    folded: dict[str, str] = {}
     for value in counts:
-        twin = next((other for other in counts if other != value and other.lower() == value.lower()), None)
-        if twin:
-            raise DataError(f'{location}: {column} has "{value}" and "{twin}"; write the class one way')
+        twin = folded.setdefault(value.lower(), value)
+        if twin != value:
+            raise DataError(f'{location}: {column} has "{twin}" and "{value}"; write the class one way')
     if len(counts) > max(2, sum(counts.values()) / 2):
         raise DataError(f"{location}: {column} has {len(counts)} different values; give a column of classes as task")
     return tuple(sorted(counts, key=_order))
@@ -402,7 +403,7 @@ def _classes(tables: Sequence[Table], column: str, problems: Problems) -> tuple[
 
 def _order(value: str) -> tuple[bool, int, str]:
     """Return what sorts classes: numbers by size, -1 before 1, then names."""
-    number = re.fullmatch(r"-?\d+", value)
+    number = re.fullmatch(r"-?\d{1,18}", value)
     return number is None, int(value) if number else 0, value
 
 

@@ -67,6 +67,11 @@ class RayCluster:
             )
         except (ConnectionError, ValueError) as error:
             raise UserError(f'no Ray cluster at "{self.address}" ({error}); start one with: ray start --head') from None
+        except Exception as error:  # Ray knows no other for a node that was too slow to start
+            if type(error) is not Exception:
+                raise
+            why = str(error).strip().partition("\n")[0]
+            raise UserError(f"Ray did not start here ({why}); try again, or --engine processes") from None
 
     def work(self, ray: Any, grid: Grid, store: Store, resources: Resources) -> None:
         """Keep every actor busy until nothing is left."""
