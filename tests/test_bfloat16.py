@@ -1,4 +1,4 @@
-"""Inside bfloat16 autocast depthwise convolutions compute in float32, and a CPU without its instructions says the same."""
+"""bfloat16 autocast: depthwise convolutions stay in float32, and a CPU without its instructions computes the same."""
 
 import copy
 from typing import cast
@@ -82,7 +82,7 @@ LAYERS = {
 
 
 def steps_apart(found: Tensor, exact: Tensor) -> Tensor:
-    """Return how many bfloat16 numbers lie between two tensors, relative to the larger of each number and a sum's noise."""
+    """Return how many bfloat16 numbers lie between two tensors; small numbers count as a thousandth of the largest."""
     scale = exact.abs().maximum(1e-3 * exact.abs().max())
     return (found.double() - exact).abs() / scale * 2**8
 
