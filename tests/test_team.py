@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from torch import Tensor, nn
@@ -300,10 +301,7 @@ def test_processes_end_with_the_status_of_the_one_that_failed(store: Store, smal
     said = ""
     while " of 300" not in said and (more := launched.stderr.read(1)):
         said += more
-    ranks = subprocess.run(
-        ["pgrep", "-P", str(launched.pid)], capture_output=True, text=True, check=True
-    ).stdout.split()
-    os.kill(int(ranks[1]), signal.SIGKILL)
+    psutil.Process(launched.pid).children()[1].kill()
     said += launched.communicate(timeout=90)[1]
     assert launched.returncode == 128 + signal.SIGKILL, said
     assert "Traceback" not in said

@@ -1,8 +1,8 @@
 """What convolutions and linear layers compute inside bfloat16 autocast on a CPU.
 
 Depthwise convolutions compute in float32. oneDNN has no bfloat16 kernel for the gradients of most of them (stride 2,
-5 x 5): over EfficientNet-Lite0's sixteen, batch 32 at 64 px on one thread, bfloat16 takes 356 ms and float32 83 ms. They
-do 3 % of the network's multiply-adds, so their precision is part of what "bfloat16" means here, on every device.
+5 x 5): over EfficientNet-Lite0's sixteen, batch 32 at 64 px on one thread, bfloat16 takes 356 ms and float32 83 ms.
+They do 3 % of the network's multiply-adds, so their precision is part of what "bfloat16" means here, on every device.
 
 A CPU without AVX512-bf16 and AMX has no instruction for the others: one product of two matrices of 1,024 x 1,024 takes
 an EPYC 7003 18 s in bfloat16 and 0.04 s in float32. There the layers multiply in float32 what was rounded to bfloat16,
