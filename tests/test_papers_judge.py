@@ -101,7 +101,7 @@ def test_a_reversed_effect_contradicts_and_names_its_scale() -> None:
     assert found.outcome == "contradicted"
     assert found.sentence.startswith(
         "Contradicted, at small scale, with EfficientNet-Lite0 at 64 px, 5,000 training images, 600 steps. "
-        "The second stage of the search changed the final AUROC on average over tasks by -0.050 (-0.0"
+        "The second stage of the search changed the final AUROC on average over tasks by −0.050 (−0.0"
     )
     assert found.scale.startswith("Small scale: EfficientNet-Lite0")
 
@@ -116,7 +116,7 @@ def test_undecided_says_its_numbers_its_lean_and_what_would_decide_it() -> None:
     found = judge("R8", Evidence(parts={"difference": [wide]}, reach=REACH))
     assert found.outcome == "undecided"
     assert found.sentence.startswith(
-        "Undecided. Pooling before the head changed the final AUROC of EfficientNet-Lite0 on knees by +0.005 (-0.0"
+        "Undecided. Pooling before the head changed the final AUROC of EfficientNet-Lite0 on knees by +0.005 (−0.0"
     )
     assert "'no worse' needs the whole interval above -0.02. It leans to support. It needs about " in found.sentence
 
@@ -223,7 +223,7 @@ def test_methods_are_judged_each_for_itself() -> None:
     found = judge("R1", Evidence(parts={"difference": cases}))
     assert found.outcome == "partly"
     assert "It holds for TF, TTL; not for LWFT: LWFT differed in final AUROC" in found.sentence
-    assert "by -0.050" in found.sentence
+    assert "by −0.050" in found.sentence
 
 
 def test_unbalanced_and_repeated_draws_are_paired_by_draw() -> None:

@@ -71,7 +71,7 @@ def test_a_card_says_the_verdict_its_numbers_the_rule_and_escapes_every_word(boa
     html = verdicts.card(board["T11"])
     assert "tf-supported" in html
     assert CLAIMS["T11"].rule in html
-    assert "-0.4000" in html, "0.5 minus 0.9"
+    assert "−0.4000" in html, "0.5 minus 0.9"
     assert "<img" not in html
     assert "&lt;img src=x onerror=alert(1)&gt;" in html
 

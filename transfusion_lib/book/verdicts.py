@@ -17,6 +17,7 @@ from transfusion_lib.markup import text
 from transfusion_lib.papers import CLAIMS
 from transfusion_lib.papers.judge import Finding, Verdict
 from transfusion_lib.papers.rules import OUTCOMES
+from transfusion_lib.stats.words import number
 
 Board = Mapping[str, Judged]
 UNTESTED = OUTCOMES[-1]
@@ -184,5 +185,6 @@ def _row(judged: Judged, pages: Mapping[str, str]) -> str:
 
 def _finding(one: Finding) -> tuple[str, ...]:
     lies = {"inside": "inside", "outside": "outside", "open": "undecided"}[one.state]
-    numbers = (f"{one.estimate:+.4f}", f"{one.low:+.4f} to {one.high:+.4f}")
+    estimate, low, high = (number(value, places=4, signed=True) for value in (one.estimate, one.low, one.high))
+    numbers = (estimate, f"{low} to {high}")
     return (one.part, one.case, *numbers, str(one.region), one.reason or lies, str(one.n), one.what_varies)

@@ -24,7 +24,7 @@ from transfusion_lib.networks import first_convolution
 from transfusion_lib.runs import engines
 from transfusion_lib.runs.grid import Say
 from transfusion_lib.runs.search import Search
-from transfusion_lib.stats import Interval
+from transfusion_lib.stats.words import told
 from transfusion_lib.training import interrupts, provenance
 from transfusion_lib.training.batches import match_channels
 from transfusion_lib.training.device import resources
@@ -44,7 +44,7 @@ def _cells(row: Row, *, recommended: bool) -> dict[str, Any]:
     return {
         "cut after": f"{row.cut} (whole)" if row.whole else row.cut,
         "validation AUPRC": f"{row.validation:.3f}",
-        "minus best": "best" if row.behind is None else signed(row.behind),
+        "minus best": "best" if row.behind is None else told(row.behind, signed=True),
         "parameters": f"{row.costs.parameters / 1e6:.2f} M",
         "MACs": f"{row.costs.macs / 1e6:.1f} M",
         **{f"ms for {batch}": middle(times) for batch, times in row.costs.latency_ms.items()},
@@ -66,7 +66,7 @@ def recommendation(advice: Advice) -> list[str]:
         lines = [f"recommended: {_model(advice)} cut after {row.cut}: {saved} than the whole network"]
     for score, parts in advice.scores.items():
         values = ", ".join(f"{of} {shown(value)}" for of, value in parts.items() if of != "difference")
-        difference = f"; cut minus whole {signed(parts['difference'])}" if "difference" in parts else ""
+        difference = f"; cut minus whole {told(parts['difference'], signed=True)}" if "difference" in parts else ""
         lines.append(f"test {score.upper()}: {values}{difference}")
     first = next(iter(advice.scores["auprc"].values()))
     lines.append(f"(mean over seeds, 95 % interval: {first.what_varies} varying; the test set was read once, here)")
@@ -145,7 +145,7 @@ def _scores(advice: Advice) -> list[dict[str, str]]:
         {
             "test score": score.upper(),
             "of": names[of],
-            "mean and 95 % interval": signed(value) if of == "difference" else shown(value),
+            "mean and 95 % interval": told(value, signed=True) if of == "difference" else shown(value),
             "varying": value.what_varies,
         }
         for score, parts in advice.scores.items()
@@ -261,11 +261,6 @@ transfusion run {shlex.quote(advice.exported.spec.to_json())}
 Code {(made["commit"] or "no git checkout")[:12]}{", with uncommitted changes" if made["dirty"] else ""}; Python
 {made["python"]}, {", ".join(f"{name} {version}" for name, version in made["versions"].items())}; {made["finished"]}.
 """
-
-
-def signed(value: Interval) -> str:
-    """Return a difference and its interval as a person reads them."""
-    return f"{value.estimate:+.3f} ({value.low:+.3f} to {value.high:+.3f})"
 
 
 def _model(advice: Advice) -> str:

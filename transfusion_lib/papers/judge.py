@@ -22,6 +22,7 @@ from transfusion_lib.papers.rules import (
     states,
 )
 from transfusion_lib.stats import Interval, Spread
+from transfusion_lib.stats.words import number
 
 MOST = 200
 """Runs beyond which no one would decide a claim by more of them."""
@@ -287,8 +288,8 @@ def _premises(claim: Claim, case: Case, evidence: Evidence) -> tuple[str, bool]:
             return f"{part.asks} has no number: its runs do not vary", False
         held = found.estimate in part.region if part.by_estimate else states([found], [part.region])[0] == "inside"
         if not held:
-            number = _number(found, part, evidence.unit)
-            seen = _clean(part.effect.format(of="", case=case.name, number=number, speed=evidence.speed))
+            size = _number(found, part, evidence.unit)
+            seen = _clean(part.effect.format(of="", case=case.name, number=size, speed=evidence.speed))
             return f"{seen}; {part.asks} takes {_wanted(part)}", not part.by_estimate
     return "", False
 
@@ -491,8 +492,8 @@ class _Writer:
         return self._say(part, unit.interval, of=of, case=unit.name or "it")
 
     def _say(self, part: Part, interval: Interval, *, of: str, case: str) -> str:
-        number = _number(interval, part, self.evidence.unit, self.level)
-        return _clean(part.effect.format(of=of, case=case, number=number, speed=self.evidence.speed))
+        size = _number(interval, part, self.evidence.unit, self.level)
+        return _clean(part.effect.format(of=of, case=case, number=size, speed=self.evidence.speed))
 
 
 def _nearness(unit: _Unit, region: Region) -> float:
@@ -524,12 +525,13 @@ def needed(spread: Spread, region: Region, *, alpha: float = ALPHA, share: float
 
 def _number(interval: Interval, part: Part, unit: str, level: float = 0.95) -> str:
     one = interval.at(level) if interval.what_varies != "nothing" else interval
-    sign = "" if part.takes is Relation else "+"
     largest = max(abs(one.low), abs(one.high))
-    form = f"{sign},.0f" if largest >= 1000 else f"{sign}.1f" if largest >= 10 else f"{sign}.3f"
-    said = f"{one.estimate:{form}}"
+    places = 0 if largest >= 1000 else 1 if largest >= 10 else 3
+    said, low, high = (
+        number(value, places=places, signed=part.takes is not Relation) for value in (one.estimate, one.low, one.high)
+    )
     if one.what_varies != "nothing":
-        said += f" ({one.low:{form}} to {one.high:{form}})"
+        said += f" ({low} to {high})"
     return f"{said} {unit}" if unit else said
 
 

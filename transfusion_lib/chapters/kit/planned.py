@@ -53,10 +53,9 @@ def standing(plan: Plan, cells: Collection[str] = (), *, store: Store | None) ->
     With ``cells`` only those are returned, with their parts.
     """
     records = _records()
-    tried = [spec for by_rate in plan.trials().values() for specs in by_rate.values() for spec in specs]
     rows = [
         _row("sources", "networks trained on natural images", (), list(plan.sources.values()), plan, store, records),
-        _row("pilot", "choice of learning rates", (), tried, plan, store, records),
+        _row("pilot", "choice of learning rates", (), _tried(plan.trials()), plan, store, records),
     ]
     rows += [_row(cell.id, cell.title, cell.claims, plan.specs(cell), plan, store, records) for cell in plan.cells]
     return [row for row in rows if not cells or row.cell.partition(".")[0] in cells]
@@ -73,12 +72,12 @@ def missing(specs: Sequence[RunSpec], *, store: Store | None, records: Records |
 
 
 def made(plan: Plan, *, store: Store) -> dict[str, list[RunSpec]]:
-    """Return the runs of each cell that the records or the store have, by ``study/CELL``."""
+    """Return the runs of the pilot and of each cell that the records or the store have, by ``study/CELL``."""
     found, records = {}, _records()
-    for cell in plan.cells:
-        specs = plan.specs(cell)
+    asked = {"pilot": _tried(plan.trials())} | {cell.id: plan.specs(cell) for cell in plan.cells}
+    for name, specs in asked.items():
         left = set(missing(specs, store=store, records=records))
-        found[f"study/{cell.id}"] = [spec for spec in specs if spec not in left]
+        found[f"study/{name}"] = [spec for spec in specs if spec not in left]
     return {name: specs for name, specs in found.items() if specs}
 
 
@@ -176,13 +175,19 @@ def choose_rates(plan: Plan, ensure: Ensure, *, networks: Collection[str] = ()) 
     ``networks`` are those whose rates are chosen now, by default all; what was chosen before stays.
     """
     trials = {what: by_rate for what, by_rate in plan.trials().items() if not networks or what[0] in networks}
-    made = ensure([spec for by_rate in trials.values() for specs in by_rate.values() for spec in specs])
+    specs, records = _tried(trials), _records()
+    recorded = [spec for spec in specs if records and records.has(spec)]
+    made = [*(records.load(recorded) if records else []), *ensure(missing(specs, store=None, records=records))]
     losses = {run.spec: validation_loss(run) for run in made}
     found = {
         what: {rate: tuple(losses[spec] for spec in specs) for rate, specs in by_rate.items()}
         for what, by_rate in trials.items()
     }
     return write_rates(_folder(), read_plan(_folder()).rates, found)  # another process may have chosen some meanwhile
+
+
+def _tried(trials: Mapping[tuple[str, str], Mapping[float, Sequence[RunSpec]]]) -> list[RunSpec]:
+    return [spec for by_rate in trials.values() for specs in by_rate.values() for spec in specs]
 
 
 def _row(
