@@ -133,7 +133,8 @@ def panels(
     rows: int, columns: int = 1, *, width: float = 7.0, height: float = 3.6, **options: Any
 ) -> tuple[Figure, Any]:
     """Return a figure and its axes (rows, columns); ``height`` in inches is a row's, ``options`` go to ``subplots``."""
-    figure = Figure(figsize=(width, height * rows), layout="constrained")
+    figure = Figure(figsize=(width, height * rows))
+    figure.set_layout_engine("constrained", h_pad=0.12)  # inches: below an axis' label stands the next one's title
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 

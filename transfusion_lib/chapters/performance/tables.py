@@ -93,9 +93,9 @@ def full_size(rows: pd.DataFrame) -> pd.DataFrame:
 def performance_table(rows: pd.DataFrame) -> pd.DataFrame:
     """Return Tables 1 and 2 in the papers' rows: one per network, task and start; theirs beside ours.
 
-    Networks that only the paper has, or only we, have blanks.
+    Of networks that only the paper has, the columns of our runs say so; of those that only we have, theirs are blank.
     """
-    found = []
+    found, ours = [], "AUROC (95 % over seeds)"
     for (network, task, init), part in rows.groupby(["network", "task", "init"], sort=False):
         one = part.iloc[0]
         spread = over_seeds(part["auroc"]) if len(part) > 1 else None
@@ -104,20 +104,21 @@ def performance_table(rows: pd.DataFrame) -> pd.DataFrame:
                 "network": network,
                 "task": task,
                 "start": init,
-                "AUROC (95 % over seeds)": told(_bounded(spread)) if spread else f"{number(one['auroc'])}, one seed",
+                ours: told(_bounded(spread)) if spread else f"{number(one['auroc'])}, one seed",
+                "paper, RETINA": _paper_1(str(network), str(init)),
+                "paper, CheXpert": _paper_2(str(network), str(init), str(task)),
                 "SD over seeds": spread.se * math.sqrt(spread.n) if spread else math.nan,
                 f"95 % over test cases, seed {one['seed']} (DeLong)": (
                     "" if math.isnan(one["low"]) else f"{one['low']:.3f} to {one['high']:.3f}"
                 ),
                 "seeds": len(part),
-                "paper, RETINA": _paper_1(str(network), str(init)),
-                "paper, CheXpert": _paper_2(str(network), str(init), str(task)),
             }
         )
     trained = {row["network"] for row in found}
     for network, start in product(paper.TABLE_1, (RANDOM, TRANSFER)):
         if network not in trained:
-            found.append({"network": network, "start": start, "paper, RETINA": _paper_1(network, start)})
+            theirs = {"paper, RETINA": _paper_1(network, start)}
+            found.append({"network": network, "start": start, ours: "not run here", **theirs})
     table = pd.DataFrame(found)
     table["seeds"] = table["seeds"].astype("Int64")
     empty = [name for name in ("paper, CheXpert",) if not table[name].fillna("").any()]

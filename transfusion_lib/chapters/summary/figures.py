@@ -13,7 +13,7 @@ CUT_COLORS = (GREEN, ORANGE, PINK, BLUE)
 @drawing
 def summary(way: pd.DataFrame, rows: pd.DataFrame, *, titles: dict[str, str]) -> Figure:
     """Return two panels: scores early and late by start, a pair of lines a task; change of score by share kept."""
-    figure, axes = panels(2, width=6.2, height=3.4)
+    figure, axes = panels(2, width=6.2, height=3.5)
     _sooner(axes[0, 0], way)
     _kept(axes[1, 0], rows)
     for axis, name in zip(axes[:, 0], ("sooner", "kept"), strict=True):
