@@ -15,7 +15,7 @@ __all__ = ["DataSpec", "InitSpec", "ModelSpec", "RunSpec", "TrainSpec", "train"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for when it is: a command that only reads the store needs no notebook's packages."""
+    """Import a name at its first use: a command that only reads the store needs no notebook's packages."""
     if name not in __all__:
         raise AttributeError(f"module {__name__} has no attribute {name}")
     return getattr(import_module("transfusion_lib.book.live" if name == "train" else "transfusion_lib.spec"), name)

@@ -239,7 +239,7 @@ def study(
     workers: Workers = None,
     as_json: Json = False,
 ) -> None:
-    """Print the cells of the study: runs made and missing, hours left; with --engine train what is missing.
+    """Print the cells of the study: runs made and missing, hours left; with --engine train the missing ones.
 
     It goes on where it was stopped.
     """
@@ -396,7 +396,7 @@ def data_check(
     page: Annotated[Path | None, Option(metavar="FILE", help="Where the audit goes, as a page to open.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Decode every image of your files and print every fault with its repair; exit status 2 where there is one.
+    """Decode every image of your files and print every fault with its repair; any fault gives exit status 2.
 
     Ends with an audit to open: splits, units, copies by name, what was left out, sizes, a contact sheet per class.
     """

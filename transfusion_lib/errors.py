@@ -84,7 +84,7 @@ class InterruptedRunError(TransfusionError):
     def __init__(self, text: str, *, where: str) -> None:
         super().__init__(text)
         self.where = where
-        """How far it was, for whoever says in other words how to go on."""
+        """How far training was, for messages that say in other words how to go on."""
 
 
 class ToldError(TransfusionError):

@@ -117,9 +117,9 @@ class DataSpec(Spec):
     train: Positive | None = None
     """Training images, a stratified subset drawn by unit from ``seed``; None is all of them."""
     val: Positive | None = None
-    """Validation images; None is the data set's rule, and a drawn split grows to what is asked."""
+    """Validation images; None is the data set's rule, and a drawn split grows to this number."""
     test: Positive | None = None
-    """Test images; None is the data set's rule, and a drawn split grows to what is asked."""
+    """Test images; None is the data set's rule, and a drawn split grows to this number."""
     split: Literal["official", "drawn"] = "official"
     """The set's own splits as far as it has them, or test and val drawn by unit from ``seed`` over all images.
 
@@ -154,7 +154,7 @@ class Slim(Spec):
 
 
 class Truncate(Spec):
-    """Remove everything above a cut point and put a new head on what is left (TruncatedTL, section 3.2)."""
+    """Remove everything above a cut point and put a new head on the rest (TruncatedTL, section 3.2)."""
 
     at: str
     """Stage or cut point: the last to stay."""
@@ -345,7 +345,7 @@ def _without_places(dump: Any) -> Any:
 
 
 def _explain(model: type[BaseModel], error: ValidationError) -> str:
-    """Return each fault of ``error`` as ``field: what is wrong``, with the known names for an unknown field."""
+    """Return each fault of ``error`` as ``field: fault``, with the known names for an unknown field."""
     faults = []
     for fault in error.errors(include_url=False):
         where = ".".join(str(part) for part in fault["loc"]) or model.__name__

@@ -159,7 +159,7 @@ class Report:
     cases: int
     units: int
     positive: int | None
-    """Cases of the positive class, where there is one."""
+    """Cases of the positive class, if the task has one."""
     scores: dict[str, Interval]
     """AUROC, AUPRC, Brier score and ECE by name."""
     decisions: tuple[Decision, ...]

@@ -50,7 +50,7 @@ class Address:
 
 
 def read(project: Project) -> Address | None:
-    """Return the address in ``_config.yml``, or None where there is none yet."""
+    """Return the address in ``_config.yml``, or None if none is set."""
     import yaml
 
     settings = yaml.safe_load((project.root / "_config.yml").read_text(encoding="utf-8"))

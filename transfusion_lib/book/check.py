@@ -38,7 +38,7 @@ def executed(chapter: Chapter, notebook: Path, values: Mapping[str, Any], build:
 
 
 def _faults(cell: Any, number: int) -> Iterator[str]:
-    """Yield what is wrong with the ``number``-th code cell of an executed notebook."""
+    """Yield the faults of the ``number``-th code cell of an executed notebook."""
     if not cell["source"].strip():
         yield "empty"
         return
@@ -52,7 +52,7 @@ def _faults(cell: Any, number: int) -> Iterator[str]:
 
 
 def _output_faults(output: Any) -> Iterator[str]:
-    """Yield what is wrong with one output of a cell."""
+    """Yield the faults of one output of a cell."""
     data = output.get("data", {})
     text = "".join(output.get("text", ""))
     if output["output_type"] == "error":

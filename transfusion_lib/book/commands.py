@@ -45,7 +45,7 @@ def cut(
     export: Annotated[bool, Option(help="Write the chosen network as ONNX and torch.export.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Find how much of a network your images need, and export what is left.
+    """Find how much of a network your images need, and export that part.
 
     Stopped and started again, it continues where it was: finished trainings are in the store.
     """

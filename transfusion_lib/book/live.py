@@ -90,7 +90,7 @@ class Reporter:
         self.place: Any = None
 
     def ensure(self, specs: Sequence[RunSpec]) -> list[Run]:
-        """Return the runs of ``specs``; what is missing is trained, and shown here."""
+        """Return the runs of ``specs``; missing ones are trained and shown here."""
         self._draw(now=True)
         stopped = False
         try:
@@ -125,7 +125,7 @@ class Reporter:
             self._log(f"    {name}: step {progress.step} of {spec.train.steps}, {self.score} {score:.3f}")
 
     def _draw(self, *, now: bool = False) -> None:
-        """Put what is done and the curves into the cell, in place of the last ones; ``now`` or at most every second."""
+        """Replace progress and curves in the cell, ``now`` or at most every second."""
         if self.file is not None or get_ipython() is None:
             return
         if not now and time.monotonic() - self.drawn < REDRAW_S:

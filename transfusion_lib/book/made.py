@@ -24,7 +24,7 @@ def write(build: Build) -> None:
 
 
 def load(folder: Path, name: str) -> Any:
-    """Return a JSON file of the build in ``folder``, None where there is none; a ``BuildError`` if it has changed."""
+    """Return a JSON file of the build in ``folder``, or None; a ``BuildError`` if it has changed."""
     if not (folder / name).is_file():
         return None
     check(folder, name)

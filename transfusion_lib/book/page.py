@@ -73,7 +73,7 @@ class Chapter:
         display(HTML(verdicts.placeholder(claims)))
 
     def say(self, sentence: str) -> None:
-        """Show a sentence that the runs decide; nothing where there is none to say."""
+        """Show a sentence that the runs decide, or nothing."""
         if sentence:
             display(HTML(f"<p>{text(sentence[:1].upper() + sentence[1:])}</p>"))
 

@@ -44,7 +44,7 @@ def train(plan: Sequence[tuple[Chapter, Mapping[str, Any]]], *, say: Say) -> Non
 
 
 def check(plan: Sequence[tuple[Chapter, Mapping[str, Any]]]) -> None:
-    """Raise what is wrong with a chapter's parameters, before a page is removed or a run trained."""
+    """Raise an error for a chapter's wrong parameters, before a page is removed or a run trained."""
     for chapter, values in plan:
         if chapter.name in chapters.TABLE:
             try:

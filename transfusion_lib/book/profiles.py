@@ -75,7 +75,7 @@ def names(project: Project) -> list[str]:
 
 
 def load(project: Project, name: str = DEFAULT) -> Profile:
-    """Return the profile called ``name``; a ``UserError`` names what exists, or what is wrong in its file."""
+    """Return the profile called ``name``; a ``UserError`` names the profiles that exist, or the fault in its file."""
     if name not in names(project):
         raise UserError(unknown("profile", name, names(project)))
     file = project.pages / "profiles" / f"{name}.toml"

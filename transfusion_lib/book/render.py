@@ -51,7 +51,7 @@ _TOGGLE = re.compile(
 
 
 def _complaints(log: str) -> str:
-    """Return the lines of Sphinx's log that say what is wrong, or its end where none does."""
+    """Return the lines of Sphinx's log that name an error, or the log's end if none does."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", log)
     wrong = [line for line in plain.splitlines() if re.search(r"WARNING|ERROR|CRITICAL|Traceback|[Ee]xception", line)]
     return "\n".join(wrong or plain.splitlines()[-30:])

@@ -114,7 +114,7 @@ def answer(judged: Judged) -> str:
 
 
 def found(judged: Judged) -> str:
-    """Return ``answer``, at which scale it was found, and what is still to run, as sentences."""
+    """Return ``answer``, its scale and the runs that are missing, as sentences."""
     parts = [answer(judged), judged.verdict.scale]
     if judged.waits:
         hours = sum(judged.waits.values())

@@ -297,7 +297,7 @@ def _rarest(split: Split, dataset: Dataset) -> int:
 
 
 def as_json(advice: Advice) -> dict[str, Any]:
-    """Return the advice as values that JSON has; what is not finite is None."""
+    """Return the advice as JSON values, None for a number that is not finite."""
     found: dict[str, Any] = finite({
         "recommended": advice.chosen.cut,
         "rule": advice.rule,

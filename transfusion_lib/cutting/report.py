@@ -182,7 +182,7 @@ def _worst(found: Judged, *, hide: bool) -> list[list[str]]:
 
 
 def exactly(value: Interval) -> str:
-    """Return an estimate to five places, for who computes it again, and its interval to three."""
+    """Return an estimate to five places, so that it can be compared, and its interval to three."""
     return f"{value.estimate:.5f} ({value.low:.3f} to {value.high:.3f})"
 
 

@@ -173,7 +173,7 @@ def default_cache() -> Path:
 def spec_for(name_or_path: str, **fields: object) -> DataSpec:
     """Return the spec of a data set by its name or by the place of the user's own folder, zip, csv or npz.
 
-    A place is read as the data set whose layout it has; a ``DataError`` says what is there instead. Behind either
+    A place is read as the data set whose layout it has; a ``DataError`` names what was found instead. Behind either
     may stand a task, as in ``chest_xray:three_class`` and ``labels.csv:benign_malignant``.
     """
     if not name_or_path.strip():
@@ -208,8 +208,8 @@ def absolute(name_or_path: str) -> str:
 def limited(spec: DataSpec, *, cache: Path | None = None) -> DataSpec:
     """Return ``spec`` without the limits that its files do not reach: they then say "all", as None does.
 
-    For defaults made for larger sets. What is not there yet, or has no end, keeps its limits, and so do val and test
-    of a split that is to be drawn: it grows to them.
+    It is for defaults that were made for larger sets. A data set that is not downloaded yet, or that draws as many
+    images as are asked for, keeps its limits; so do val and test of a drawn split, which is drawn to that size.
     """
     source = _source(spec)
     asked = {"train": spec.train, "val": spec.val, "test": spec.test}
@@ -300,7 +300,7 @@ def check(path: str | Path) -> Check:
 
 
 def audit(spec: DataSpec, *, cache: Path | None = None) -> tuple[Datasheet, Audit] | None:
-    """Return what is to be seen of anyone's own files, as a run of ``spec`` reads them; None for other data."""
+    """Return the audit of a user's own files, as a run of ``spec`` reads them; None for other data."""
     source = _source(spec)
     if not isinstance(source, FileSource) or not source.own:
         return None

@@ -32,7 +32,7 @@ def set_in_channels(network: Network, channels: int, *, generator: torch.Generat
 
 
 def truncate(network: Network, spec: Truncate, *, size: int, generator: torch.Generator | None = None) -> Network:
-    """Remove everything above ``spec.at`` and put a new head on what is left (TruncatedTL, section 3.2).
+    """Remove everything above ``spec.at`` and put a new head on the rest (TruncatedTL, section 3.2).
 
     An unpooled head sees every position, so it takes images of edge ``size`` only.
     """

@@ -85,7 +85,7 @@ class Part:
     scope: Scope = "each"
     """Whether each case must lie in the region, or for each method the average over tasks."""
     premise: bool = False
-    """A case in which it does not hold has no subject (no gain to share, say) and is left out."""
+    """A case in which it does not hold (there is no gain to share, say) is left out."""
     by_estimate: bool = False
     """A premise that is read off the estimate; its interval is printed."""
     scores: bool = False

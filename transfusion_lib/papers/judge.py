@@ -58,7 +58,7 @@ class Finding:
     state: State
     region: Region
     estimate: float
-    """NaN where there is none."""
+    """NaN if it has none."""
     low: float
     high: float
     n: int
@@ -76,7 +76,7 @@ class PartVerdict:
     sentence: str
     """Empty where there is nothing to say."""
     average: Interval | None = None
-    """Over tasks; its n counts tasks where there are three and more."""
+    """Over tasks; its n counts tasks if there are three or more."""
     predicted: Interval | None = None
     """Where the effect in a further task may lie."""
 
@@ -106,13 +106,13 @@ class _Unit:
     spread: Spread | None
     reason: str = ""
     void: bool = False
-    """Left out: it has no subject, or its scores say nothing."""
+    """Left out, since a premise of its claim does not hold or its scores are saturated."""
     without: tuple["_Unit", ...] = ()
     """Of an average, the cases that were left out."""
 
     @property
     def interval(self) -> Interval:
-        """The interval, one that decides nothing where there is none."""
+        """The interval; without a spread, one that decides nothing."""
         return self.spread.interval if self.spread is not None else _NOTHING
 
 

@@ -88,7 +88,7 @@ def ensure(
 
 
 def in_process(grid: Grid, store: Store, resources: Resources) -> None:
-    """Train a grid's runs here, one after another; what other processes train meanwhile is taken from them."""
+    """Train a grid's runs here, one after another; take from the store those that other processes finish meanwhile."""
     trainer = Trainer(store, resources)
     while not grid.over:
         interrupts.check("between two runs")

@@ -29,7 +29,7 @@ LOWEST, HIGHEST = -104.0, 17.5
 ENDS = "_log_odds"
 UNKNOWN = -1
 HASH = "TRANSFUSION_HASH_NAMES"
-"""Set by who wants no names of images in the store."""
+"""Set it to keep names of images out of the store."""
 
 
 def pack(

@@ -1,7 +1,7 @@
-"""Who works on a folder, for file systems whose locks do not cross hosts: a file that its holder keeps changing.
+"""The holder of a folder, for file systems whose locks do not cross hosts: a file that the holder keeps changing.
 
-Whoever finds the file of another host watches it for a while by its own clock: a file that changes has a living
-holder, whatever times any clock says. On one host the kernel's lock decides and this file is only read by people.
+A process that finds the file of another host watches it for a while by its own clock: a file that changes has a living
+holder, even if the two clocks differ. On one host the kernel's lock decides, and only people read this file.
 Two holders at once, after a host that slept for long, cost time and never a result: the first to finish counts.
 """
 

@@ -117,7 +117,7 @@ class Claim:
         self.folder = folder
 
     def read(self) -> tuple[dict[str, Tensor], dict[str, str]] | None:
-        """Return the last complete checkpoint, or None where there is none that is whole."""
+        """Return the last complete checkpoint, or None."""
         try:
             pointer = json.loads((self.folder / "checkpoint.json").read_bytes())
             path = self.folder / str(pointer["file"])

@@ -43,7 +43,7 @@ def json_of(root: Path, path: str) -> Any:
 
 
 def wrong(root: Path) -> Iterator[tuple[str, str]]:
-    """Yield each file beside the records of ``root`` that is not what was published, with what is wrong and the repair.
+    """Yield each file beside the records of ``root`` that is not what was published, with its fault and the repair.
 
     Also one that is gone, and one without a checksum.
     """

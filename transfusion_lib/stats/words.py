@@ -103,7 +103,7 @@ def in_order(groups: Sequence[Sequence[str]]) -> str | None:
 
 
 def extreme(values: Mapping[str, Interval], *, highest: bool = True) -> str | None:
-    """Return the name whose value is apart from all others, the highest or the lowest; None where there is none."""
+    """Return the name whose value is apart from all others, the highest or the lowest, or None."""
     groups = order(values)
     if len(groups) < 2:
         return None

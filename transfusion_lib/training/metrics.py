@@ -21,7 +21,7 @@ class Scores:
     """The headline scores of one evaluation, and their parts."""
 
     auroc: float
-    """Area under the ROC curve; the mean over classes or labels where there are several."""
+    """Area under the ROC curve; the mean over classes or labels if there are several."""
     auprc: float
     """Area under the precision-recall curve (average precision), likewise."""
     auroc_by_class: tuple[float, ...]

@@ -38,7 +38,7 @@ def here() -> dict[str, Any]:
 
 
 def sitting(resources: Resources, *, step: int) -> dict[str, Any]:
-    """Return what a sitting of a run that begins at ``step`` records: who trains it, on what; ``seen`` keeps it true.
+    """Return the record of a sitting that begins at ``step``: process, machine, versions; ``seen`` keeps it current.
 
     A run that is never stopped has one sitting. Its machine says how many threads, and how many processes of a team.
     """

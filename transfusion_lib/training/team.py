@@ -101,7 +101,7 @@ class Team:
 
     @contextlib.contextmanager
     def leading(self) -> Iterator[None]:
-        """Let the others follow in this block, and tell them how it ended."""
+        """Send the other processes every run that this one trains in this block, and how the block ended."""
         try:
             yield
         except TransfusionError as error:

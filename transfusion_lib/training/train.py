@@ -213,7 +213,7 @@ class _Run:
         self.progress.step += 1
 
     def record(self, images: Tensor, labels: Tensor) -> None:
-        """Make ready to train on batches like this one; where steps are replayed, record one, which draws numbers."""
+        """Switch the network to training; on a GPU capture the CUDA graph of one step, which draws random numbers."""
         self.network.train()
         if self.replays and self.replay is None:
             self.replay = devices.Replay(self.network, self.loss, images, labels)
@@ -424,7 +424,7 @@ def _check(network: Network, dataset: Dataset, *, team: int, batch: int) -> None
 
 
 def _optimizer(network: Network, train: TrainSpec) -> torch.optim.Optimizer:
-    """Return the spec's optimizer over what is not frozen, the head at the full rate."""
+    """Return the spec's optimizer over the parameters that are not frozen, the head at the full rate."""
     groups = surgery.parameter_groups(network, learning_rate=train.learning_rate, body_lr_scale=train.body_lr_scale)
     if train.optimizer == "sgd":
         return torch.optim.SGD(
@@ -435,7 +435,7 @@ def _optimizer(network: Network, train: TrainSpec) -> torch.optim.Optimizer:
 
 
 def _defined(value: Any) -> Any:
-    """Return a value of the curve with None for what is not defined: JSON has no NaN."""
+    """Return a value of the curve, None for NaN: JSON has no NaN."""
     if isinstance(value, list):
         return [_defined(part) for part in value]
     return None if isinstance(value, float) and math.isnan(value) else value

@@ -85,7 +85,7 @@ class Speed:
         return _table(self.arms)
 
     def only(self, networks: Sequence[str]) -> "Speed":
-        """Return the panels of some networks, all where there is none of these."""
+        """Return the panels of some networks, or all panels if none is of these networks."""
         asked = [panel for network in networks for panel in of_network(self.curves, network)]
         chosen = asked or list(self.arms)
         rows = self.curves[self.curves["network"].isin(chosen)]

@@ -58,7 +58,7 @@ class Curves(Study):
         )
 
     def start(self, network: str, method: str, **fields: object) -> InitSpec | None:
-        """Return an initialisation of a network, or None where there are no pretrained weights for it.
+        """Return an initialisation of a network, or None if it has no pretrained weights.
 
         ``fields`` are further ones of ``InitSpec``; "random" needs no weights.
         """

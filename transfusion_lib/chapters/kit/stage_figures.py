@@ -18,7 +18,7 @@ def stage_axis(axis: Axes, stages: list[str]) -> None:
 
 
 def stage_lines(axis: Axes, means: pd.DataFrame, *, stages: list[str], labels: bool = True) -> None:
-    """Draw mean and interval over the stages for each start; a floor, where there is a column of it, in small dots."""
+    """Draw mean and interval over the stages for each start; the column of floors, if any, in small dots."""
     ends: list[tuple[float, str, str]] = []
     for init, part in means.groupby("init", sort=False):
         style = INIT_STYLE[str(init)]

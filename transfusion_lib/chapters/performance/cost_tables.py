@@ -91,7 +91,7 @@ def cost_title(table: pd.DataFrame) -> str:
 
 
 def _ahead(table: pd.DataFrame, low: str, high: str) -> str | None:
-    """Return the network whose bar ends below where all others begin, None where there is none or no other."""
+    """Return the network whose bar ends below the begin of every other bar, or None."""
     first, *others = table.sort_values(high, na_position="last").to_dict("records")
     apart = others and all(first[high] < other[low] for other in others)
     return str(first["network"]) if apart else None

@@ -106,7 +106,7 @@ def _bars(axis: Axes, part: pd.DataFrame, measure: str) -> None:
 
 
 def _difference(axis: Axes, means: pd.DataFrame, stages: list[str]) -> None:
-    """Draw pretrained minus random, as the paper does, where there are both."""
+    """Draw pretrained minus random, as the paper does, for the networks that have both."""
     gap = _difference_of(means).reindex(stages)
     if gap.notna().any():
         axis.plot(range(len(stages)), gap, color=QUIET, linewidth=1.2, linestyle=":")

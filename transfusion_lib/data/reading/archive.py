@@ -340,7 +340,7 @@ class Digests:
     """Digests of files by path, size and times of change."""
 
     def __init__(self, known: Mapping[Stamp, str] | None = None) -> None:
-        """Start from what is ``known``."""
+        """Start from the ``known`` digests."""
         self.known = dict(known or {})
         self.changed = False
 
@@ -362,7 +362,7 @@ class Digests:
 def open_files(path: Path, *, digests: Digests | None = None) -> Files:
     """Return the files in the folder or zip at ``path``, zips at the top of a folder included.
 
-    A csv stands for the folder that it lies in. A ``DataError`` says what is there instead.
+    A csv stands for the folder that it lies in. A ``DataError`` names what was found instead.
     """
     place = _container(path)
     if place.is_file():

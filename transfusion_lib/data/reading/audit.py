@@ -68,7 +68,7 @@ class Audit:
 
 
 def of(files: Files, catalogue: Catalogue, parts: Parts, *, cache: Path, nearly: bool) -> Audit:
-    """Return what is to be seen of the images of ``parts``; if ``nearly``, near copies too, remembered in ``cache``."""
+    """Audit the images of ``parts``; if ``nearly``, look for near copies too and remember them in ``cache``."""
     home = {item.id: split for split, part in parts.items() for item in part}
     items = [item for part in parts.values() for item in part]
     alike = copies.groups(files, items, catalogue, cache=cache, nearly=nearly)

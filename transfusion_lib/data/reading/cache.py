@@ -179,7 +179,7 @@ def content_key(*parts: object) -> int:
 
 
 def keep(folder: Path, make: Callable[[], Dataset], *, memory: int = MEMORY) -> Dataset:
-    """Return the data set kept in ``folder``; made and kept first where there is none or it is damaged.
+    """Return the data set kept in ``folder``, which is first made if it is missing or damaged.
 
     Images and masks of more than ``memory`` bytes together are memory-mapped.
     """
@@ -205,7 +205,7 @@ class Rooms:
         self.left = memory
 
     def __call__(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-        """Return an uint8 array of ``shape``: in memory, or where that has no room a file that ends with its use."""
+        """Return a uint8 array of ``shape``, in memory if it fits, else mapped to a temporary file."""
         count = int(np.prod(shape))
         if count <= self.left:
             self.left -= count
@@ -291,7 +291,7 @@ class StoredDigests(Digests):
     """Digests of a folder's files that outlive the process."""
 
     def __init__(self, cache: Path, *, root: Path) -> None:
-        """Read what is known of ``root``; anything unreadable counts as unknown."""
+        """Read the known digests of ``root``; an unreadable file counts as unknown."""
         self.path = cache / "digests" / f"{content_key(root):016x}.json"
         try:
             rows = unsealed(self.path.read_text())
@@ -304,7 +304,7 @@ class StoredDigests(Digests):
         super().__init__(known)
 
     def save(self) -> None:
-        """Write what is known, in one step."""
+        """Write the known digests in one step."""
         if self.changed:
             with disk_errors(self.path):
                 self.path.parent.mkdir(parents=True, exist_ok=True)

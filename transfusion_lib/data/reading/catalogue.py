@@ -14,7 +14,7 @@ SplitName = Literal["train", "val", "test"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Item:
-    """One image and what is known of it."""
+    """One image with its label, unit and split."""
 
     id: str
     """Unique within the data set."""
@@ -25,7 +25,7 @@ class Item:
     unit: str
     """What must not be shared between splits."""
     split: SplitName | None = None
-    """The official split, where there is one."""
+    """The official split, if the data set has one."""
     family: str | None = None
     """Coarser than the unit: kept together wherever this library draws the split. None is the unit."""
     row: str | None = None
@@ -40,7 +40,7 @@ class Catalogue:
 
     task: str
     kind: Literal["multiclass", "multilabel", "segmentation"]
-    """In segmentation an item's label only stratifies the splits; the masks are what is learnt."""
+    """In segmentation an item's label only stratifies the splits; the network learns the masks."""
     classes: tuple[str, ...]
     items: tuple[Item, ...]
     channels: Literal[1, 3]
@@ -76,7 +76,7 @@ class Problems:
         self.found.append(message)
 
     def remark(self, what: str, *examples: str) -> None:
-        """Note what is done with the data and is no fault; the examples of one ``what`` are counted in one line."""
+        """Note a choice made with the data that is no fault; examples of one ``what`` are counted in one line."""
         self._remarks.setdefault(what, []).extend(examples)
 
     def settle(self, other: "Problems") -> None:

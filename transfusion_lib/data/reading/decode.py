@@ -92,7 +92,7 @@ def form(data: bytes, *, name: str) -> str:
 
 
 def named_rightly(data: bytes, name: str) -> bool:
-    """Tell whether a file's extension is one of its content's format; True for what is no image at all."""
+    """Tell whether a file's extension is one of its content's format; True for a file that is no image."""
     try:
         picture = _open(data, name=name)
     except (DataError, *FAULTS):

@@ -149,7 +149,7 @@ def _counts(items: Sequence[Item], catalogue: Catalogue) -> tuple[int, ...]:
 
 
 def recognised(files: Files, candidates: Mapping[str, FileSource]) -> str:
-    """Return the first of ``candidates`` whose layout ``files`` have; a ``DataError`` says what is there instead."""
+    """Return the first of ``candidates`` whose layout ``files`` have; a ``DataError`` names what was found instead."""
     broken: list[DataError] = []
     for name, source in candidates.items():
         try:

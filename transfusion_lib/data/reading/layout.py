@@ -82,7 +82,7 @@ def split_of(name: str) -> SplitName | None:
 
 
 def place(files: Files, problems: Problems) -> Layout:
-    """Return the images in class folders; what is read otherwise than it lies there is remarked on.
+    """Return the images in class folders; a folder that is read under another name or split is remarked on.
 
     Raises ``DataError`` for folders that cannot be told from classes.
     """

@@ -1,4 +1,4 @@
-"""What must not be shared between splits, and what is shared all the same."""
+"""Units that two splits must not share, and copies that they share all the same."""
 
 import hashlib
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""From the images that a catalogue names to three splits in memory: decode what is new, read the rest, check."""
+"""From the images that a catalogue names to three splits in memory: decode new ones, read the rest, check all."""
 
 import os
 import warnings

@@ -22,7 +22,7 @@ Parts = dict[SplitName, list[Item]]
 
 
 def assign(catalogue: Catalogue, spec: DataSpec) -> Parts:
-    """Return the items of each split, limited as ``spec`` says: in the catalogue's order, what is topped up last.
+    """Return the items of each split, limited as ``spec`` says: in the catalogue's order, drawn additions last.
 
     Raises ``DataError`` for more images than the splits can have.
     """
@@ -71,7 +71,7 @@ def _outputs(catalogue: Catalogue) -> int:
 def _draw(
     parts: Parts, split: Literal["val", "test"], catalogue: Catalogue, spec: DataSpec, *, fraction: float
 ) -> tuple[list[Item], list[Item]]:
-    """Return train without what is drawn for ``split``, and ``split`` with it: ``fraction`` of train, or what is asked.
+    """Move images drawn from train to ``split``, ``fraction`` of train or as many as asked; return both.
 
     Raises ``DataError`` where nothing would be left to train.
     """

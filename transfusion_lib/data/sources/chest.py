@@ -29,7 +29,7 @@ DEFAULTS: dict[SplitName, int] = {"train": 2000, "val": 400, "test": 1000}
 
 
 class Drawn(NamedTuple):
-    """Pictures and what is known of each, in the order of their indices."""
+    """Pictures, labels and units, in the order of their indices."""
 
     images: Tensor
     """uint8 (n, 1, size, size)."""

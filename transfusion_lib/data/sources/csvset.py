@@ -159,7 +159,7 @@ class Place:
 def _items(
     row: Row, files: Files, labels: Labels, place: Place, others: dict[str, str], problems: Problems
 ) -> list[Item]:
-    """Return the items of a row, one for each column of images; none where a problem was found."""
+    """Return the items of a row, one for each column of images; none if the row has a fault."""
     label = labels.of(row, problems)
     names = [row[column] for column in place.columns if row[column] or len(place.columns) == 1]
     found = [(name, file_of(row, name, files, problems=problems)) for name in names]

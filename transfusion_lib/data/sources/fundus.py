@@ -29,7 +29,7 @@ REFERABLE = 2
 
 
 class Drawn(NamedTuple):
-    """Pictures and what is known of each, in the order of their indices."""
+    """Pictures, labels and units, in the order of their indices."""
 
     images: Tensor
     """uint8 (n, 3, size, size)."""

@@ -1,8 +1,8 @@
 """MedMNIST v2: all 2D and 3D sets at every size, by the table of the medmnist package.
 
 The package's table gives addresses, checksums, labels and official splits. It is read without importing the package,
-which takes seconds and makes a folder in the user's home. A file that exists is used and its MD5 checked; only
-where there is none is one downloaded.
+which takes seconds and makes a folder in the user's home. A file that exists is used and its MD5 checked; a
+missing file is downloaded.
 """
 
 import ast

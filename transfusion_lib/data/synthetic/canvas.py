@@ -63,7 +63,7 @@ class Dice:
 
 
 class Static:
-    """White noise, for what is as fine as pixels: each picture takes it from its own generator."""
+    """White noise for details as fine as pixels; each picture draws it from its own generator."""
 
     def __init__(self, generators: Sequence[np.random.Generator]) -> None:
         self._generators = generators

@@ -48,7 +48,7 @@ def named(
 
 
 def automatic(grid: Grid, store: Store, resources: Resources) -> None:
-    """Use processes where there are several runs and several workers to train them, else this process."""
+    """Use several processes if several runs wait and the machine has room for them, else this process."""
     if resources.team.size > 1:
         in_process(grid, store, resources)
         return

@@ -151,7 +151,7 @@ class _Worker:
         return f"exit status {code}" + (f", {words[-1]}" if words else "")
 
     def close(self) -> None:
-        """Close what is open towards the process."""
+        """Close the pipes to the process."""
         for stream in (self.process.stdin, self.errors):
             assert stream is not None
             with contextlib.suppress(OSError):
