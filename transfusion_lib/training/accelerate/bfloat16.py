@@ -32,7 +32,7 @@ def multiply_in_float32(network: nn.Module) -> None:
     """
     for part in network.modules():
         if isinstance(part, _ConvNd | nn.Linear) and not _is_depthwise(part):
-            part.forward = partial(_of_rounded, part, part.forward)
+            part.forward = partial(_of_rounded, part, part.forward)  # type: ignore[method-assign]
 
 
 def _is_depthwise(part: nn.Module) -> bool:
