@@ -53,6 +53,6 @@ def _of_rounded(part: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor)
         return forward(x)
     dtype = torch.get_autocast_dtype(kind)
     rounded = {name: weight.to(dtype).float() for name, weight in part.named_parameters()}
-    with torch.autocast(kind, enabled=False):  # where this function calls ``forward``
+    with torch.autocast(kind, enabled=False):  # ``part`` calls this function again, which then calls ``forward``
         found: Tensor = functional_call(part, rounded, (x.to(dtype).float(),))
     return found.to(dtype)
