@@ -1,6 +1,7 @@
 """bfloat16 autocast: depthwise convolutions stay in float32, and a CPU without its instructions computes the same."""
 
 import copy
+from collections.abc import Callable
 from typing import cast
 
 import pytest
@@ -69,7 +70,7 @@ def test_other_layers_stay_in_bfloat16_and_names_stay() -> None:
     assert list(twin.state_dict()) == list(plain.state_dict())
 
 
-LAYERS = {
+LAYERS: dict[str, Callable[[], tuple[nn.Module, Tensor]]] = {
     "convolution": lambda: (nn.Conv2d(16, 24, 3, stride=2, padding=1), maps(4, 16, 9, 9)),
     "pointwise, few positions": lambda: (nn.Conv2d(32, 8, 1, bias=False), maps(4, 32, 3, 3)),
     "few positions": lambda: (nn.Conv2d(32, 8, 3, padding=1, bias=False), maps(4, 32, 2, 2)),

@@ -292,7 +292,7 @@ def test_processes_end_with_the_status_of_the_one_that_failed(store: Store, smal
     mistaken = small.replace(train=small.train.replace(batch_size=1))
     done = subprocess.run([*command, mistaken.to_json()], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr
-    assert done.stderr.count("2 processes cannot share a batch of 1") == 1
+    assert done.stderr.count("error: 2 processes cannot share a batch of 1") == 1
     assert "Traceback" not in done.stderr
     spec = gentle(small).replace(train=gentle(small).train.replace(steps=300, eval_every=50))
     data.load(spec.data)
