@@ -118,7 +118,10 @@ def test_undecided_says_its_numbers_its_lean_and_what_would_decide_it() -> None:
     assert found.sentence.startswith(
         "Undecided. Pooling before the head changed the final AUROC of EfficientNet-Lite0 on knees by +0.005 (−0.0"
     )
-    assert "'no worse' needs the whole interval above -0.02. It leans to support. It needs about " in found.sentence
+    assert (
+        "'no worse' needs the whole interval above \N{MINUS SIGN}0.02. It leans to support. It needs about "
+        in found.sentence
+    )
 
 
 def test_more_runs_do_not_replace_test_images() -> None:

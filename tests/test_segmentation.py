@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor
@@ -230,3 +231,16 @@ def test_lesions_of_ham10000(tmp_path: Path, store: Store) -> None:
     assert data.show("ham10000", root=spec.root, task="lesion").images["train"] == len(dataset.train)
     with pytest.raises(DataError, match=r"needs the lesion masks.*HAM10000_segmentations"):
         data.load(ham(tmp_path / "bare", masked=False))
+
+
+def test_the_finding_names_the_cut_that_loses_for_certain() -> None:
+    """A good cut is no news of the others: a figure whose lowest row is clearly below the whole network says so."""
+    scores = {"block2": [0.80, 0.81, 0.80], "block4": [0.90, 0.91, 0.90], tables.WHOLE: [0.90, 0.90, 0.91]}
+    found = pd.DataFrame([{"cut": cut, "dice": dice} for cut, some in scores.items() for dice in some])
+    table = pd.DataFrame(
+        [{"cut": cut, "parameters (M)": 1.0, "test Dice": float(np.mean(some))} for cut, some in scores.items()]
+    )
+    said = tables.finding(table, found, "block4")
+    assert said.startswith("Cut after block4: ")
+    assert "; after block2 \N{MINUS SIGN}0.100" in said
+    assert "; after" not in tables.finding(table[1:], found, "block4")

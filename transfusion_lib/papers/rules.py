@@ -32,11 +32,12 @@ class Region:
         return self.low < value < self.high
 
     def __str__(self) -> str:
+        low, high = (f"{bound:g}".replace("-", "\N{MINUS SIGN}") for bound in (self.low, self.high))
         if math.isinf(self.high):
-            return f"above {self.low:g}"
+            return f"above {low}"
         if math.isinf(self.low):
-            return f"below {self.high:g}"
-        return f"within {self.high:g}" if self.low == -self.high else f"between {self.low:g} and {self.high:g}"
+            return f"below {high}"
+        return f"within {high}" if self.low == -self.high else f"between {low} and {high}"
 
     def room(self, value: float) -> float:
         """Return how far ``value`` lies from the nearest bound."""

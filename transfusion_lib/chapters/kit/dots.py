@@ -21,10 +21,10 @@ def dots(runs: pd.DataFrame, means: pd.DataFrame, *, by: str, score: str, mean: 
         axis.plot(values, [place] * len(values), "o", color=GREY, markersize=4, alpha=0.7)
         axis.plot([row["low"], row["high"]], [place, place], color=BLUE, linewidth=2)
         axis.plot(row[mean], place, "D", color=BLUE, markersize=7)
-    axis.axvline(means[mean].iloc[-1], color=QUIET, linewidth=0.8, linestyle=":")
+    axis.axvline(means[mean].iloc[-1], color=QUIET, linewidth=1.5, linestyle=":")
     sizes = [f"{value:.2f} M" for value in means["parameters (M)"]]
     axis.set_yticks(range(len(names)), [f"{name}\n{size}" for name, size in zip(names, sizes, strict=True)])
     axis.set_ylim(len(names) - 0.5, -0.5)
     axis.set_xlabel(label)
-    axis.set_title(title)
+    axis.set_title(title, wrap=True)
     return figure

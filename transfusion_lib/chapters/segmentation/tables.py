@@ -74,12 +74,15 @@ def difference(found: pd.DataFrame, cut: str) -> Interval | None:
 
 
 def finding(table: pd.DataFrame, found: pd.DataFrame, cut: str) -> str:
-    """Return the finding in a sentence: what the best cut changes and saves."""
+    """Return the finding in a sentence: what the best cut changes and saves, and what the worst loses for certain."""
     row, whole = (table[table["cut"] == name].iloc[0] for name in (cut, WHOLE))
     kept = share(row["parameters (M)"] / whole["parameters (M)"])
     gap = row["test Dice"] - whole["test Dice"]
     change = told(difference(found, cut) or (gap, math.nan, math.nan), signed=True)
-    return f"Cut after {cut}: Dice {change} against the whole U-Net, with {kept} of the parameters"
+    said = f"Cut after {cut}: Dice {change} against the whole U-Net, with {kept} of the parameters"
+    worst = str(table["cut"].iloc[int(table["test Dice"].argmin())])
+    lost = difference(found, worst) if worst not in (cut, WHOLE) else None
+    return f"{said}; after {worst} {told(lost, signed=True)}" if lost and lost.high < 0 else said
 
 
 def pictures(runs: Sequence[Run], cut: str, *, count: int) -> dict[str, list[Picture]]:
