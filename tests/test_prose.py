@@ -73,6 +73,13 @@ def test_no_number_in_prose_is_typed(path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in NOTEBOOKS])
+def test_prose_reads_the_same_in_lab_and_in_the_book(path: Path) -> None:
+    """JupyterLab and VS Code show MyST's roles and directives raw, and an empty link not at all."""
+    raw = r"\{[a-z:]+\}`|```\{|\[\]\("
+    assert not [text for text in cells(path, "markdown") if re.search(raw, text)]
+
+
 @pytest.mark.parametrize(
     ("text", "count"),
     [
