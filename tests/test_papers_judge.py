@@ -100,7 +100,7 @@ def test_a_reversed_effect_contradicts_and_names_its_scale() -> None:
     found = judge("R3", of_r3(two_stages(arm(0.80), arm(0.85))))
     assert found.outcome == "contradicted"
     assert found.sentence.startswith(
-        "Contradicted, at small scale, with EfficientNet-Lite0 at 64 px, 5,000 training images, 600 steps. "
+        "Contradicted, at small scale, with EfficientNet-Lite0 at 64 px, up to 5,000 training images, 600 steps. "
         "The second stage of the search changed the final AUROC on average over tasks by −0.050 (−0.0"
     )
     assert found.scale.startswith("Small scale: EfficientNet-Lite0")

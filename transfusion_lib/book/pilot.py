@@ -40,7 +40,9 @@ def line(project: Project, *, shift: bool) -> str:
 
 def write(project: Project, build: Build) -> None:
     """Write what the page on the pilot includes."""
-    (build.source / "pilot-verdicts.md").write_text(markup.raw(table(project)), encoding="utf-8")
+    (build.source / "pilot-verdicts.md").write_text(
+        markup.raw(f'<div class="pst-scrollable-table-container">{table(project)}</div>'), encoding="utf-8"
+    )
 
 
 def table(project: Project) -> str:

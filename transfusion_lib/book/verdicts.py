@@ -4,6 +4,7 @@ The study's runs alone are judged (``planned.board``), once a build; a chapter a
 """
 
 import html
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -186,5 +187,5 @@ def _row(judged: Judged, pages: Mapping[str, str]) -> str:
 def _finding(one: Finding) -> tuple[str, ...]:
     lies = {"inside": "inside", "outside": "outside", "open": "undecided"}[one.state]
     estimate, low, high = (number(value, places=4, signed=True) for value in (one.estimate, one.low, one.high))
-    numbers = (estimate, f"{low} to {high}")
+    numbers = ("", "") if math.isnan(one.estimate) else (estimate, f"{low} to {high}")
     return (one.part, one.case, *numbers, str(one.region), one.reason or lies, str(one.n), one.what_varies)

@@ -212,7 +212,7 @@ class Reach:
     def __str__(self) -> str:
         """Say it in words."""
         networks = ", ".join(self.networks)
-        return f"{networks} at {self.size} px, {self.images:,} training images, {self.steps:,} steps"
+        return f"{networks} at {self.size} px, up to {self.images:,} training images, {self.steps:,} steps"
 
 
 @dataclass(frozen=True, kw_only=True)

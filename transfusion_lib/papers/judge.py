@@ -409,7 +409,8 @@ class _Writer:
     def _part(self, name: str, outcome: Outcome, units: Sequence[_Unit], pool: stats.Pooled | None) -> str:
         part, kept = self.claim.parts[name], [unit for unit in units if not unit.void]
         if outcome == "not tested here":
-            return _capital("; ".join(_reasons(units)) or self.evidence.missing.get(name, "it was not measured")) + "."
+            waits = self.evidence.missing.get(name, "the runs that decide it are not finished")
+            return _capital("; ".join(_reasons(units)) or waits) + "."
         by = {state: [u for u in kept if self.state[id(u)] == state] for state in ("inside", "outside", "open")}
         if outcome == "supported":
             worst = max(kept, key=lambda unit: _nearness(unit, part.region))

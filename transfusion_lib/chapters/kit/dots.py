@@ -26,5 +26,5 @@ def dots(runs: pd.DataFrame, means: pd.DataFrame, *, by: str, score: str, mean: 
     axis.set_yticks(range(len(names)), [f"{name}\n{size}" for name, size in zip(names, sizes, strict=True)])
     axis.set_ylim(len(names) - 0.5, -0.5)
     axis.set_xlabel(label)
-    axis.set_title(title, wrap=True)
+    axis.set_title(title)
     return figure

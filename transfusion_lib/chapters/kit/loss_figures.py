@@ -67,7 +67,7 @@ def gains(rows: pd.DataFrame, *, titles: Mapping[str, str]) -> Figure:
         axis.set_ylim(len(part) - 0.5, -0.5)
         axis.tick_params(axis="y", length=0)
         axis.grid(axis="x", color=RULE, linewidth=0.8)
-        axis.set_title(titles[network], wrap=True)
+        axis.set_title(titles[network])
     axes[-1, 0].set_xlabel("mean training loss below that of random weights (right is faster)")
     return figure
 

@@ -4,6 +4,7 @@ import functools
 import inspect
 import io
 import re
+import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from matplotlib import rc_context
 from matplotlib import style as mpl_style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, NullFormatter
 
 INK, QUIET, RULE = "#1d2a30", "#5d6b73", "#d8dfe2"
@@ -66,10 +68,29 @@ def drawing(draw: Callable[P, Figure]) -> Callable[P, Figure]:
         with _style():
             empty = bool(args) and isinstance(args[0], pd.DataFrame) and args[0].empty
             figure = _nothing() if empty else draw(*args, **kwargs)
+            _wrap_titles(figure)
         _SOURCES[figure] = draw
         return figure
 
     return styled
+
+
+def _wrap_titles(figure: Figure) -> None:
+    """Break titles that are longer than their panel, or the figure, is wide: they would stretch the page's image."""
+    width = figure.get_figwidth() * 72
+    if figure.get_suptitle():
+        _wrap(figure._suptitle, width)  # type: ignore[attr-defined]
+    for axis in figure.axes:
+        grid = axis.get_subplotspec()
+        share = 1.0 if grid is None else len(grid.colspan) / grid.get_gridspec().ncols
+        for title in (axis.title, axis._left_title):  # type: ignore[attr-defined]
+            _wrap(title, width if not title.get_in_layout() else width * share)
+
+
+def _wrap(title: Text, points: float) -> None:
+    """Break each line of a title where it would be wider than ``points``; a bold letter is 0.62 of its height wide."""
+    letters = max(12, int(points / (0.62 * float(title.get_fontsize()))))
+    title.set_text("\n".join(textwrap.fill(line, letters) for line in title.get_text().split("\n")))
 
 
 def _nothing() -> Figure:

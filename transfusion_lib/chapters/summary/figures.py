@@ -17,7 +17,7 @@ def summary(way: pd.DataFrame, rows: pd.DataFrame, *, titles: dict[str, str]) ->
     _sooner(axes[0, 0], way)
     _kept(axes[1, 0], rows)
     for axis, name in zip(axes[:, 0], ("sooner", "kept"), strict=True):
-        axis.set_title(titles[name], wrap=True)
+        axis.set_title(titles[name])
     return figure
 
 
