@@ -31,7 +31,7 @@ FRAME = (
     r"chapter = open_chapter\(study\)",
     r"runs = chapter\.runs\(\)",
     r"speed = tables\.speed\(runs, threshold=threshold, in_a_row=in_a_row\)",
-    r"chapter\.(foot|show|say|glue|verdicts)\(.*",
+    r"chapter\.(answer|foot|show|say|glue|verdicts)\(.*",
     r"[)\]}]*",
 )
 

@@ -39,11 +39,12 @@ def test_cards_take_the_place_of_what_announces_them_and_the_rest_stays(
     board: dict[str, Judged], tmp_path: Path
 ) -> None:
     path = tmp_path / "a.ipynb"
+    said = shown(verdicts.answered(["pretrained is <b>first</b>", ""]))
     other = shown('<p class="x">A table.</p>')
     cells = [
         prose("# T\n\nWho is first?\n\nMore."),
         {**code("chapter = open()"), "outputs": [shown(verdicts.noted("A [page](/pilot.md) & more."))]},
-        {**code("runs()"), "outputs": [shown(verdicts.scaled("convergence", "Net, <b>64</b> px"))]},
+        {**code("runs()"), "outputs": [shown(verdicts.scaled("convergence", "Net, <b>64</b> px")), said]},
         {**code("show()"), "outputs": [other, shown(verdicts.placeholder(["T11", "T12"]))]},
         prose("The end."),
     ]
@@ -53,6 +54,9 @@ def test_cards_take_the_place_of_what_announces_them_and_the_rest_stays(
     heading, note, question, box, rest = opening["source"].split("\n\n")
     assert (heading, question, rest) == ("# T", "Who is first?", "More.")
     assert note == "A [page](/pilot.md) & more.", "Markdown again"
+    assert box.index("pilot's answer:</b> Pretrained is &lt;b&gt;first&lt;/b&gt;.</p>") < box.index("tf-claims"), (
+        "the answer comes first"
+    )
     assert re.findall(r'<a href="#(\w+)">', box) == ["T11", "T12"]
     assert box.count("tf-verdict") == 2
     assert "Transfusion:" in box, "the paper's scale"

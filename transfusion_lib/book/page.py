@@ -68,6 +68,11 @@ class Chapter:
         self.shown += 1
         display(HTML(_below(caption, data, f"{self.study.name}-{self.shown}.csv", style.source(figure))))
 
+    def answer(self, *findings: str) -> None:
+        """Show the chapter's answer, the findings of its main figures; a book puts it below the question."""
+        if any(findings):
+            display(HTML(verdicts.answered(findings)))
+
     def verdicts(self, *claims: str) -> None:
         """Show the study's verdicts on claims; a book puts them in, a notebook opened by hand says where they are."""
         display(HTML(verdicts.placeholder(claims)))

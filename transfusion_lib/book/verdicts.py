@@ -31,6 +31,8 @@ SCALE = {
 """At which scale each paper worked."""
 COLUMNS = ("part", "case", "estimate", "95 % interval", "claimed region", "lies", "n", "varies")
 _NOTE = '<p class="tf-pilot">'
+_ANSWER = '<p class="tf-answer">'
+_HERE, _PILOT = "<b>The answer here:</b>", "<b>The pilot's answer:</b>"
 _SCALE = '<p class="tf-scale">'
 _PLACE = re.compile(r'<div class="tf-verdicts" data-claims="([\w ]+)">')
 
@@ -51,6 +53,12 @@ def noted(line: str) -> str:
     return f"{_NOTE}{text(line)}</p>"
 
 
+def answered(findings: Sequence[str]) -> str:
+    """Return a chapter's findings as its answer; ``place`` puts it below the question."""
+    said = " ".join(f"{one[:1].upper()}{one[1:].rstrip('.')}." for one in findings if one)
+    return f"{_ANSWER}{_HERE} {text(said)}</p>"
+
+
 def scaled(chapter: str, here: str) -> str:
     """Return the scale of the paper that a chapter is about, and ``here`` its own; ``place`` puts it at the head."""
     papers = dict.fromkeys(name[0] for name, claim in CLAIMS.items() if claim.chapter == chapter)
@@ -64,6 +72,7 @@ def place(notebook: Path, board: Board) -> None:
     claims: list[str] = []
     notes: list[str] = []
     strips: list[str] = []
+    answers: list[str] = []
     for cell in document["cells"]:
         kept = []
         for output in cell.get("outputs", []):
@@ -74,6 +83,8 @@ def place(notebook: Path, board: Board) -> None:
                 output["data"]["text/html"] = "".join(card(board[claim]) for claim in named)
             if found.startswith(_SCALE):
                 strips.append(found)
+            elif found.startswith(_ANSWER):
+                answers.append(found.replace(_HERE, _PILOT) if notes else found)
             elif found.startswith(_NOTE):
                 notes.append(html.unescape(found.removeprefix(_NOTE).removesuffix("</p>")))
             else:
@@ -87,7 +98,7 @@ def place(notebook: Path, board: Board) -> None:
         f'<span class="tf-source">{text(answer(board[name]))}</span></span></p>'
         for name in claims
     )
-    head = (f'<div class="tf-claims">{lines}</div>' if lines else "") + "".join(strips)
+    head = "".join(answers) + (f'<div class="tf-claims">{lines}</div>' if lines else "") + "".join(strips)
     boxes = [markup.raw(head).rstrip("\n")] if head else []
     opening["source"] = "\n\n".join([heading, *notes, question, *boxes, *rest])
     write_notebook(notebook, document)
