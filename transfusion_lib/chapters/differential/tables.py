@@ -145,7 +145,7 @@ def differential_finding(frame: pd.DataFrame) -> str:
     cut: pd.Series[Any] = by_arm.loc[name]  # type: ignore[assignment]
     return (
         f"{name} has {share(cut['parameters'] / full['parameters'])} of the parameters and "
-        f"{share(cut['macs'] / full['macs'])} of the MACs of full fine-tuning, and an AUROC that differs from its by "
+        f"{share(cut['macs'] / full['macs'])} of the MACs of full fine-tuning, and its AUROC differs by "
         f"{_told(cut)}"
     )
 
